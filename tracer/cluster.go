@@ -1,0 +1,174 @@
+package tracer
+
+import (
+	"net/netip"
+	"time"
+)
+
+// EndpointKind says what an address belongs to.
+type EndpointKind string
+
+const (
+	KindPod      EndpointKind = "pod"
+	KindService  EndpointKind = "service"
+	KindNode     EndpointKind = "node"
+	KindExternal EndpointKind = "external"
+	KindUnknown  EndpointKind = "unknown"
+)
+
+// Endpoint is one end of a flow with the name people know.
+type Endpoint struct {
+	IP        netip.Addr   `json:"ip"`
+	Port      uint16       `json:"port,omitempty"`
+	Kind      EndpointKind `json:"kind"`
+	Namespace string       `json:"namespace,omitempty"`
+	Name      string       `json:"name,omitempty"`
+	// Node is the node a pod runs on; empty for Services and the outside.
+	Node string `json:"node"`
+	// Owner is the workload ("Deployment/api"), "" if none.
+	Owner string `json:"owner,omitempty"`
+	// HostNetwork: the pod uses the node's namespace.
+	HostNetwork bool `json:"host_network,omitempty"`
+}
+
+// Ref names a Kubernetes object, or a thing on the node that is at fault.
+type Ref struct {
+	Kind      string `json:"kind"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+}
+
+// ClusterFacts is what the cluster's objects said about one flow at the moment
+// it was seen.
+type ClusterFacts struct {
+	// Known is false without an API server or dump; then nothing below is.
+	Known bool `json:"known"`
+	// Stale is how old the data is if the API server cannot be reached now.
+	Stale time.Duration `json:"stale,omitempty"`
+	Node  string        `json:"node,omitempty"` // the traced node
+
+	Source      Endpoint `json:"source"`
+	Destination Endpoint `json:"destination"` // as the client addressed it
+	// Target is the endpoint after translation; equals Destination without one.
+	Target Endpoint `json:"target"`
+
+	// SourcePod and TargetPod are set if those ends are pods.
+	SourcePod *PodFacts `json:"source_pod,omitempty"`
+	TargetPod *PodFacts `json:"target_pod,omitempty"`
+	// Service is set if Destination is a Service's frontend.
+	Service *ServiceFacts `json:"service,omitempty"`
+
+	// Egress is the policies' answer for the source pod, Ingress for the target
+	// pod. Nil if that end is no pod or policies do not apply to it.
+	Egress  *PolicyDecision `json:"egress,omitempty"`
+	Ingress *PolicyDecision `json:"ingress,omitempty"`
+
+	// NodeIPs are all nodes' addresses, PodCIDRs all nodes' pod ranges.
+	Nodes []NodeInfo `json:"nodes,omitempty"`
+	// InPodCIDR is the node whose pod range holds Target, "" if none.
+	InPodCIDR string `json:"in_pod_cidr,omitempty"`
+	// InServiceRange: Destination lies in the range that the known ClusterIPs
+	// span (guessed, or from the ServiceCIDR object).
+	InServiceRange bool `json:"in_service_range,omitempty"`
+}
+
+// NodeInfo is a node's name, addresses and pod ranges.
+type NodeInfo struct {
+	Name     string         `json:"name"`
+	Ready    bool           `json:"ready"`
+	IPs      []netip.Addr   `json:"ips,omitempty"`
+	PodCIDRs []netip.Prefix `json:"pod_cidrs,omitempty"`
+}
+
+// PodFacts is what matters of a pod.
+type PodFacts struct {
+	Namespace   string `json:"namespace"`
+	Name        string `json:"name"`
+	Phase       string `json:"phase"`
+	Ready       bool   `json:"ready"`
+	Terminating bool   `json:"terminating,omitempty"`
+	HostNetwork bool   `json:"host_network,omitempty"`
+	Node        string `json:"node,omitempty"`
+	Owner       string `json:"owner,omitempty"`
+	// Restarts counts container restarts; Ports are the declared container ports.
+	Restarts int32           `json:"restarts,omitempty"`
+	Ports    []ContainerPort `json:"ports,omitempty"`
+	// DNS is true if this pod is cluster DNS (behind the kube-dns Service).
+	DNS bool `json:"dns,omitempty"`
+}
+
+// ContainerPort is one declared container port.
+type ContainerPort struct {
+	Name  string `json:"name,omitempty"`
+	Port  uint16 `json:"port"`
+	Proto uint8  `json:"proto"`
+}
+
+// ServiceFacts is what a Service promises for the frontend that was used.
+type ServiceFacts struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Type      string `json:"type"` // "ClusterIP", "NodePort", ...
+	// Frontend is "cluster-ip", "node-port", "external-ip" or "load-balancer".
+	Frontend string `json:"frontend"`
+	// PortKnown is false if the Service has no such port and protocol.
+	PortKnown  bool     `json:"port_known"`
+	PortName   string   `json:"port_name,omitempty"`
+	Port       uint16   `json:"port"`
+	TargetPort string   `json:"target_port,omitempty"` // as written: number or name
+	Ports      []string `json:"ports,omitempty"`       // every port: "80/TCP"
+	// Endpoints of that port, from the EndpointSlices.
+	Endpoints []ServiceEndpoint `json:"endpoints,omitempty"`
+	// Selector as kubectl prints it, "" if none; Matches and Ready count the
+	// pods it selects.
+	Selector string `json:"selector,omitempty"`
+	Matches  int    `json:"matches"`
+	Ready    int    `json:"ready"`
+	// ExternalLocal and InternalLocal are the traffic policies.
+	ExternalLocal bool           `json:"external_local,omitempty"`
+	InternalLocal bool           `json:"internal_local,omitempty"`
+	SourceRanges  []netip.Prefix `json:"source_ranges,omitempty"`
+	// DNS is true for the cluster's DNS Service.
+	DNS bool `json:"dns,omitempty"`
+}
+
+// ServiceEndpoint is one backend as an EndpointSlice lists it.
+type ServiceEndpoint struct {
+	Addr        netip.AddrPort `json:"addr"`
+	Ready       bool           `json:"ready"`
+	Serving     bool           `json:"serving"`
+	Terminating bool           `json:"terminating,omitempty"`
+	Pod         string         `json:"pod,omitempty"` // "namespace/name"
+	Node        string         `json:"node,omitempty"`
+}
+
+// PolicyDecision is what the cluster's NetworkPolicies say about one side of a
+// flow (NetworkPolicy v1 semantics: additive, default deny by direction).
+type PolicyDecision struct {
+	// Direction is "ingress" or "egress", of the pod.
+	Direction string `json:"direction"`
+	// Selected lists the policies that select the pod for this direction; none
+	// means that everything is allowed.
+	Selected []Ref `json:"selected,omitempty"`
+	Allowed  bool  `json:"allowed"`
+	// AllowedBy is the policy that allows, if any selects.
+	AllowedBy *Ref `json:"allowed_by,omitempty"`
+	// Nearest is, for a denial, the policy whose rule came closest, or the
+	// first that selects the pod if none has rules.
+	Nearest *PolicyNearMiss `json:"nearest,omitempty"`
+	// Port is the port that policies judge: the one after DNAT.
+	Port uint16 `json:"port,omitempty"`
+}
+
+// PolicyNearMiss is the rule that almost allowed.
+type PolicyNearMiss struct {
+	Policy Ref `json:"policy"`
+	// Rule is the index in spec.ingress or spec.egress, -1 if there are none.
+	Rule int `json:"rule"`
+	// Why says what did not match, in words ("allows port 80, the packet is for
+	// 8080 after DNAT").
+	Why string `json:"why"`
+	// Miss classifies it: "no-rules", "peer", "namespace", "port",
+	// "port-before-dnat", "named-port", "ip-block", "protocol".
+	Miss string `json:"miss"`
+}

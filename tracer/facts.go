@@ -1,0 +1,188 @@
+package tracer
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Query asks for the node's facts about one flow; path derives it from what
+// was seen, so that only what the rules need is read.
+type Query struct {
+	Flow Tuple `json:"flow"` // as the client sent it
+	// Translated is the original direction after translation, if any was seen.
+	Translated Tuple `json:"translated,omitzero"`
+	// SrcNetNS and DstNetNS are the namespaces of the ends on this node, 0 if
+	// an end is not here. DstNetNS follows the translated destination.
+	SrcNetNS uint32 `json:"src_netns,omitempty"`
+	DstNetNS uint32 `json:"dst_netns,omitempty"`
+	// Drops are the distinct drops of the flow, for the rule and route look-ups.
+	Drops []DropSite `json:"drops,omitempty"`
+}
+
+// DropSite is where packets of a flow were dropped, without counts.
+type DropSite struct {
+	Device DeviceKey `json:"device"`
+	// InDevice is the device the packet entered the namespace by.
+	InDevice DeviceKey `json:"in_device,omitzero"`
+	Tuple    Tuple     `json:"tuple"`
+	Mark     uint32    `json:"mark,omitempty"`
+	Drop     Drop      `json:"drop"`
+}
+
+// NodeFacts is what the node said about one flow, read at one moment. A nil or
+// empty field means "not asked" or "nothing found"; what could not be read is
+// in Blind.
+type NodeFacts struct {
+	At time.Time `json:"at"`
+	// Hostname-independent identity of the node's own namespace.
+	HostNetNS uint32 `json:"host_netns"`
+
+	// SrcDevice and DstDevice are the devices (in pod or host) that carry the
+	// flow's source and translated destination, with their veth peers.
+	SrcDevice *Device `json:"src_device,omitempty"`
+	SrcPeer   *Device `json:"src_peer,omitempty"`
+	DstDevice *Device `json:"dst_device,omitempty"`
+	DstPeer   *Device `json:"dst_peer,omitempty"`
+
+	// Routes are FIB answers, each to the question it names.
+	Routes []RouteFact `json:"routes,omitempty"`
+	// Neighbours are the entries for next hops and destinations.
+	Neighbours []NeighbourFact `json:"neighbours,omitempty"`
+	// Listeners are the listening sockets for the flow's protocol and port, on
+	// any address, and also every other listening port, in the destination's
+	// namespace.
+	Listeners []Listener `json:"listeners,omitempty"`
+	// ListenersRead is false if the sockets could not be read.
+	ListenersRead bool `json:"listeners_read,omitempty"`
+	// Sysctls by name ("net.ipv4.ip_forward"), of the node's namespace; those
+	// of another namespace carry its inode: "4026532000:net.ipv4...".
+	Sysctls map[string]string `json:"sysctls,omitempty"`
+	// Counters are netns counters ("IpOutNoRoutes", "TcpExtListenDrops",
+	// "IPReversePathFilter", ...) as deltas since the trace began, by netns.
+	Counters map[uint32]map[string]uint64 `json:"counters,omitempty"`
+	// Programs are BPF programs attached on devices of the path, not ours.
+	Programs []BPFProgram `json:"programs,omitempty"`
+	// Rules are filter rules that the dropped packet meets, best first.
+	Rules []RuleFact `json:"rules,omitempty"`
+	// Services says what this node's Service translation looks like.
+	Services *ServiceRules `json:"services,omitempty"`
+	// Masquerade rules in the node's namespace that the flow would have met.
+	Masquerade []RuleFact `json:"masquerade,omitempty"`
+	// MasqueradeRead is false if NAT rules could not be read.
+	MasqueradeRead bool    `json:"masquerade_read,omitempty"`
+	Blind          []Blind `json:"blind,omitempty"`
+}
+
+// RouteFact is one FIB look-up and its answer.
+type RouteFact struct {
+	// For says which question this answers: "forward" (source to translated
+	// destination, in the node), "reverse" (destination back to source, in the
+	// node), "src-pod" (in the source's namespace), "dst-pod" (reply in the
+	// destination's namespace).
+	For   string     `json:"for"`
+	NetNS uint32     `json:"netns"`
+	Src   netip.Addr `json:"src,omitzero"`
+	Dst   netip.Addr `json:"dst"`
+	IIF   string     `json:"iif,omitempty"`
+	Mark  uint32     `json:"mark,omitempty"`
+	// Type is "unicast", "local", "blackhole", "unreachable", "prohibit",
+	// "throw", or "none" if no route matches.
+	Type   string     `json:"type"`
+	Prefix string     `json:"prefix,omitempty"` // the matching route's destination
+	Dev    string     `json:"dev,omitempty"`
+	OIF    uint32     `json:"oif,omitempty"`
+	Via    netip.Addr `json:"via,omitzero"`
+	// Table and Protocol as iproute2 prints them ("main", "bird").
+	Table    string `json:"table,omitempty"`
+	Protocol string `json:"protocol,omitempty"`
+	MTU      int    `json:"mtu,omitempty"` // of the output device
+}
+
+// NeighbourFact is one entry of a neighbour table.
+type NeighbourFact struct {
+	NetNS uint32     `json:"netns"`
+	Dev   string     `json:"dev"`
+	Addr  netip.Addr `json:"addr"`
+	MAC   string     `json:"mac,omitempty"`
+	State string     `json:"state"` // "REACHABLE", "FAILED", ...
+}
+
+// Listener is one listening (TCP, SCTP) or bound (UDP) socket.
+type Listener struct {
+	NetNS uint32         `json:"netns"`
+	Proto uint8          `json:"proto"`
+	Addr  netip.AddrPort `json:"addr"`
+	// V6Only is IPV6_V6ONLY; a wildcard IPv6 socket without it takes IPv4 too.
+	V6Only bool `json:"v6only,omitempty"`
+	// Queue and Backlog are the accept queue's length and limit.
+	Queue   uint32 `json:"queue,omitempty"`
+	Backlog uint32 `json:"backlog,omitempty"`
+}
+
+// BPFProgram is a program attached where the flow passes.
+type BPFProgram struct {
+	Device DeviceKey `json:"device"`
+	Dev    string    `json:"dev"`
+	Attach string    `json:"attach"` // "tc ingress", "tc egress", "tcx ingress", "tcx egress", "xdp"
+	Name   string    `json:"name"`
+	ID     uint32    `json:"id"`
+	Tag    string    `json:"tag,omitempty"`
+	// Owner is the component whose naming it follows ("cilium", "calico",
+	// "aws-network-policy-agent"), "" if unknown.
+	Owner string `json:"owner,omitempty"`
+}
+
+// RuleFact is one firewall or NAT rule.
+type RuleFact struct {
+	Engine string `json:"engine"` // "nftables", "iptables-nft", "iptables-legacy"
+	Family string `json:"family"` // "ip", "ip6", "inet", "bridge"
+	Table  string `json:"table"`
+	Chain  string `json:"chain"`
+	Handle uint64 `json:"handle,omitempty"`
+	// Hook of the base chain that leads here ("forward").
+	Hook    string `json:"hook,omitempty"`
+	Text    string `json:"text"`
+	Comment string `json:"comment,omitempty"`
+	// Verdict is "drop", "reject", "accept", "dnat", "masquerade", ...
+	Verdict string `json:"verdict"`
+	// How it was found: "counter" (its counter moved during the trace),
+	// "computed" (evaluation of the rule set), "observed" (the kernel's trace).
+	How string `json:"how"`
+	// Packets is the counter's delta over the trace, if How is "counter".
+	Packets uint64 `json:"packets,omitempty"`
+	// Owner is who writes such rules: "kube-proxy", "calico", "kube-router",
+	// "cilium", "weave", "flannel", "aws-vpc-cni", "firewalld", "ufw",
+	// "docker", "cni" (a policy agent recognised by the policy named in the
+	// rule), or "" if unknown.
+	Owner string `json:"owner,omitempty"`
+	// Policy is "namespace/name" if the rule or its chain names a policy.
+	Policy string `json:"policy,omitempty"`
+	// BasePolicy is set when no rule but the base chain's policy decides.
+	BasePolicy bool `json:"base_policy,omitempty"`
+}
+
+// ServiceRules is what translates Services on this node, as far as it shows.
+type ServiceRules struct {
+	// Implementations found: "kube-proxy-nftables", "kube-proxy-iptables",
+	// "kube-proxy-iptables-legacy", "ipvs", "cilium", "ovn", "antrea".
+	Implementations []string `json:"implementations,omitempty"`
+	// Any is true if rules for at least one Service exist.
+	Any bool `json:"any"`
+	// HasFrontend is true if rules exist for the flow's address, protocol and port.
+	HasFrontend bool `json:"has_frontend"`
+	// NoEndpoints is true if the rules reject or drop this frontend for want of
+	// endpoints.
+	NoEndpoints bool `json:"no_endpoints,omitempty"`
+	// Targets are the endpoints that the rules translate this frontend to.
+	Targets []netip.AddrPort `json:"targets,omitempty"`
+	// Complete is false if the rules could not be read or understood fully; then
+	// absence proves nothing.
+	Complete bool `json:"complete"`
+}
+
+// Blind is something that this kernel, node or run could not show, and what
+// that means for the answer.
+type Blind struct {
+	What   string `json:"what"`
+	Effect string `json:"effect"`
+}

@@ -20,8 +20,9 @@ const (
 const FrameBytes = 128 << 10
 
 // MaxRecordBytes bounds one line, and with it the memory that a hostile file
-// can claim. The snapshot of a cluster with 10,000 pods is a fifth of it.
-const MaxRecordBytes = 128 << 20
+// can claim. The longest line is the snapshot of a cluster: 10,000 pods reduced
+// to 2 KiB each take a third of it.
+const MaxRecordBytes = 64 << 20
 
 // Header is the first line: where and by what the session was recorded.
 type Header struct {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/podpath/podpath/tracer"
 )
@@ -312,6 +313,33 @@ func TestDamagedLines(t *testing.T) {
 		if !errors.As(err, &de) || de.Truncated != tc.truncated || de.Records != 1 || len(recs) != 1 {
 			t.Errorf("%s: %d records, %v", name, len(recs), err)
 		}
+	}
+}
+
+// A megabyte that unpacks to a line without end costs a bounded buffer.
+func TestBomb(t *testing.T) {
+	zip, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := recording(t, nil, 0)
+	head := zip.EncodeAll([]byte(`{"format":"podpath-session","version":1}`+"\n"), nil)
+	mega := zip.EncodeAll(bytes.Repeat([]byte{' '}, 1<<20), nil)
+	for range MaxRecordBytes>>20 + 2 {
+		head = append(head, mega...)
+	}
+	recs, err := readAll(append(head, data...))
+	var de *DamagedError
+	if !errors.As(err, &de) || de.Truncated || len(recs) != 0 || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("%d records, %v", len(recs), err)
+	}
+	// A frame that asks for more memory than any of ours needs.
+	wide, err := zstd.NewWriter(nil, zstd.WithWindowSize(64<<20), zstd.WithSingleSegment(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readAll(wide.EncodeAll(make([]byte, 65<<20), nil)); !errors.Is(err, zstd.ErrWindowSizeExceeded) {
+		t.Errorf("wide window: %v", err)
 	}
 }
 

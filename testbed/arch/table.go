@@ -1,0 +1,74 @@
+package arch
+
+// module is the path of ours.
+const module = "github.com/podpath/podpath"
+
+// allowed is what the sources of one package may import. An entry that ends in
+// a slash means everything below; "all" means everything of ours.
+type allowed struct {
+	ours     []string // relative to the module
+	external []string // import paths
+}
+
+// The libraries, by what they are for.
+const (
+	ebpf     = "github.com/cilium/ebpf/"
+	netlink  = "github.com/vishvananda/netlink/"
+	netns    = "github.com/vishvananda/netns/"
+	nftables = "github.com/google/nftables/"
+	packets  = "github.com/google/gopacket/"
+	zstd     = "github.com/klauspost/compress/zstd/"
+	cobra    = "github.com/spf13/cobra/"
+	pflag    = "github.com/spf13/pflag/"
+	schema   = "github.com/invopop/jsonschema/"
+	client   = "k8s.io/client-go/"
+	cliRT    = "k8s.io/cli-runtime/"
+	api      = "k8s.io/api/"
+	apimach  = "k8s.io/apimachinery/"
+	yaml     = "sigs.k8s.io/yaml/"
+	sysUnix  = "golang.org/x/sys/"
+	term     = "golang.org/x/term/"
+	rawNL    = "github.com/mdlayher/netlink/"
+	dns      = "golang.org/x/net/dns/dnsmessage/"
+)
+
+// table is the architecture: a package that is not listed does not belong, and
+// an import that is not listed is a decision to be taken, here and in
+// docs/architecture.md.
+func table() map[string]allowed {
+	return map[string]allowed{
+		"bpf":            {external: []string{ebpf}},
+		"tracer":         {},
+		"tracer/probe":   {ours: []string{"bpf", "tracer"}, external: []string{ebpf, netlink, netns, sysUnix}},
+		"tracer/path":    {ours: []string{"tracer"}},
+		"tracer/node":    {ours: []string{"tracer"}, external: []string{ebpf, netlink, netns, rawNL, sysUnix}},
+		"tracer/rules":   {ours: []string{"tracer"}, external: []string{nftables, netns, rawNL, sysUnix}},
+		"tracer/verdict": {ours: []string{"tracer"}},
+		"tracer/session": {ours: []string{"tracer"}, external: []string{zstd}},
+		"tracer/render":  {ours: []string{"tracer"}, external: []string{packets, yaml}},
+		"tracer/lab":     {external: []string{ebpf, netlink, netns, nftables, rawNL, dns, api, apimach, sysUnix}},
+		"kube":           {ours: []string{"tracer"}, external: []string{client, cliRT, api, apimach, yaml}},
+		"kube/policy":    {ours: []string{"kube"}, external: []string{api, apimach}},
+		"kube/service":   {ours: []string{"kube"}, external: []string{api, apimach}},
+		"cmd/podpath":    {ours: []string{"all"}, external: []string{cobra, pflag, cliRT, client, schema, yaml, sysUnix, term, netns}},
+		"deploy":         {},
+		"testbed/":       {ours: []string{"all", "testbed/"}},
+	}
+}
+
+// inTests is what test files may import besides what their package may: the
+// lab to run in, and what compares, scripts and validates.
+func inTests() allowed {
+	return allowed{
+		ours: []string{"tracer", "tracer/lab"},
+		external: []string{
+			"github.com/google/go-cmp/", "github.com/rogpeppe/go-internal/testscript/",
+			ebpf, netlink, netns, sysUnix, api, apimach, yaml, zstd, packets,
+		},
+	}
+}
+
+// badNames are packages that say nothing about what is in them.
+func badNames() []string {
+	return []string{"util", "utils", "common", "types", "helper", "helpers", "manager", "managers", "misc", "base"}
+}

@@ -1,0 +1,219 @@
+package node
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// counters are absolute values by name.
+type counters map[string]uint64
+
+// wanted are the counters kept, by the name that /proc/net/snmp, snmp6 and
+// netstat give with the group in front ("IpOutNoRoutes", "TcpExtListenDrops").
+// IPReversePathFilter is kept without its group TcpExt.
+var wanted = map[string]string{
+	"IpForwDatagrams": "", "IpInHdrErrors": "", "IpInAddrErrors": "", "IpInDiscards": "",
+	"IpOutDiscards": "", "IpOutNoRoutes": "", "IpReasmFails": "", "IpFragFails": "", "IpInUnknownProtos": "",
+	"IcmpInCsumErrors": "", "TcpInCsumErrors": "", "TcpInErrs": "", "TcpOutRsts": "", "TcpRetransSegs": "", "TcpAttemptFails": "",
+	"UdpNoPorts": "", "UdpInErrors": "", "UdpRcvbufErrors": "", "UdpSndbufErrors": "", "UdpInCsumErrors": "", "UdpMemErrors": "",
+	"TcpExtListenOverflows": "", "TcpExtListenDrops": "", "TcpExtTCPTimeouts": "", "TcpExtTCPReqQFullDrop": "",
+	"TcpExtIPReversePathFilter": "IPReversePathFilter", "IpExtInNoRoutes": "", "IpExtInCsumErrors": "",
+	"Ip6InNoRoutes": "", "Ip6OutNoRoutes": "", "Ip6InDiscards": "", "Ip6OutDiscards": "", "Ip6OutForwDatagrams": "",
+	"Ip6InTooBigErrors": "", "Ip6InAddrErrors": "", "Ip6InHdrErrors": "", "Ip6FragFails": "",
+	"Udp6NoPorts": "", "Udp6InErrors": "", "Udp6RcvbufErrors": "", "Udp6InCsumErrors": "",
+}
+
+// Baseline remembers every counter of every namespace of the node, so that
+// Collect can give deltas. Namespaces that appear later count from zero, which
+// is what they began with.
+func (n *Node) Baseline(ctx context.Context) error {
+	inv := n.Last()
+	if inv.HostNetNS == 0 {
+		var err error
+		if inv, err = n.Inventory(ctx); err != nil {
+			return err
+		}
+	}
+	base := make(map[uint32]counters, len(inv.NetNS))
+	for _, ns := range inv.NetNS {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("read counters: %w", err)
+		}
+		c, err := n.readCounters(ns.Inode)
+		if errors.Is(err, ErrNetNSGone) {
+			continue
+		}
+		if err != nil {
+			n.log.DebugContext(ctx, "counters incomplete", slog.Uint64("netns", uint64(ns.Inode)), slog.Any("error", err))
+		}
+		base[ns.Inode] = c
+	}
+	n.mu.Lock()
+	n.base = base
+	n.mu.Unlock()
+	return nil
+}
+
+// readCounters reads one namespace; with an error what was read is still valid.
+func (n *Node) readCounters(inode uint32) (counters, error) {
+	f, err := n.OpenNetNS(inode)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	out := counters{}
+	err = within(int(f.Fd()), func() error {
+		// thread-self, because "net" and "self/net" are the main thread's.
+		dir := n.proc + "/thread-self/net/"
+		return errors.Join(
+			readFile(dir+"snmp", out, parsePairs),
+			readFile(dir+"netstat", out, parsePairs),
+			readFile(dir+"snmp6", out, parseSNMP6),
+			readConntrack(out))
+	})
+	return out, err
+}
+
+func readFile(path string, out counters, parse func(io.Reader, counters) error) error {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // no IPv6
+	}
+	if err != nil {
+		return fmt.Errorf("read counters: %w", err)
+	}
+	defer f.Close()
+	return parse(f, out)
+}
+
+func (c counters) keep(name string, v int64) {
+	as, ok := wanted[name]
+	if !ok {
+		return
+	}
+	if as == "" {
+		as = name
+	}
+	c[as] = uint64(v)
+}
+
+var errCounters = errors.New("counter file has an unknown shape")
+
+// parsePairs reads pairs of lines, names and values ("Ip: Forwarding ...",
+// "Ip: 1 ..."), as /proc/net/snmp and netstat have them.
+func parsePairs(r io.Reader, out counters) error {
+	s := bufio.NewScanner(r)
+	s.Buffer(nil, 1<<20)
+	for s.Scan() {
+		names := strings.Fields(s.Text())
+		if !s.Scan() {
+			break
+		}
+		values := strings.Fields(s.Text())
+		if len(names) != len(values) || len(names) == 0 || names[0] != values[0] {
+			return errCounters
+		}
+		group := strings.TrimSuffix(names[0], ":")
+		for i := 1; i < len(names); i++ {
+			// Some gauges are negative (MaxConn -1).
+			v, err := strconv.ParseInt(values[i], 10, 64)
+			if err != nil {
+				continue
+			}
+			out.keep(group+names[i], v)
+		}
+	}
+	return s.Err()
+}
+
+// parseSNMP6 reads one "name value" a line.
+func parseSNMP6(r io.Reader, out counters) error {
+	s := bufio.NewScanner(r)
+	for s.Scan() {
+		f := strings.Fields(s.Text())
+		if len(f) != 2 {
+			return errCounters
+		}
+		if v, err := strconv.ParseInt(f[1], 10, 64); err == nil {
+			out.keep(f[0], v)
+		}
+	}
+	return s.Err()
+}
+
+// conntrackNames are attributes of IPCTNL_MSG_CT_GET_STATS_CPU
+// (linux/netfilter/nfnetlink_conntrack.h, enum ctattr_stats_cpu).
+var conntrackNames = map[uint16]string{
+	4: "conntrack.invalid", 9: "conntrack.insert_failed", 10: "conntrack.drop", 11: "conntrack.early_drop",
+	12: "conntrack.error", 14: "conntrack.clash_resolve", 15: "conntrack.chain_toolong",
+}
+
+const ctGetStatsCPU = 4
+
+// readConntrack sums the per-CPU conntrack statistics of the calling thread's
+// namespace. A kernel without conntrack has none.
+func readConntrack(out counters) error {
+	msgs, _, err := dumped(func() ([][]byte, error) {
+		req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|ctGetStatsCPU, unix.NLM_F_DUMP)
+		req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: nl.NFNETLINK_V0})
+		return req.Execute(unix.NETLINK_NETFILTER, 0)
+	})
+	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read conntrack statistics: %w", err)
+	}
+	for _, m := range msgs {
+		addConntrack(m, out)
+	}
+	return nil
+}
+
+func addConntrack(m []byte, out counters) {
+	if len(m) < nl.SizeofNfgenmsg {
+		return
+	}
+	attrs, err := nl.ParseRouteAttr(m[nl.SizeofNfgenmsg:])
+	if err != nil {
+		return
+	}
+	for _, a := range attrs {
+		name := conntrackNames[a.Attr.Type&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER)]
+		if name != "" && len(a.Value) >= 4 {
+			out[name] += uint64(be32(a.Value))
+		}
+	}
+}
+
+func be32(b []byte) uint32 {
+	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+}
+
+// deltas are the counters that moved since the baseline.
+func (n *Node) deltas(inode uint32) (map[string]uint64, error) {
+	now, err := n.readCounters(inode)
+	if now == nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	base := n.base[inode]
+	n.mu.Unlock()
+	out := map[string]uint64{}
+	for k, v := range now {
+		if v > base[k] {
+			out[k] = v - base[k]
+		}
+	}
+	return out, err
+}

@@ -1,0 +1,180 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sort"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// errNotNetNS: a path is no network namespace (an unmounted /run/netns file).
+var errNotNetNS = errors.New("not a network namespace")
+
+// ErrNetNSGone is returned when a namespace cannot be found any more.
+var ErrNetNSGone = errors.New("network namespace is gone")
+
+// netNSInode is the inode of an open namespace file (ioctl_ns(2)).
+func netNSInode(f *os.File) (uint32, error) {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
+		return 0, err
+	}
+	if fs.Type != unix.NSFS_MAGIC {
+		return 0, errNotNetNS
+	}
+	if typ, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE); err != nil || typ != unix.CLONE_NEWNET {
+		return 0, errNotNetNS
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return 0, err
+	}
+	return uint32(st.Ino), nil
+}
+
+// OpenNetNS opens a namespace of this kernel by inode. The caller closes it
+// soon: an open descriptor keeps the namespace alive. The error is ErrNetNSGone
+// if no process and no mount leads to it.
+func (n *Node) OpenNetNS(inode uint32) (*os.File, error) {
+	if inode == n.hostInode {
+		fd, err := unix.FcntlInt(n.host.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return nil, fmt.Errorf("duplicate the node's namespace: %w", err)
+		}
+		return os.NewFile(uintptr(fd), "netns"), nil
+	}
+	n.mu.Lock()
+	path := n.paths[inode]
+	n.mu.Unlock()
+	if f := openAs(path, inode); f != nil {
+		return f, nil
+	}
+	// The process it was found by may have gone while the namespace lives on.
+	if f := openAs(n.scan()[inode], inode); f != nil {
+		return f, nil
+	}
+	return nil, fmt.Errorf("open netns %d: %w", inode, ErrNetNSGone)
+}
+
+func openAs(path string, inode uint32) *os.File {
+	if path == "" {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	if got, err := netNSInode(f); err != nil || got != inode {
+		_ = f.Close()
+		return nil
+	}
+	return f
+}
+
+// scan finds every namespace that a mount or a process leads to. It costs one
+// readlink a process and opens nothing. Threads that left their process's
+// namespace are not looked at.
+func (n *Node) scan() map[uint32]string {
+	found := map[uint32]string{}
+	// Mounts first: they outlive the process that a pod began with.
+	for _, dir := range n.mountDirs() {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			path := filepath.Join(dir, e.Name())
+			if f, err := os.Open(path); err == nil {
+				if inode, err := netNSInode(f); err == nil && found[inode] == "" {
+					found[inode] = path
+				}
+				_ = f.Close()
+			}
+		}
+	}
+	for _, pid := range pids(n.proc) {
+		path := n.proc + "/" + strconv.Itoa(pid) + "/ns/net"
+		inode, ok := linkInode(path)
+		if ok && found[inode] == "" {
+			found[inode] = path
+		}
+	}
+	n.mu.Lock()
+	n.paths = found
+	n.mu.Unlock()
+	return found
+}
+
+// mountDirs are where runtimes mount namespaces. From inside a debug pod the
+// node's are reached through its init process.
+func (n *Node) mountDirs() []string {
+	dirs := []string{"/run/netns", "/var/run/docker/netns"}
+	if n.proc != "/proc" || os.Getpid() != 1 {
+		for _, d := range []string{"/run/netns", "/var/run/docker/netns"} {
+			dirs = append(dirs, n.proc+"/1/root"+d)
+		}
+	}
+	return dirs
+}
+
+func pids(proc string) []int {
+	d, err := os.Open(proc)
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	names, _ := d.Readdirnames(-1)
+	out := make([]int, 0, len(names))
+	for _, s := range names {
+		if pid, err := strconv.Atoi(s); err == nil {
+			out = append(out, pid)
+		}
+	}
+	sort.Ints(out)
+	return out
+}
+
+// linkInode reads "net:[4026531840]"; false if the process is gone.
+func linkInode(path string) (uint32, bool) {
+	s, err := os.Readlink(path)
+	if err != nil {
+		return 0, false
+	}
+	return parseNSLink(s)
+}
+
+func parseNSLink(s string) (uint32, bool) {
+	s, ok := strings.CutPrefix(s, "net:[")
+	if !ok {
+		return 0, false
+	}
+	s, ok = strings.CutSuffix(s, "]")
+	if !ok {
+		return 0, false
+	}
+	v, err := strconv.ParseUint(s, 10, 32)
+	return uint32(v), err == nil
+}
+
+// within runs fn on a thread of its own inside a namespace. The thread ends
+// with the goroutine (it stays locked), so that no other code can ever run in
+// the wrong namespace.
+func within(fd int, fn func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+			runtime.UnlockOSThread()
+			done <- fmt.Errorf("enter network namespace: %w", err)
+			return
+		}
+		done <- fn()
+	}()
+	return <-done
+}

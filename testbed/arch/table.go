@@ -29,6 +29,7 @@ const (
 	sysUnix  = "golang.org/x/sys/"
 	term     = "golang.org/x/term/"
 	rawNL    = "github.com/mdlayher/netlink/"
+	group    = "golang.org/x/sync/errgroup/"
 	dns      = "golang.org/x/net/dns/dnsmessage/"
 )
 
@@ -39,18 +40,18 @@ func table() map[string]allowed {
 	return map[string]allowed{
 		"bpf":            {external: []string{ebpf}},
 		"tracer":         {},
-		"tracer/probe":   {ours: []string{"bpf", "tracer"}, external: []string{ebpf, netlink, netns, sysUnix}},
+		"tracer/probe":   {ours: []string{"bpf", "tracer"}, external: []string{ebpf, netlink, netns, group, sysUnix}},
 		"tracer/path":    {ours: []string{"tracer"}},
 		"tracer/node":    {ours: []string{"tracer"}, external: []string{ebpf, netlink, netns, rawNL, sysUnix}},
 		"tracer/rules":   {ours: []string{"tracer"}, external: []string{nftables, netns, rawNL, sysUnix}},
 		"tracer/verdict": {ours: []string{"tracer"}},
 		"tracer/session": {ours: []string{"tracer"}, external: []string{zstd}},
 		"tracer/render":  {ours: []string{"tracer"}, external: []string{packets, yaml}},
-		"tracer/lab":     {external: []string{ebpf, netlink, netns, nftables, rawNL, dns, api, apimach, sysUnix}},
-		"kube":           {ours: []string{"tracer"}, external: []string{client, cliRT, api, apimach, yaml}},
+		"tracer/lab":     {external: []string{ebpf, netlink, netns, nftables, rawNL, dns, group, api, apimach, sysUnix}},
+		"kube":           {ours: []string{"tracer"}, external: []string{client, cliRT, api, apimach, yaml, group}},
 		"kube/policy":    {ours: []string{"kube"}, external: []string{api, apimach}},
 		"kube/service":   {ours: []string{"kube"}, external: []string{api, apimach}},
-		"cmd/podpath":    {ours: []string{"all"}, external: []string{cobra, pflag, cliRT, client, schema, yaml, sysUnix, term, netns}},
+		"cmd/podpath":    {ours: []string{"all"}, external: []string{cobra, pflag, cliRT, client, schema, yaml, sysUnix, term, netns, group}},
 		"deploy":         {},
 		"testbed/":       {ours: []string{"all", "testbed/"}},
 	}

@@ -1,0 +1,113 @@
+# podpath. `make demo` and `make test` do all of their own set-up on a fresh
+# Debian 12 with Go; the other targets do too.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# The version comes from git describe, so that a tree without .git builds too;
+# -buildvcs would make the binary differ between the two.
+BUILDFLAGS := -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
+export CGO_ENABLED := 0
+
+# Tools that are built, not installed, live outside the tree.
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/podpath/tools
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
+
+# Debian 12's clang: the same compiler makes the same objects.
+CLANG ?= clang-14
+STRIP ?= llvm-strip-14
+CLANG_FORMAT ?= clang-format-14
+FUZZTIME ?= 60s
+BENCH ?= .
+IMAGE ?= podpath
+ARCH ?= $(shell $(GO) env GOARCH)
+
+# Everything that a generator writes and that is committed.
+GENERATED := bpf/*_bpfel.go bpf/*_bpfel.o bpf/*_bpfeb.go bpf/*_bpfeb.o docs/verdicts.md docs/schema
+BPF_C := $(shell find bpf -name '*.[ch]' ! -name 'vmlinux*.h' 2>/dev/null)
+
+.PHONY: build
+build: ## the static binary bin/podpath
+	$(GO) build $(BUILDFLAGS) -o bin/podpath ./cmd/podpath
+
+.PHONY: demo
+demo: build ## break a small cluster of namespaces, trace it, explain it (root)
+	bin/podpath demo
+
+.PHONY: test
+test: ## every test; as root the privileged ones must run
+	.ci/need ip:iproute2 nft:nftables iptables-legacy:iptables
+	$(GO) build -o bin/testsum ./testbed/testsum
+	$(GO) build ./...
+	if [ "$$(id -u)" = 0 ]; then \
+		export PODPATH_REQUIRE_PRIVILEGED=1; \
+	else \
+		echo "not root: the privileged tests will be skipped"; \
+	fi; \
+	$(GO) test -json -count=1 -p 1 -timeout 20m ./... | bin/testsum
+
+.PHONY: race
+race: ## the tests that need no privilege, under the race detector (needs gcc)
+	.ci/need gcc:gcc gcc:libc6-dev
+	$(GO) build -o bin/testsum ./testbed/testsum
+	CGO_ENABLED=1 PODPATH_REQUIRE_PRIVILEGED= $(GO) test -race -json ./kube/... ./tracer/... | bin/testsum
+
+.PHONY: lint
+lint: $(GOLANGCI) ## formatting, vet, staticcheck, golangci-lint, clang-format
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "gofmt -w is due in:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GOLANGCI) run ./...
+	@if [ -n "$(BPF_C)" ] && .ci/need $(CLANG_FORMAT):$(CLANG_FORMAT); then \
+		$(CLANG_FORMAT) --style=file --dry-run -Werror $(BPF_C); \
+	fi
+
+$(GOLANGCI):
+	mkdir -p $(TOOLS)/build
+	GOBIN=$(TOOLS)/build $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv $(TOOLS)/build/golangci-lint $@
+
+.PHONY: generate
+generate: ## the BPF objects, docs/verdicts.md and docs/schema
+	.ci/need $(CLANG):$(CLANG) $(STRIP):llvm-14
+	BPF2GO_CC=$(CLANG) BPF2GO_STRIP=$(STRIP) $(GO) generate ./...
+
+.PHONY: verify
+verify: generate ## what is generated is what is committed; arm64 builds
+	@changed=$$(git status --porcelain -- $(GENERATED)); \
+	if [ -n "$$changed" ]; then \
+		echo "generated files are not the committed ones:"; echo "$$changed"; \
+		git --no-pager diff --stat -- $(GENERATED); exit 1; \
+	fi
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+	GOARCH=arm64 $(GO) build $(BUILDFLAGS) -o /dev/null ./cmd/podpath
+
+.PHONY: bench
+bench: ## what tracing costs (root)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -p 1 ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME each
+	@grep -rHoE '^func Fuzz[A-Za-z0-9_]*' --include='*_test.go' . | sed 's/:func / /' | sort | \
+	while read -r file target; do \
+		echo "== $$target in $${file%/*} for $(FUZZTIME)"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$${file%/*}" </dev/null; \
+	done
+
+.PHONY: image
+image: ## an OCI image layout in dist/podpath-ARCH, without a container engine
+	deploy/image.sh "$(IMAGE)" "$(VERSION)" "$(ARCH)"
+
+.PHONY: clean
+clean:
+	rm -rf bin dist
+
+.PHONY: help
+help:
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12

@@ -160,3 +160,14 @@ type Drop struct {
 	// ("socket-teardown", "multicast", ...); "" for a real drop.
 	Noise string `json:"noise,omitempty"`
 }
+
+// FlowCount is what the kernel counted for one tuple at one device and hook
+// since the trace began; events show only some of these packets.
+type FlowCount struct {
+	Kind    EventKind `json:"kind"`
+	Device  DeviceKey `json:"device"`
+	Tuple   Tuple     `json:"tuple"`
+	Packets uint64    `json:"packets"`
+	Bytes   uint64    `json:"bytes"`
+	Last    time.Time `json:"last"`
+}

@@ -139,6 +139,8 @@ type Journey struct {
 	Established bool `json:"established"`
 	// Closed: FIN from both sides, or RST.
 	Closed bool `json:"closed"`
+	// ClientReset: the client's side sent an RST (request direction).
+	ClientReset bool `json:"client_reset,omitempty"`
 	// RequestBytes and ReplyBytes are transport payload bytes seen at the first
 	// hop of each direction.
 	RequestBytes uint64 `json:"request_bytes"`

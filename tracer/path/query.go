@@ -1,0 +1,18 @@
+package path
+
+import "github.com/podpath/podpath/tracer"
+
+// Query derives from a journey what the node should be asked.
+func (jn *Joiner) Query(j *tracer.Journey) tracer.Query {
+	q := tracer.Query{Flow: j.Flow, Translated: j.Translated}
+	if d, ok := jn.inv.Owner(j.Flow.Src.Addr()); ok {
+		q.SrcNetNS = d.NetNS
+	}
+	if d, ok := jn.inv.Owner(j.Translated.Dst.Addr()); ok {
+		q.DstNetNS = d.NetNS
+	}
+	for i := range j.Drops {
+		q.Drops = append(q.Drops, j.Drops[i].DropSite)
+	}
+	return q
+}

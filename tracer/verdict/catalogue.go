@@ -1,0 +1,436 @@
+package verdict
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+// Entry is what is known of one code. In Remedy, words in braces stand for the
+// names of the case at hand: {src.ns}, {src.pod}, {dst.ns}, {dst.pod},
+// {svc.ns}, {svc}, {node}, {dst.ip}, {dst.port}, {target.port}, {policy.ns},
+// {policy}, {dev}.
+type Entry struct {
+	Code      string
+	Component tracer.Component
+	// Title is what the user sees; Meaning is what is wrong.
+	Title   string
+	Meaning string
+	// Evidence is what podpath needs to see to say it.
+	Evidence string
+	// LookAlikes are what it is confused with, and what tells them apart.
+	LookAlikes []string
+	Remedy     []string
+	// Shown says how the rule is tested: "lab" (a fault of the demo), "unit"
+	// (on constructed journeys only).
+	Shown string
+}
+
+// Catalogue is every code that podpath can give.
+type Catalogue struct {
+	entries map[string]Entry
+}
+
+// NewCatalogue builds the catalogue.
+func NewCatalogue() Catalogue {
+	c := Catalogue{entries: map[string]Entry{}}
+	for _, group := range [][]Entry{general(), cniEntries(), policyEntries(), serviceEntries(), egressEntries(), nodeEntries(), applicationEntries()} {
+		for _, e := range group {
+			c.entries[e.Code] = e
+		}
+	}
+	return c
+}
+
+// Get returns an entry; an unknown code gets the component "unknown".
+func (c Catalogue) Get(code string) Entry {
+	e, ok := c.entries[code]
+	if !ok {
+		return Entry{Code: code, Component: tracer.ComponentUnknown}
+	}
+	return e
+}
+
+// Has reports whether the code exists.
+func (c Catalogue) Has(code string) bool { _, ok := c.entries[code]; return ok }
+
+// Codes lists every code, sorted.
+func (c Catalogue) Codes() []string {
+	var s []string
+	for k := range c.entries {
+		s = append(s, k)
+	}
+	slices.Sort(s)
+	return s
+}
+
+// remedy fills the names of the case into the entry's remedies.
+func (e Entry) remedy(in *Input, f *Finding) []string {
+	r := strings.NewReplacer(in.words(f)...)
+	var out []string
+	for _, s := range e.Remedy {
+		out = append(out, r.Replace(s))
+	}
+	return out
+}
+
+func (in *Input) words(f *Finding) []string {
+	j, c := in.Journey, in.Cluster
+	w := map[string]string{
+		"node": in.NodeName, "dst.ip": j.Flow.Dst.Addr().String(), "dst.port": fmt.Sprint(j.Flow.Dst.Port()),
+		"target.port": fmt.Sprint(j.Translated.Dst.Port()), "target.ip": j.Translated.Dst.Addr().String(),
+		"src.ip": j.Flow.Src.Addr().String(), "proto": tracer.ProtoName(j.Flow.Proto),
+		"dev": in.device(j.LeftBy).Name,
+	}
+	pod := func(prefix string, p *tracer.PodFacts) {
+		if p != nil {
+			w[prefix+".ns"], w[prefix+".pod"] = p.Namespace, p.Name
+		}
+	}
+	pod("src", c.SourcePod)
+	pod("dst", c.TargetPod)
+	if s := c.Service; s != nil {
+		w["svc.ns"], w["svc"] = s.Namespace, s.Name
+	}
+	if f.Object != nil && f.Object.Kind == "NetworkPolicy" {
+		w["policy.ns"], w["policy"] = f.Object.Namespace, f.Object.Name
+	}
+	if f.Object != nil && f.Object.Kind == "Pod" {
+		w["pod.ns"], w["pod"] = f.Object.Namespace, f.Object.Name
+	}
+	if f.Rule != nil {
+		w["family"], w["table"], w["chain"] = f.Rule.Family, f.Rule.Table, f.Rule.Chain
+	}
+	if d := in.cause(); d != nil {
+		w["dev"] = in.device(d.Device).Name
+	}
+	var out []string
+	for k, v := range w {
+		if v == "" {
+			continue
+		}
+		out = append(out, "{"+k+"}", v)
+	}
+	for _, k := range []string{"src.ns", "src.pod", "dst.ns", "dst.pod", "svc.ns", "svc", "policy.ns", "policy", "pod.ns", "pod", "family", "table", "chain", "dev"} {
+		if w[k] == "" {
+			out = append(out, "{"+k+"}", "<"+k+">")
+		}
+	}
+	return out
+}
+
+func general() []Entry {
+	return []Entry{
+		{Code: tracer.CodeOK, Component: tracer.ComponentNone, Title: "healthy", Shown: "lab",
+			Meaning:  "The flow was answered and the answer reached the client.",
+			Evidence: "Packets of both directions, the answer seen at the client."},
+		{Code: tracer.CodeUnknown, Component: tracer.ComponentUnknown, Title: "undecided", Shown: "unit",
+			Meaning:  "The flow failed, or was not seen, and nothing that was seen or read explains it.",
+			Evidence: "The output says where the packets were seen last and what could not be observed.",
+			Remedy: []string{
+				"run podpath on the other nodes of the path, and with --wide to watch every device of this node",
+				"give cluster data (--kubeconfig, or --cluster-dump FILE) if there was none: Services and policies cannot be judged without",
+			}},
+		{Code: tracer.CodeBeyondNode, Component: tracer.ComponentExternal, Title: "lost beyond this node", Shown: "lab",
+			Meaning:    "The packets left this node as they should and were not answered. The far side was not observed, so nobody is blamed.",
+			Evidence:   "The packets at the uplink with the right source and destination; no drop, no answer.",
+			LookAlikes: []string{"egr-masq-missing: the packet leaves with the pod's own address", "cni-route-missing: traffic to another node's pods leaves without encapsulation"},
+			Remedy: []string{
+				"if {dst.ip} is in the cluster: run podpath on its node at the same time",
+				"from the node itself: nc -vz {dst.ip} {dst.port}; if that fails too, look at the NAT gateway, firewall or security group beyond {node}",
+				"if only pods fail: check whether the far side allows the address that they are translated to",
+				"in a private network without internet access: configure a NAT gateway, an HTTP proxy, or VPC endpoints for the cloud's own services",
+			}},
+	}
+}
+
+func cniEntries() []Entry {
+	c := tracer.ComponentCNI
+	restart := "restart the CNI on this node: kubectl -n kube-system get ds, then kubectl -n kube-system delete pod of that DaemonSet with --field-selector spec.nodeName={node}"
+	return []Entry{
+		{Code: "cni-veth-down", Component: c, Title: "a pod is unreachable: its veth pair is down", Shown: "lab",
+			Meaning:    "The node's end of the pod's veth pair is down, so nothing passes in or out.",
+			Evidence:   "The link state, and packets that die waiting for an address resolution (NEIGH_FAILED), or are sent without an answer.",
+			LookAlikes: []string{"svc-stale-endpoint: no pod has the address", "cni-pod-eth-down: the pod's own end is down"},
+			Remedy:     []string{"delete the pod, so that the CNI builds its network anew: kubectl -n {pod.ns} delete pod {pod}", "to confirm first, on {node}: ip link show type veth", restart}},
+		{Code: "cni-veth-detached", Component: c, Title: "a pod is unreachable: its veth left the bridge", Shown: "unit",
+			Meaning:    "The node's end of the veth pair is up, but no longer a port of the pod bridge.",
+			Evidence:   "Link state, unanswered address resolution.",
+			LookAlikes: []string{"routed CNIs (Calico, AWS) use no bridge: podpath compares with the other pods of the node"},
+			Remedy:     []string{"kubectl -n {pod.ns} delete pod {pod}", restart}},
+		{Code: "cni-pod-eth-down", Component: c, Title: "a pod is unreachable: its own interface is down", Shown: "unit",
+			Meaning: "The interface inside the pod's namespace is down.", Evidence: "Link state in the pod's namespace.",
+			Remedy: []string{"kubectl -n {pod.ns} delete pod {pod}", "find what took it down: an init container, a VPN client, or the CNI"}},
+		{Code: "cni-pod-no-default-route", Component: c, Title: "a pod cannot answer, or cannot send: no route", Shown: "lab",
+			Meaning:    "The pod has no route to the other side. As a target it takes requests and cannot answer; as a client its connect fails before a packet exists.",
+			Evidence:   "The request seen arriving in the pod, no answer, no drop; the pod's FIB has no route, its OutNoRoutes counter rises.",
+			LookAlikes: []string{"app-hang: a SYN-ACK is sent", "app-listen-overflow: ListenOverflows rises, and the route is there", "pol-ingress-deny: there is a drop"},
+			Remedy:     []string{"look at the routes in the pod: kubectl -n {pod.ns} exec {pod} -- ip route", "kubectl -n {pod.ns} delete pod {pod}, so that the CNI sets its routes again", "if it happens again: look for an init container, Multus network or VPN that changes routes"}},
+		{Code: "cni-gateway-arp", Component: c, Title: "a pod gets no answer for its gateway's address", Shown: "unit",
+			Meaning:    "The pod asks for its gateway's MAC address, its link is up, and the node does not answer.",
+			Evidence:   "NEIGH_FAILED in the pod's namespace, veth up on both ends.",
+			LookAlikes: []string{"cni-veth-down: the link is down"},
+			Remedy:     []string{"on {node}: check the bridge's address (ip addr), or proxy_arp on the pod's veth for CNIs that use 169.254.1.1", restart}},
+		{Code: "cni-stale-neigh", Component: c, Title: "packets go to a wrong MAC address", Shown: "unit",
+			Meaning:  "The node's neighbour entry for the pod is wrong, or the pod does not answer address resolution although its link is up.",
+			Evidence: "OTHERHOST or NEIGH_FAILED on the pod's side of the node.",
+			Remedy:   []string{"on {node}: ip neigh show {target.ip}; then ip neigh del {target.ip} dev {dev}", "check for two pods with one address: kubectl get pods -A -o wide | grep {target.ip}"}},
+		{Code: "cni-host-route-missing", Component: c, Title: "the node has no device for its own pod", Shown: "unit",
+			Meaning:  "The cluster says that the pod runs on this node, but no device here carries its address.",
+			Evidence: "NEIGH_FAILED for the pod's address, no namespace of the node owns it.",
+			Remedy:   []string{"kubectl -n {dst.ns} delete pod {dst.pod}", restart}},
+		{Code: "cni-route-none", Component: c, Title: "\"Network is unreachable\" at once for other pods", Shown: "unit",
+			Meaning:    "The node has no route to the pod range, and no default route either.",
+			Evidence:   "IP_INNOROUTES, the FIB look-up says so.",
+			LookAlikes: []string{"egr-no-default-route: the destination is outside the cluster", "cni-route-missing: there is a default route, and packets leave by it"},
+			Remedy:     []string{"on {node}: ip route get {target.ip}", restart}},
+		{Code: "cni-route-missing", Component: c, Title: "pods of another node time out from this one", Shown: "unit",
+			Meaning:    "The node has no route to the other node's pod range, so packets leave by the default route without encapsulation.",
+			Evidence:   "Pod-to-pod addresses at the uplink, the FIB answers with the default route.",
+			LookAlikes: []string{"ext-src-dst-check: direct routing with the right route", "cni-overlay-fdb-missing: dies in the tunnel device"},
+			Remedy:     []string{"flannel: check the lease (logs, /run/flannel/subnet.env); Calico: calicoctl node status", restart}},
+		{Code: "cni-route-blackhole", Component: c, Title: "a whole pod range is unreachable from this node", Shown: "lab",
+			Meaning:    "The best route to the destination is a blackhole, unreachable or prohibit route.",
+			Evidence:   "The drop in ip_error or its IPv6 kin, and the FIB's answer.",
+			LookAlikes: []string{"a NetworkPolicy: netfilter drops elsewhere", "cni-route-none: no route at all"},
+			Remedy:     []string{"on {node}: ip route show type blackhole; ip rule", "Calico keeps a blackhole for its own blocks: the /32 of the pod, or the block's route to the other node, is missing: " + restart, "if someone added it by hand: ip route del blackhole PREFIX"}},
+		{Code: "cni-hairpin-off", Component: c, Title: "a pod cannot reach itself through its own Service", Shown: "lab",
+			Meaning:    "The bridge does not send a frame back by the port it came from.",
+			Evidence:   "The drop in br_handle_frame_finish with source and target the same pod.",
+			LookAlikes: []string{"svc-hairpin-nomasq: the packet comes back, with the pod's own address as source"},
+			Remedy:     []string{"set hairpinMode: true in the bridge plugin's CNI configuration and recreate the pod", "on {node}: bridge -d link show dev {dev}"}},
+		{Code: "cni-mtu-pod-too-big", Component: c, Title: "large packets are dropped, small ones pass", Shown: "lab",
+			Meaning:    "The pod sends packets that are larger than a later link and must not be fragmented. It is told so (ICMP), but goes on.",
+			Evidence:   "PKT_TOO_BIG again and again, and the ICMP message arriving at the sender.",
+			LookAlikes: []string{"cni-mtu-blackhole: the ICMP message does not arrive", "a first drop followed by smaller packets is path MTU discovery at work, and no fault"},
+			Remedy:     []string{"set the CNI's MTU to the smallest link's, less the overhead of encapsulation (VXLAN 50, WireGuard 60 to 80 bytes), and recreate the pods", "applications that set DF on UDP must handle EMSGSIZE"}},
+		{Code: "cni-mtu-blackhole", Component: c, Title: "connects, then large transfers hang", Shown: "lab",
+			Meaning:    "Packets larger than a later link are dropped and the ICMP message that says so does not reach the sender.",
+			Evidence:   "PKT_TOO_BIG again and again, no ICMP at the sender, or the ICMP message itself dropped.",
+			LookAlikes: []string{"app-hang: no large packets are dropped"},
+			Remedy:     []string{"allow ICMP type 3 code 4 (IPv6: type 2) on {node} and in host firewalls", "set the CNI's MTU to fit, or clamp the MSS"}},
+		{Code: "cni-overlay-fdb-missing", Component: c, Title: "one other node's pods time out", Shown: "unit", Meaning: "The VXLAN device has no forwarding entry for the other node.", Evidence: "NO_TX_TARGET in vxlan_xmit.",
+			LookAlikes: []string{"beyond-node: the outer packet is seen leaving"}, Remedy: []string{"on {node}: bridge fdb show dev {dev}", restart}},
+		{Code: "cni-overlay-neigh-missing", Component: c, Title: "one other node's pods: \"No route to host\" after 3 s", Shown: "unit", Meaning: "The node has no neighbour entry for the other node's tunnel end.", Evidence: "NEIGH_FAILED on the tunnel device.",
+			Remedy: []string{"on {node}: ip neigh show dev {dev}", restart}},
+		{Code: "cni-overlay-vni-mismatch", Component: c, Title: "tunnel packets with an unknown VNI", Shown: "unit", Meaning: "The node receives VXLAN packets with a VNI that it has no device for.", Evidence: "VXLAN_VNI_NOT_FOUND.",
+			Remedy: []string{"compare ip -d link show type vxlan on both nodes; two clusters or CNIs must not share a port"}},
+		{Code: "cni-overlay-stale-vtep-mac", Component: c, Title: "works one way only, often after a reboot", Shown: "unit", Meaning: "Tunnel packets carry the MAC address of an earlier incarnation of this node's tunnel device.", Evidence: "OTHERHOST on the tunnel device.",
+			Remedy: []string{"restart the CNI on {node} (it publishes its address), then on the sending nodes", "set MACAddressPolicy=none for tunnel devices (systemd-networkd)"}},
+	}
+}
+
+func policyEntries() []Entry {
+	c := tracer.ComponentPolicy
+	allow := "add a rule that allows it to {policy.ns}/{policy}, or a new NetworkPolicy in {policy.ns} (policies add up)"
+	return []Entry{
+		{Code: "pol-ingress-deny", Component: c, Title: "a NetworkPolicy does not let this client in", Shown: "lab",
+			Meaning:    "A policy selects the target pod for ingress and none allows this source on this port.",
+			Evidence:   "The drop, and the evaluation of the cluster's policies.",
+			LookAlikes: []string{"node-forward-drop: no policy denies the flow", "pol-egress-deny: the client's own policy", "app-listen-overflow: no drop"},
+			Remedy:     []string{"kubectl -n {policy.ns} describe networkpolicy {policy}", allow, "to test: allow all ingress in {policy.ns} for a moment, and see if it works"}},
+		{Code: "pol-egress-deny", Component: c, Title: "a NetworkPolicy does not let this pod out", Shown: "lab",
+			Meaning:    "A policy selects the client pod for egress and none allows this destination on this port.",
+			Evidence:   "The drop on the client's node, and the evaluation of the cluster's policies.",
+			LookAlikes: []string{"beyond-node: no drop on the node", "pol-ingress-deny: the target's policy"},
+			Remedy:     []string{"kubectl -n {policy.ns} describe networkpolicy {policy}", allow}},
+		{Code: "pol-dns-egress", Component: c, Title: "names do not resolve since a default-deny egress policy", Shown: "lab",
+			Meaning:    "A policy selects the client pod for egress and none allows DNS.",
+			Evidence:   "Queries to port 53 dropped on the client's node, and the evaluation of the policies.",
+			LookAlikes: []string{"svc-no-endpoints: CoreDNS has no ready pod", "beyond-node: the query left"},
+			Remedy: []string{"allow DNS, UDP and TCP, for every pod of the namespace:\n" +
+				"kubectl apply -f - <<EOF\n" +
+				"apiVersion: networking.k8s.io/v1\n" +
+				"kind: NetworkPolicy\n" +
+				"metadata: {name: allow-dns, namespace: {policy.ns}}\n" +
+				"spec:\n" +
+				"  podSelector: {}\n" +
+				"  policyTypes: [Egress]\n" +
+				"  egress:\n" +
+				"  - to:\n" +
+				"    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}\n" +
+				"      podSelector: {matchLabels: {k8s-app: kube-dns}}\n" +
+				"    ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]\n" +
+				"EOF"}},
+		{Code: "pol-wrong-port", Component: c, Title: "a NetworkPolicy allows the Service's port, not the pod's", Shown: "lab",
+			Meaning:    "Policies judge the packet after translation: the rule lists the Service port, the packet carries the targetPort.",
+			Evidence:   "The drop, and a rule that would allow the flow on the port before translation.",
+			LookAlikes: []string{"svc-wrong-targetport: an RST, no drop"},
+			Remedy:     []string{"in {policy.ns}/{policy}, allow port {target.port} (the container's port) instead of {dst.port}"}},
+		{Code: "pol-named-port", Component: c, Title: "a NetworkPolicy names a port that the pod does not have", Shown: "unit",
+			Meaning: "The rule's named port does not resolve on the target pod.", Evidence: "The drop, and the pod's declared ports.",
+			Remedy: []string{"name the port in the pod's containers[].ports, or use its number in {policy.ns}/{policy}"}},
+		{Code: "pol-ipblock-after-snat", Component: c, Title: "an allowed client address is still denied", Shown: "unit",
+			Meaning: "The policy allows the client's address, but the packet carries a node's address when the policy sees it.", Evidence: "SNAT before the drop, an ipBlock rule that does not hold the translated address.",
+			Remedy: []string{"set externalTrafficPolicy: Local on the Service, or allow the nodes' addresses in {policy.ns}/{policy}"}},
+		{Code: "pol-probe-or-host-source", Component: c, Title: "traffic from a node is denied", Shown: "unit",
+			Meaning: "The source is a node (kubelet, hostNetwork pod); pod selectors never match it.", Evidence: "The source is a node address, the drop, and the policies' denial.",
+			Remedy: []string{"allow the nodes' addresses by ipBlock in {policy.ns}/{policy}"}},
+		{Code: "pol-agent-stale", Component: c, Title: "a policy that no longer exists is still enforced", Shown: "unit",
+			Meaning: "A rule of the policy agent drops what the cluster's policies allow.", Evidence: "The drop, its rule's owner, and policies that do not deny.",
+			LookAlikes: []string{"a policy of another kind (Calico, Cilium, AdminNetworkPolicy) that podpath does not evaluate yet"},
+			Remedy:     []string{"check policies of other kinds: kubectl get globalnetworkpolicies,ciliumnetworkpolicies,adminnetworkpolicies -A", "restart the policy agent's pod on {node}"}},
+		{Code: "pol-nfqueue-down", Component: c, Title: "everything behind the policy agent is lost", Shown: "unit",
+			Meaning: "Packets are queued to a user-space policy agent that does not run.", Evidence: "The drop in nf_queue.", Remedy: []string{"restart the network policy agent (kindnet, kube-network-policies) on {node}"}},
+		{Code: "pol-foreign-bpf", Component: tracer.ComponentNode, Title: "a BPF program on the way drops the packets", Shown: "lab",
+			Meaning:    "A tc or cgroup program that belongs to no known CNI or policy agent drops the packets. No NetworkPolicy is to blame.",
+			Evidence:   "TC_INGRESS, TC_EGRESS or BPF_CGROUP drop, and the programs attached at that device.",
+			LookAlikes: []string{"TC_INGRESS on a pod's veth is the pod's egress: a CNI's program may enforce an egress policy there"},
+			Remedy:     []string{"on {node}: bpftool net show dev {dev}; bpftool prog show", "find who loaded it (bpftool prog show, pids), and detach it"}},
+		{Code: "pol-xdp-drop", Component: tracer.ComponentNode, Title: "an XDP program drops the packets", Shown: "unit",
+			Meaning: "An XDP program drops the packets before the network stack sees them.", Evidence: "The drop in do_xdp_generic or veth_xdp_rcv_skb, and the attached program.",
+			Remedy: []string{"on {node}: ip -d link show dev {dev}; bpftool net", "ip link set dev {dev} xdp off, if it should not be there"}},
+	}
+}
+
+func serviceEntries() []Entry {
+	k, s := tracer.ComponentKubeProxy, tracer.ComponentService
+	return []Entry{
+		{Code: "svc-kubeproxy-no-rules", Component: k, Title: "ClusterIP does not work from this node, pod IPs do", Shown: "lab",
+			Meaning:    "The node has no translation for the Service: kube-proxy is not running, has not programmed it, or its rules were flushed.",
+			Evidence:   "The packet keeps the ClusterIP (leaves the node, or finds no route), endpoints exist, no rule names the Service.",
+			LookAlikes: []string{"svc-wrong-service-port: the Service has other ports", "svc-no-endpoints: rejected", "socket load-balancing (Cilium): the pod sends to the endpoint directly"},
+			Remedy:     []string{"kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide --field-selector spec.nodeName={node}", "restart it: kubectl -n kube-system delete pod -l k8s-app=kube-proxy --field-selector spec.nodeName={node}", "look for a firewall reload that flushed the rules: iptables -t nat -L KUBE-SERVICES, nft list table ip kube-proxy"}},
+		{Code: "svc-stale-endpoint", Component: k, Title: "a share of connections to a Service fails", Shown: "lab",
+			Meaning:    "The node translates the Service to an address that is no endpoint any more.",
+			Evidence:   "The DNAT seen in conntrack, and EndpointSlices without that address.",
+			LookAlikes: []string{"svc-stale-udp-conntrack: the rules are right, an old entry is not", "cni-host-route-missing: the pod exists", "svc-terminating-endpoint: the pod is just being deleted"},
+			Remedy:     []string{"kubectl -n {svc.ns} get endpointslices -l kubernetes.io/service-name={svc}", "kubectl -n kube-system logs -l k8s-app=kube-proxy --field-selector spec.nodeName={node}: does it still sync?", "restart kube-proxy on {node}: kubectl -n kube-system delete pod -l k8s-app=kube-proxy --field-selector spec.nodeName={node}"}},
+		{Code: "svc-stale-udp-conntrack", Component: k, Title: "a UDP client keeps talking to a dead pod", Shown: "unit",
+			Meaning:  "An old conntrack entry pins the client's socket to an endpoint that is gone; the rules are right.",
+			Evidence: "The translation seen, rules that name other endpoints.",
+			Remedy:   []string{"on {node}: conntrack -D -p udp --orig-src {src.ip} --orig-dst {dst.ip}", "restart the client's socket; upgrade kube-proxy"}},
+		{Code: "svc-conntrack-invalid-rst", Component: k, Title: "connections are reset now and then", Shown: "unit",
+			Meaning:    "An answer was not translated back and reached the client with the endpoint's address; the client reset it.",
+			Evidence:   "The untranslated answer at the client, the invalid counter.",
+			LookAlikes: []string{"node-bridge-nf-off: every connection between pods of one node"},
+			Remedy:     []string{"on {node}: sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1, or upgrade kube-proxy (it drops INVALID packets)"}},
+		{Code: "svc-hairpin-nomasq", Component: k, Title: "a pod cannot reach itself through its own Service", Shown: "unit",
+			Meaning: "The connection came back to the pod with its own address as source: it was not masqueraded.", Evidence: "IP_LOCAL_SOURCE in the pod.", LookAlikes: []string{"cni-hairpin-off: the bridge does not send it back"},
+			Remedy: []string{"check kube-proxy's --cluster-cidr and detect-local mode on {node}"}},
+		{Code: "svc-invalid-drop-asymmetric", Component: k, Title: "mid-stream packets are dropped as INVALID", Shown: "unit",
+			Meaning: "kube-proxy's INVALID rule dropped a packet of a connection whose beginning this node never saw.", Evidence: "The drop by kube-proxy's rule.", Remedy: []string{"look for asymmetric routing; net.netfilter.nf_conntrack_tcp_be_liberal=1 avoids the drop"}},
+		{Code: "svc-no-endpoints", Component: s, Title: "\"connection refused\" at once on a Service", Shown: "lab",
+			Meaning:    "The Service has no ready endpoint, so the proxy rejects connections by design.",
+			Evidence:   "EndpointSlices without a ready endpoint; the REJECT (netfilter drop and ICMP port unreachable).",
+			LookAlikes: []string{"app-no-listener: an RST from the pod", "a policy agent that rejects: the endpoints are ready"},
+			Remedy:     []string{"kubectl -n {svc.ns} describe service {svc}", "kubectl -n {svc.ns} get pods --show-labels: does the selector match, are the pods Ready?"}},
+		{Code: "svc-no-local-endpoints", Component: s, Title: "a Service works from some nodes only", Shown: "unit",
+			Meaning: "The Service's traffic policy is Local and this node has no endpoint.", Evidence: "The drop, and endpoints on other nodes only.",
+			Remedy: []string{"run an endpoint on {node} (DaemonSet), use the load balancer's health check, or set the traffic policy to Cluster"}},
+		{Code: "svc-wrong-service-port", Component: s, Title: "the Service has no such port", Shown: "unit",
+			Meaning: "The client uses a port that the Service does not define.", Evidence: "The Service's ports, and the packet that is not translated.", Remedy: []string{"kubectl -n {svc.ns} get service {svc}: use one of its ports"}},
+		{Code: "svc-clusterip-unallocated", Component: s, Title: "a Service address that no Service has", Shown: "unit",
+			Meaning: "The client uses an address from the Service range that belongs to no Service: a stale variable, or a typing error.", Evidence: "The address, the Services.", Remedy: []string{"use the Service's DNS name; restart clients that keep *_SERVICE_HOST variables"}},
+		{Code: "svc-wrong-targetport", Component: s, Title: "\"connection refused\" through a Service only", Shown: "lab",
+			Meaning:    "The Service sends to a port of the pod that it does not serve.",
+			Evidence:   "The translation, the RST from the pod, and the pod's listening and declared ports.",
+			LookAlikes: []string{"app-no-listener: the port is the right one, the process is not there"},
+			Remedy:     []string{"set targetPort of Service {svc.ns}/{svc} to the port that the container serves: kubectl -n {svc.ns} edit service {svc}"}},
+		{Code: "svc-terminating-endpoint", Component: s, Title: "errors during each rollout", Shown: "unit",
+			Meaning: "The connection was sent to a pod that is being deleted.", Evidence: "The translation, the terminating endpoint.", Remedy: []string{"add a preStop sleep of a few seconds and handle SIGTERM by finishing open requests"}},
+	}
+}
+
+func egressEntries() []Entry {
+	c := tracer.ComponentEgress
+	return []Entry{
+		{Code: "egr-masq-missing", Component: c, Title: "pods reach nothing outside, the node does", Shown: "lab",
+			Meaning:    "Pod traffic leaves with the pod's own address, which nobody outside can answer.",
+			Evidence:   "The pod's address as source at the uplink, an external destination, silence; no masquerade rule matches.",
+			LookAlikes: []string{"beyond-node: the source is translated", "networks that route pod addresses (VPC CNIs): there answers come"},
+			Remedy:     []string{"check the CNI's masquerade setting (flannel --ip-masq, Calico natOutgoing, ip-masq-agent, AWS AWS_VPC_K8S_CNI_EXTERNALSNAT), and restart it on {node}", "on {node}: iptables -t nat -S POSTROUTING; nft list ruleset"}},
+		{Code: "egr-masq-excluded", Component: c, Title: "some external ranges fail", Shown: "unit",
+			Meaning: "The destination is excluded from masquerade, and nothing routes the pod's address back.", Evidence: "The pod's address at the uplink, masquerade rules that do not apply.",
+			Remedy: []string{"take the range out of nonMasqueradeCIDRs (ip-masq-agent), or route the pod range back"}},
+		{Code: "egr-no-default-route", Component: c, Title: "\"Network is unreachable\" for everything outside", Shown: "lab",
+			Meaning:    "The node has no usable default route.",
+			Evidence:   "IP_INNOROUTES and the FIB's answer for an external destination.",
+			LookAlikes: []string{"cni-route-none: the destination is a pod", "cni-pod-no-default-route: the pod has none"},
+			Remedy:     []string{"on {node}: ip route; restore the default route (DHCP, systemd-networkd, cloud-init)"}},
+		{Code: "egr-gateway-dead", Component: c, Title: "\"No route to host\" after 3 s for everything outside", Shown: "lab",
+			Meaning:    "The node's gateway does not answer address resolution.",
+			Evidence:   "NEIGH_FAILED on the uplink, the gateway's neighbour entry FAILED.",
+			LookAlikes: []string{"node-down: the next hop is another node"},
+			Remedy:     []string{"on {node}: ip neigh show; is the gateway's address right (ip route), does the network's router run?"}},
+		{Code: "egr-snat-port-exhausted", Component: c, Title: "bursts to one destination fail", Shown: "unit",
+			Meaning: "No free source port is left to translate to.", Evidence: "The drop after translation, insert_failed rises.", Remedy: []string{"keep connections alive, use more source addresses, masquerade with --random-fully"}},
+		{Code: "egr-remote-refused", Component: tracer.ComponentExternal, Title: "the far side refuses", Shown: "lab",
+			Meaning:    "The packets left the node, and the destination itself answered with a refusal.",
+			Evidence:   "The RST or ICMP message arriving by the uplink.",
+			LookAlikes: []string{"app-no-listener: the target is a pod here", "a firewall that forges an RST looks the same"},
+			Remedy:     []string{"is {dst.ip} the right host, and {dst.port} the right port?", "from elsewhere: nc -vz {dst.ip} {dst.port}"}},
+		{Code: "egr-firewall-reject", Component: tracer.ComponentExternal, Title: "a firewall outside rejects", Shown: "unit",
+			Meaning: "A router beyond this node answered \"administratively prohibited\".", Evidence: "The ICMP message and its sender.", Remedy: []string{"ask whoever runs that firewall to allow {dst.ip} {dst.port}; check whether a proxy is required"}},
+	}
+}
+
+func nodeEntries() []Entry {
+	c := tracer.ComponentNode
+	return []Entry{
+		{Code: "node-forward-drop", Component: c, Title: "a host firewall drops forwarded traffic", Shown: "lab",
+			Meaning:    "A rule, or the policy, of a netfilter chain drops the packet, and no NetworkPolicy denies it.",
+			Evidence:   "The drop, the rule where it can be told, and the policies' answer.",
+			LookAlikes: []string{"pol-ingress-deny, pol-egress-deny: a policy denies the flow", "pol-agent-stale: the rule is the policy agent's", "node-conntrack-full"},
+			Remedy:     []string{"look at it on {node}: nft list chain {family} {table} {chain} (or iptables -L FORWARD)", "if Docker or a hardening script set it: iptables -P FORWARD ACCEPT, or allow the pod range", "delete the rule, or have its owner allow the pod range"}},
+		{Code: "node-firewall-reject", Component: c, Title: "\"No route to host\" at once", Shown: "lab",
+			Meaning:    "A firewall on the node rejects the packet (ICMP host or administratively prohibited).",
+			Evidence:   "The drop and the ICMP message that the node made.",
+			LookAlikes: []string{"a missing route: ICMP code 0 or 1", "egr-firewall-reject: the message comes from outside"},
+			Remedy:     []string{"firewalld: put the pod range and the CNI's devices in the trusted zone; ufw: ufw route allow", "on {node}: nft list ruleset"}},
+		{Code: "node-input-blocked", Component: c, Title: "a port of the node itself is blocked", Shown: "unit",
+			Meaning: "The node's input firewall drops it.", Evidence: "The drop in the input hook.", Remedy: []string{"open the port on {node}: overlay (udp 8472, 4789), kubelet (10250), NodePorts, BGP (179)"}},
+		{Code: "node-ip-forward-off", Component: c, Title: "pods reach nothing off their node", Shown: "lab",
+			Meaning:    "The node does not forward IP packets.",
+			Evidence:   "IP_INADDRERRORS in ip_error (IPv6: ip6_forward), and the sysctl.",
+			LookAlikes: []string{"node-forward-drop: netfilter drops"},
+			Remedy:     []string{"on {node}: sysctl -w net.ipv4.ip_forward=1 (net.ipv6.conf.all.forwarding=1), and keep it in /etc/sysctl.d", "find what resets it: cloud-init, a hardening script"}},
+		{Code: "node-rp-filter", Component: c, Title: "asymmetric paths die silently", Shown: "lab",
+			Meaning:    "Strict reverse-path filtering drops packets that arrive by another device than the route back uses.",
+			Evidence:   "IP_RPFILTER, the sysctl, the counter.",
+			LookAlikes: []string{"node-forward-drop"},
+			Remedy:     []string{"on {node}: sysctl -w net.ipv4.conf.{dev}.rp_filter=2 and net.ipv4.conf.all.rp_filter=2 (loose)", "or make the route symmetric: ip route get, ip rule"}},
+		{Code: "node-bridge-nf-off", Component: c, Title: "a Service fails only between pods of one node", Shown: "lab",
+			Meaning:    "Bridged packets do not pass netfilter, so answers between pods of one bridge are not translated back.",
+			Evidence:   "The answer at the client with the endpoint's address, and the sysctl.",
+			LookAlikes: []string{"svc-conntrack-invalid-rst: now and then, and between nodes too"},
+			Remedy:     []string{"on {node}: modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1, and keep both over a reboot"}},
+		{Code: "node-conntrack-full", Component: c, Title: "new connections fail on the whole node", Shown: "unit",
+			Meaning: "The conntrack table is full.", Evidence: "The drop outside any rule, conntrack's drop counter.", Remedy: []string{"on {node}: sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max; raise the limit"}},
+		{Code: "node-link-down", Component: c, Title: "the node's uplink is down", Shown: "unit", Meaning: "The uplink or the way to the other nodes is down.", Evidence: "No route under the tunnel.", Remedy: []string{"on {node}: ip link; ip route"}},
+		{Code: "node-down", Component: c, Title: "another node does not answer", Shown: "unit", Meaning: "The node that holds the target does not answer address resolution.", Evidence: "NEIGH_FAILED on the uplink.", Remedy: []string{"kubectl get nodes -o wide"}},
+		{Code: "node-underlay-arp", Component: c, Title: "packets go to a wrong machine", Shown: "unit", Meaning: "Packets carry another machine's MAC address.", Evidence: "OTHERHOST on the uplink.", Remedy: []string{"on {node}: ip neigh; delete stale permanent entries"}},
+		{Code: "node-martian", Component: c, Title: "a packet with an impossible source", Shown: "unit", Meaning: "The kernel refused a loopback, multicast or own address as source.", Evidence: "IP_LOCALNET, IP_INVALID_SOURCE or IP_LOCAL_SOURCE.", Remedy: []string{"find the translation that made this source on {node}: nft list ruleset, iptables -t nat -S"}},
+		{Code: "node-routing-loop", Component: c, Title: "packets loop until their TTL runs out", Shown: "unit", Meaning: "Two routers send the packet to each other.", Evidence: "Time exceeded.", Remedy: []string{"on {node}: ip route get {target.ip}; compare with the next hop's route"}},
+		{Code: "node-csum", Component: c, Title: "packets arrive with wrong checksums", Shown: "unit", Meaning: "The receiver drops packets for their checksum, often an offload bug.", Evidence: "TCP_CSUM or UDP_CSUM.", Remedy: []string{"on the sending node: ethtool -K DEV tx-checksum-ip-generic off for the tunnel device; upgrade the kernel"}},
+	}
+}
+
+func applicationEntries() []Entry {
+	c := tracer.ComponentApplication
+	return []Entry{
+		{Code: "app-no-listener", Component: c, Title: "\"connection refused\" by the pod", Shown: "lab",
+			Meaning:    "The packet reached the right pod, and nothing listens on that port.",
+			Evidence:   "NO_SOCKET and the RST (UDP: port unreachable) in the pod's namespace, and its sockets.",
+			LookAlikes: []string{"svc-no-endpoints and rejecting policies: an ICMP message from a node", "svc-wrong-targetport: the pod serves another port", "app-localhost-only"},
+			Remedy:     []string{"kubectl -n {dst.ns} get pod {dst.pod}; kubectl -n {dst.ns} logs {dst.pod}: does the process run, on which port?", "kubectl -n {dst.ns} exec {dst.pod} -- ss -ltnu"}},
+		{Code: "app-localhost-only", Component: c, Title: "works inside the pod, refused from outside", Shown: "lab",
+			Meaning:    "The application listens on the loopback address only.",
+			Evidence:   "The RST in the pod's namespace, and its sockets.",
+			LookAlikes: []string{"app-no-listener"},
+			Remedy:     []string{"make the application in {dst.ns}/{dst.pod} listen on 0.0.0.0 or [::]"}},
+		{Code: "app-listen-overflow", Component: c, Title: "connecting times out under load", Shown: "unit",
+			Meaning:    "The accept queue is full, and the kernel drops connection requests.",
+			Evidence:   "ListenOverflows in the pod's namespace, SYNs that reach the pod without an answer.",
+			LookAlikes: []string{"cni-pod-no-default-route: no route, ListenOverflows does not rise"},
+			Remedy:     []string{"raise the listen backlog and net.core.somaxconn; find out why {dst.ns}/{dst.pod} accepts slowly; add replicas"}},
+		{Code: "app-hang", Component: c, Title: "connects, then no answer", Shown: "unit", Meaning: "The application took the request and does not answer.", Evidence: "Handshake and request delivered, no payload back, no drop.",
+			LookAlikes: []string{"cni-mtu-blackhole: large segments are dropped"}, Remedy: []string{"kubectl -n {dst.ns} logs {dst.pod}; look at what it waits for"}},
+		{Code: "app-reset", Component: c, Title: "\"connection reset by peer\"", Shown: "unit", Meaning: "The application closed the connection abruptly.", Evidence: "An RST made in the pod's namespace after the handshake.", Remedy: []string{"kubectl -n {dst.ns} logs {dst.pod} --previous"}},
+		{Code: "app-udp-rcvbuf", Component: c, Title: "datagrams are lost at the receiver", Shown: "unit", Meaning: "The application does not read its socket fast enough.", Evidence: "SOCKET_RCVBUFF in the pod's namespace.", Remedy: []string{"raise net.core.rmem_max and the socket's buffer, or read faster"}},
+		{Code: "app-sidecar-missing", Component: c, Title: "everything is refused in a mesh pod", Shown: "unit", Meaning: "Traffic is redirected to a sidecar proxy that does not run.", Evidence: "NO_SOCKET on lo in the client's namespace.", Remedy: []string{"kubectl -n {src.ns} get pod {src.pod} -o wide: is the proxy container ready? kubectl -n {src.ns} logs {src.pod} -c istio-proxy"}},
+		{Code: "app-pod-firewall", Component: c, Title: "a firewall inside the pod drops", Shown: "unit", Meaning: "A rule in the pod's own network namespace drops the packet.", Evidence: "NETFILTER_DROP in the pod's namespace.", Remedy: []string{"nsenter into the pod's namespace on {node}: nft list ruleset; iptables -S"}},
+	}
+}

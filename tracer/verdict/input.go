@@ -1,0 +1,147 @@
+package verdict
+
+import (
+	"time"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+// Input is all that the rules may look at: one journey and the facts of that
+// moment. Node and Cluster are never nil; empty ones mean "not known".
+type Input struct {
+	Journey *tracer.Journey
+	Outcome tracer.Outcome
+	Node    *tracer.NodeFacts
+	Cluster *tracer.ClusterFacts
+	// Inventory names the devices.
+	Inventory *tracer.Inventory
+	NodeName  string
+	Now       time.Time
+	Blind     []tracer.Blind
+	// Lost counts events that the kernel could not hand over: with losses,
+	// "not seen" proves nothing.
+	Lost uint64
+}
+
+func (in *Input) device(k tracer.DeviceKey) tracer.Device {
+	d, ok := in.Inventory.Device(k)
+	if !ok {
+		d.DeviceKey = k
+	}
+	return d
+}
+
+// where names a device as people know it: "n1 cali12ab", or "shop/checkout
+// eth0" inside a pod.
+func (in *Input) where(k tracer.DeviceKey) string {
+	d := in.device(k)
+	name := d.Name
+	if name == "" {
+		name = "(no device)"
+	}
+	if in.onHost(k) {
+		return in.NodeName + " " + name
+	}
+	c := in.Cluster
+	switch {
+	case in.inSource(k) && c.SourcePod != nil:
+		return c.SourcePod.Namespace + "/" + c.SourcePod.Name + " " + name
+	case in.inTarget(k) && c.TargetPod != nil:
+		return c.TargetPod.Namespace + "/" + c.TargetPod.Name + " " + name
+	}
+	return "pod " + name
+}
+
+func (in *Input) onHost(k tracer.DeviceKey) bool { return k.NetNS == in.Inventory.HostNetNS }
+
+// inSource: the device is in the client pod's own namespace.
+func (in *Input) inSource(k tracer.DeviceKey) bool {
+	return !in.onHost(k) && k.NetNS != 0 && k.NetNS == in.Journey.SrcDevice.NetNS
+}
+
+// inTarget: the device is in the target pod's own namespace.
+func (in *Input) inTarget(k tracer.DeviceKey) bool {
+	return !in.onHost(k) && k.NetNS != 0 && k.NetNS == in.Journey.DstDevice.NetNS
+}
+
+func (in *Input) targetHere() bool { return in.Journey.DstDevice != (tracer.DeviceKey{}) }
+
+// external: the flow's destination belongs to nothing in the cluster.
+func (in *Input) external() bool {
+	return in.Cluster.Known && in.Cluster.Destination.Kind == tracer.KindExternal &&
+		in.Cluster.InPodCIDR == "" && !in.Cluster.InServiceRange
+}
+
+// translation finds the observed translation of a kind ("dnat", "snat").
+func (in *Input) translation(kind string) (tracer.Translation, bool) {
+	for _, t := range in.Journey.Translations {
+		if t.Kind == kind {
+			return t, true
+		}
+	}
+	return tracer.Translation{}, false
+}
+
+// drop returns the first drop of the flow itself that a test accepts.
+func (in *Input) drop(test func(*tracer.DropSeen) bool) *tracer.DropSeen {
+	for i := range in.Journey.Drops {
+		d := &in.Journey.Drops[i]
+		if !d.ARP && !d.ICMPError && test(d) {
+			return d
+		}
+	}
+	return nil
+}
+
+// cause is the drop to explain: the earliest one of the request direction that
+// is not a socket's answer, else the earliest of the reply direction.
+func (in *Input) cause() *tracer.DropSeen {
+	if in.delivered() {
+		return nil
+	}
+	notSocket := func(d *tracer.DropSeen) bool { return d.Drop.Stage != tracer.StageSocket }
+	d := in.drop(func(d *tracer.DropSeen) bool { return d.Direction == tracer.DirRequest && notSocket(d) })
+	if d == nil {
+		d = in.drop(func(d *tracer.DropSeen) bool { return d.Direction == tracer.DirReply && notSocket(d) })
+	}
+	return d
+}
+
+func (in *Input) delivered() bool { return in.Outcome == tracer.OutcomeDelivered }
+
+func (in *Input) answer(k tracer.AnswerKind) *tracer.Answer {
+	for i := range in.Journey.Answers {
+		if in.Journey.Answers[i].Kind == k {
+			return &in.Journey.Answers[i]
+		}
+	}
+	return nil
+}
+
+// icmp finds an ICMP error by a test on (IPv4-style type, code) of either family.
+func (in *Input) icmp(test func(*tracer.Answer) bool) *tracer.Answer {
+	for i := range in.Journey.Answers {
+		a := &in.Journey.Answers[i]
+		if a.Kind == tracer.AnswerICMP && test(a) {
+			return a
+		}
+	}
+	return nil
+}
+
+// madeHere: the answer was first seen being sent on this node (or in one of its
+// pods), not arriving from outside.
+func (in *Input) madeHere(a *tracer.Answer) bool {
+	return in.device(a.Device).Role != tracer.RoleUplink || a.Hook == tracer.EventTX
+}
+
+func (in *Input) route(question string) *tracer.RouteFact {
+	for i := range in.Node.Routes {
+		if in.Node.Routes[i].For == question {
+			return &in.Node.Routes[i]
+		}
+	}
+	return nil
+}
+
+func (in *Input) counter(netns uint32, name string) uint64 { return in.Node.Counters[netns][name] }

@@ -1,0 +1,199 @@
+package verdict
+
+import (
+	"time"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+// How long evidence is waited for before a flow counts as decided. An answer or
+// a drop can be followed within microseconds by the event that explains it (the
+// other CPU's ring, the ICMP error of a REJECT): grace. A datagram has no
+// retransmission of its own to wait for: silence is called after silentUDP, or
+// when a second request also went unanswered.
+const (
+	grace       = 60 * time.Millisecond
+	silentUDP   = 3 * time.Second
+	noData      = 5 * time.Second
+	quietIsDone = time.Second
+	silentSYNs  = 3 // the SYN and two retransmissions
+	// minRTO is TCP_RTO_MIN of the kernel, less scheduling slack.
+	minRTO = 150 * time.Millisecond
+)
+
+// Settle classifies what the client saw and says whether the flow can be
+// judged now. With ending, nothing more will come and every flow is judged.
+func Settle(j *tracer.Journey, now time.Time, ending bool) (tracer.Outcome, bool) {
+	if len(j.Hops) == 0 && len(j.Drops) == 0 {
+		return tracer.OutcomeNotSeen, ending
+	}
+	o, due := outcome(j, now)
+	return o, ending || due
+}
+
+func outcome(j *tracer.Journey, now time.Time) (tracer.Outcome, bool) {
+	settled := now.Sub(j.Last) >= grace
+	if o, ok := refused(j); ok {
+		return o, settled
+	}
+	if j.Flow.Proto == tracer.ProtoTCP {
+		return tcpOutcome(j, now, settled)
+	}
+	if has(j, tracer.AnswerReply) && replyArrived(j) {
+		return tracer.OutcomeDelivered, now.Sub(j.Last) >= quietIsDone
+	}
+	if strikes(j) >= 2 || final(j) {
+		return tracer.OutcomeNoAnswer, settled
+	}
+	waited := now.Sub(j.First)
+	return tracer.OutcomeNoAnswer, waited >= silentUDP && (j.Attempts >= 2 || dropped(j)) || waited >= 2*silentUDP
+}
+
+// refused: an RST or a fatal ICMP error ended the attempt before it was a
+// connection.
+func refused(j *tracer.Journey) (tracer.Outcome, bool) {
+	if j.Established && j.Flow.Proto == tracer.ProtoTCP {
+		return "", false
+	}
+	for i := range j.Answers {
+		a := &j.Answers[i]
+		switch {
+		case a.Kind == tracer.AnswerRST && !has(j, tracer.AnswerSynAck):
+			return tracer.OutcomeRefused, true
+		case a.Kind == tracer.AnswerICMP && fatal(a):
+			if portUnreachable(a) {
+				return tracer.OutcomeRefused, true
+			}
+			return tracer.OutcomeICMPError, true
+		}
+	}
+	if j.ClientReset && has(j, tracer.AnswerSynAck) && !has(j, tracer.AnswerData) {
+		return tracer.OutcomeReset, true
+	}
+	return "", false
+}
+
+func tcpOutcome(j *tracer.Journey, now time.Time, settled bool) (tracer.Outcome, bool) {
+	quiet := now.Sub(j.Last)
+	switch {
+	case !j.Established:
+		silent := j.Attempts >= silentSYNs && quiet >= grace
+		return tracer.OutcomeNoAnswer, silent || settled && (strikes(j) >= 2 || final(j))
+	case has(j, tracer.AnswerRST) && !has(j, tracer.AnswerFin) && !has(j, tracer.AnswerData):
+		return tracer.OutcomeReset, settled
+	case has(j, tracer.AnswerRST) && !has(j, tracer.AnswerFin) && j.RequestBytes > 0:
+		return tracer.OutcomeResetMidFlow, settled
+	case stuck(j):
+		return tracer.OutcomeConnectedNoData, settled
+	case j.ReplyBytes > 0:
+		return tracer.OutcomeDelivered, j.Closed && settled || quiet >= quietIsDone
+	case j.RequestBytes > 0:
+		return tracer.OutcomeConnectedNoData, quiet >= noData
+	}
+	// A connection on which nothing was sent is healthy as far as it went.
+	return tracer.OutcomeDelivered, j.Closed && settled || quiet >= noData
+}
+
+// stuck: an established flow whose data is dropped again and again, over more
+// than one retransmission time-out, and of which nothing came back since.
+func stuck(j *tracer.Journey) bool {
+	for i := range j.Drops {
+		d := &j.Drops[i]
+		if d.ARP || d.ICMPError || d.Count < 2 || d.Last.Sub(d.First) < minRTO {
+			continue
+		}
+		if !answeredSince(j, d.Last) {
+			return true
+		}
+	}
+	return false
+}
+
+func answeredSince(j *tracer.Journey, t time.Time) bool {
+	for i := range j.Hops {
+		if h := &j.Hops[i]; h.Direction == tracer.DirReply && h.Last.After(t) {
+			return true
+		}
+	}
+	return false
+}
+
+// strikes counts how often the flow itself was dropped, at the worst place.
+func strikes(j *tracer.Journey) uint64 {
+	var n uint64
+	for i := range j.Drops {
+		if d := &j.Drops[i]; !d.ARP && !d.ICMPError {
+			n = max(n, d.Count)
+		}
+	}
+	return n
+}
+
+// final: a drop that stands for several tries: neighbour resolution gives up
+// after three requests.
+func final(j *tracer.Journey) bool {
+	for i := range j.Drops {
+		if d := &j.Drops[i]; !d.ARP && d.Drop.Reason == "NEIGH_FAILED" {
+			return true
+		}
+	}
+	return false
+}
+
+func dropped(j *tracer.Journey) bool { return strikes(j) > 0 }
+
+func has(j *tracer.Journey, k tracer.AnswerKind) bool {
+	for i := range j.Answers {
+		if j.Answers[i].Kind == k {
+			return true
+		}
+	}
+	return false
+}
+
+func replyArrived(j *tracer.Journey) bool {
+	for i := range j.Answers {
+		if a := &j.Answers[i]; a.Kind == tracer.AnswerReply && a.ReachedClient {
+			return true
+		}
+	}
+	return false
+}
+
+// fatal: errors that make connect or a connected datagram socket fail; a
+// "fragmentation needed" is not one (RFC 1122 §4.2.3.9, RFC 1191).
+func fatal(a *tracer.Answer) bool {
+	if a.Proto == tracer.ProtoICMPv6 {
+		return a.ICMPType == 1 || a.ICMPType == 3
+	}
+	return a.ICMPType == 3 && a.ICMPCode != 4 || a.ICMPType == 11
+}
+
+func portUnreachable(a *tracer.Answer) bool {
+	if a.Proto == tracer.ProtoICMPv6 {
+		return a.ICMPType == 1 && a.ICMPCode == 4
+	}
+	return a.ICMPType == 3 && a.ICMPCode == 3
+}
+
+// prohibited: "administratively prohibited", the mark of a firewall.
+func prohibited(a *tracer.Answer) bool {
+	if a.Proto == tracer.ProtoICMPv6 {
+		return a.ICMPType == 1 && (a.ICMPCode == 1 || a.ICMPCode == 5 || a.ICMPCode == 6)
+	}
+	return a.ICMPType == 3 && (a.ICMPCode == 9 || a.ICMPCode == 10 || a.ICMPCode == 13)
+}
+
+func tooBig(a *tracer.Answer) bool {
+	if a.Proto == tracer.ProtoICMPv6 {
+		return a.ICMPType == 2
+	}
+	return a.ICMPType == 3 && a.ICMPCode == 4
+}
+
+func timeExceeded(a *tracer.Answer) bool {
+	if a.Proto == tracer.ProtoICMPv6 {
+		return a.ICMPType == 3
+	}
+	return a.ICMPType == 11
+}

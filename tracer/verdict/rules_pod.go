@@ -1,0 +1,112 @@
+package verdict
+
+import (
+	"fmt"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+// sidecarMissing: the client's own namespace redirects to a local proxy that is
+// not there, so no packet leaves the pod.
+func sidecarMissing(in *Input) *Finding {
+	d := in.drop(func(d *tracer.DropSeen) bool {
+		return in.inSource(d.Device) && d.Direction == tracer.DirRequest && d.Drop.Stage == tracer.StageSocket &&
+			d.Tuple.Dst.Addr().IsLoopback() && !in.Journey.Flow.Dst.Addr().IsLoopback()
+	})
+	if d == nil {
+		return nil
+	}
+	return &Finding{
+		Code: "app-sidecar-missing", Confidence: tracer.Confirmed, Object: podRef(in.Cluster.SourcePod),
+		Summary: fmt.Sprintf("traffic of %s to %s is redirected inside the pod to %s, where nothing listens (sidecar proxy)",
+			in.source(), in.destination(), d.Tuple.Dst),
+		Evidence: []tracer.Evidence{in.seenDrop(d)},
+	}
+}
+
+// podFirewall: a rule inside a pod's own namespace dropped the packet.
+func podFirewall(in *Input) *Finding {
+	d := in.drop(func(d *tracer.DropSeen) bool {
+		return d.Drop.Reason == "NETFILTER_DROP" && (in.inSource(d.Device) || in.inTarget(d.Device))
+	})
+	if d == nil || in.delivered() {
+		return nil
+	}
+	pod, who := in.Cluster.TargetPod, in.target()
+	if in.inSource(d.Device) {
+		pod, who = in.Cluster.SourcePod, in.source()
+	}
+	return &Finding{
+		Code: "app-pod-firewall", Confidence: tracer.Confirmed, Object: podRef(pod), Rule: in.ruleFor(d),
+		Summary:  fmt.Sprintf("a firewall rule inside the network namespace of pod %s dropped %s", who, in.targetPort()),
+		Evidence: []tracer.Evidence{in.seenDrop(d)},
+	}
+}
+
+// podLink: the veth pair of one of the two pods is down or detached. Packets
+// that wait for an address resolution die with it (NEIGH_FAILED), or the
+// resolution itself is dropped by a device without carrier.
+func podLink(in *Input) *Finding {
+	if in.delivered() || in.Outcome == tracer.OutcomeRefused || has(in.Journey, tracer.AnswerSynAck) {
+		return nil
+	}
+	if f := in.linkFault(in.Cluster.SourcePod, in.source(), in.Node.SrcDevice, in.Node.SrcPeer); f != nil && !in.Journey.ReachedTarget {
+		return f
+	}
+	if in.Journey.ReachedTarget {
+		return nil
+	}
+	return in.linkFault(in.Cluster.TargetPod, in.target(), in.Node.DstDevice, in.Node.DstPeer)
+}
+
+func (in *Input) linkFault(pod *tracer.PodFacts, who string, dev, peer *tracer.Device) *Finding {
+	if dev == nil || dev.NetNS == in.Inventory.HostNetNS {
+		return nil
+	}
+	f := &Finding{Object: podRef(pod), Confidence: tracer.Suspected}
+	switch {
+	case !dev.Up:
+		f.Code = "cni-pod-eth-down"
+		f.Summary = fmt.Sprintf("%s in pod %s is down", dev.Name, who)
+		f.Evidence = append(f.Evidence, in.seenState(who, "%s: state DOWN", dev.Name))
+	case peer != nil && !peer.Up:
+		f.Code = "cni-veth-down"
+		f.Summary = fmt.Sprintf("the node's side of pod %s's veth pair (%s on %s) is down", who, peer.Name, in.NodeName)
+		f.Evidence = append(f.Evidence, in.seenState(in.NodeName+" "+peer.Name, "state DOWN; %s in the pod has no carrier", dev.Name))
+	case peer != nil && peer.Master == 0 && in.bridged():
+		f.Code = "cni-veth-detached"
+		f.Summary = fmt.Sprintf("the node's side of pod %s's veth pair (%s on %s) is not a port of the pod bridge", who, peer.Name, in.NodeName)
+		f.Evidence = append(f.Evidence, in.seenState(in.NodeName+" "+peer.Name, "up, but has no bridge; the other pods' veths have one"))
+	default:
+		return nil
+	}
+	for i := range in.Journey.Drops {
+		d := &in.Journey.Drops[i]
+		switch d.Drop.Reason {
+		case "NEIGH_FAILED", "QDISC_DROP", "DEV_READY":
+			f.Confidence = tracer.Confirmed
+			f.Evidence = append(f.Evidence, in.seenDrop(d))
+		}
+	}
+	if in.Outcome == tracer.OutcomeNoAnswer && in.Journey.Attempts > 0 {
+		f.Confidence = tracer.Confirmed
+	}
+	return f
+}
+
+// bridged: most pods' veths on this node are bridge ports.
+func (in *Input) bridged() bool {
+	var with, without int
+	for i := range in.Inventory.Devices {
+		d := &in.Inventory.Devices[i]
+		if d.Role != tracer.RolePodHost {
+			continue
+		}
+		if d.Master != 0 {
+			with++
+		} else {
+			without++
+		}
+	}
+	return with > without
+}

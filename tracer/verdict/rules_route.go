@@ -1,0 +1,245 @@
+package verdict
+
+import (
+	"fmt"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+func at(d *tracer.DropSeen, reason string, locations ...string) bool {
+	if d == nil || reason != "" && d.Drop.Reason != reason {
+		return false
+	}
+	for _, l := range locations {
+		if d.Drop.Location == l {
+			return true
+		}
+	}
+	return len(locations) == 0
+}
+
+// forwardingOff: IPv4 answers a packet to be forwarded with ip_error and
+// IP_INADDRERRORS if forwarding is off; IPv6 drops it in ip6_forward.
+func forwardingOff(in *Input) *Finding {
+	d := in.cause()
+	if !at(d, "IP_INADDRERRORS", "ip_error", "ip6_forward") || !in.onHost(d.Device) {
+		return nil
+	}
+	key := "net.ipv4.ip_forward"
+	if in.family6() {
+		key = "net.ipv6.conf.all.forwarding"
+	}
+	f := &Finding{
+		Code: "node-ip-forward-off", Confidence: tracer.Probable, Object: in.nodeRef(),
+		Summary:  fmt.Sprintf("IP forwarding is off on node %s: packets of %s to %s are dropped at %s", in.NodeName, in.source(), in.target(), in.where(d.Device)),
+		Evidence: []tracer.Evidence{in.seenDrop(d)},
+	}
+	dev := in.device(d.Device).Name
+	perDev := "net.ipv4.conf." + dev + ".forwarding"
+	if in.family6() {
+		perDev = "net.ipv6.conf." + dev + ".forwarding"
+	}
+	for _, k := range []string{key, perDev} {
+		if v, ok := in.Node.Sysctls[k]; ok && v == "0" {
+			f.Confidence = tracer.Confirmed
+			f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "%s = 0", k))
+		}
+	}
+	return f
+}
+
+// isRouteError: places where the kernel frees a packet because of its route.
+func isRouteError(d *tracer.DropSeen) bool {
+	return at(d, "", "ip_error", "ip6_pkt_discard", "ip6_pkt_prohibit", "ip6_pkt_drop", "ip6_pkt_discard_out", "ip6_pkt_prohibit_out", "dst_discard", "dst_discard_out", "ip6_forward") &&
+		d.Drop.Reason != "IP_INADDRERRORS" && d.Drop.Reason != "PKT_TOO_BIG"
+}
+
+// specialRoute: the best route is a blackhole, unreachable or prohibit one.
+func specialRoute(in *Input) *Finding {
+	d := in.cause()
+	if !isRouteError(d) || !in.onHost(d.Device) {
+		return nil
+	}
+	question := "forward"
+	if d.Direction == tracer.DirReply {
+		question = "reverse"
+	}
+	r := in.route(question)
+	if r == nil || r.Type != "blackhole" && r.Type != "unreachable" && r.Type != "prohibit" {
+		return nil
+	}
+	f := &Finding{
+		Code: "cni-route-blackhole", Confidence: tracer.Confirmed, Object: &tracer.Ref{Kind: "Route", Name: r.Type + " " + r.Prefix},
+		Evidence: []tracer.Evidence{in.seenDrop(d), in.seenState(in.NodeName, "route to %s: %s %s%s", r.Dst, r.Type, r.Prefix, routeOrigin(r))},
+	}
+	covers := ""
+	if n := in.Cluster.InPodCIDR; n != "" {
+		covers = fmt.Sprintf(", the pod range of node %s", n)
+	}
+	f.Summary = fmt.Sprintf("node %s has a %s route %s%s that covers %s%s", in.NodeName, r.Type, r.Prefix, routeOrigin(r), r.Dst, covers)
+	if in.external() && d.Direction == tracer.DirRequest {
+		f.Code = "egr-no-default-route"
+	}
+	return f
+}
+
+func routeOrigin(r *tracer.RouteFact) string {
+	switch {
+	case r.Protocol != "" && r.Table != "" && r.Table != "main":
+		return fmt.Sprintf(" (proto %s, table %s)", r.Protocol, r.Table)
+	case r.Protocol != "":
+		return fmt.Sprintf(" (proto %s)", r.Protocol)
+	}
+	return ""
+}
+
+// noRoute: the FIB has nothing for the destination.
+func noRoute(in *Input) *Finding {
+	d := in.cause()
+	if !in.noRouteDrop(d) {
+		return nil
+	}
+	f := &Finding{Confidence: tracer.Probable, Object: in.nodeRef(), Evidence: []tracer.Evidence{in.seenDrop(d)}}
+	if a := in.icmp(func(a *tracer.Answer) bool { return fatal(a) && in.madeHere(a) }); a != nil {
+		f.Evidence = append(f.Evidence, in.seenAnswer(a))
+	}
+	if r := in.route("forward"); r != nil && r.Type == "none" {
+		f.Confidence = tracer.Confirmed
+		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "FIB look-up for %s: no route", r.Dst))
+	}
+	dst := in.Journey.Translated.Dst.Addr()
+	if in.external() {
+		f.Code = "egr-no-default-route"
+		f.Summary = fmt.Sprintf("node %s has no route to %s: it has no default route", in.NodeName, dst)
+		return f
+	}
+	f.Code = "cni-route-none"
+	f.Summary = fmt.Sprintf("node %s has no route to %s (%s)", in.NodeName, dst, in.target())
+	if n := in.Cluster.InPodCIDR; n != "" {
+		f.Summary = fmt.Sprintf("node %s has no route to the pod range of node %s, which holds %s", in.NodeName, n, dst)
+	}
+	return f
+}
+
+func (in *Input) noRouteDrop(d *tracer.DropSeen) bool {
+	if d == nil || !in.onHost(d.Device) {
+		return false
+	}
+	if d.Drop.Reason == "IP_INNOROUTES" || d.Drop.Reason == "IP_OUTNOROUTES" && !at(d, "", "vxlan_xmit_one") {
+		return true
+	}
+	r := in.route("forward")
+	return isRouteError(d) && r != nil && r.Type == "none"
+}
+
+// reversePath: strict source validation, in either direction.
+func reversePath(in *Input) *Finding {
+	d := in.cause()
+	if !at(d, "IP_RPFILTER") {
+		return nil
+	}
+	dev := in.device(d.Device)
+	f := &Finding{
+		Code: "node-rp-filter", Confidence: tracer.Probable, Object: in.nodeRef(),
+		Summary: fmt.Sprintf("rp_filter on node %s dropped packets from %s that arrived on %s: the route back to that source leaves by another device",
+			in.NodeName, d.Tuple.Src.Addr(), dev.Name),
+		Evidence: []tracer.Evidence{in.seenDrop(d)},
+	}
+	for _, k := range []string{"net.ipv4.conf.all.rp_filter", "net.ipv4.conf." + dev.Name + ".rp_filter"} {
+		if v := in.Node.Sysctls[k]; v == "1" {
+			f.Confidence = tracer.Confirmed
+			f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "%s = 1", k))
+		}
+	}
+	if n := in.counter(in.Inventory.HostNetNS, "TcpExtIPReversePathFilter"); n > 0 {
+		f.Confidence = tracer.Confirmed
+		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "IPReversePathFilter +%d", n))
+	}
+	return f
+}
+
+// martian: an impossible source or destination.
+func martian(in *Input) *Finding {
+	d := in.cause()
+	if !at(d, "IP_LOCALNET") && !at(d, "IP_INVALID_SOURCE") && !at(d, "IP_LOCAL_SOURCE") {
+		return nil
+	}
+	return &Finding{
+		Code: "node-martian", Confidence: tracer.Confirmed, Object: in.nodeRef(),
+		Summary:  fmt.Sprintf("%s refused a packet with the impossible source %s (%s)", in.where(d.Device), d.Tuple.Src.Addr(), d.Drop.Reason),
+		Evidence: []tracer.Evidence{in.seenDrop(d)},
+	}
+}
+
+// routingLoop: the packet's time to live ran out.
+func routingLoop(in *Input) *Finding {
+	a := in.icmp(timeExceeded)
+	d := in.cause()
+	if !at(d, "IP_INHDR", "ip_forward", "ip6_forward") && a == nil || in.delivered() {
+		return nil
+	}
+	f := &Finding{Code: "node-routing-loop", Confidence: tracer.Confirmed, Object: in.nodeRef()}
+	f.Summary = fmt.Sprintf("packets to %s travel in a loop until their TTL runs out", in.Journey.Translated.Dst.Addr())
+	if d != nil {
+		f.Evidence = append(f.Evidence, in.seenDrop(d))
+	}
+	if a != nil {
+		f.Evidence = append(f.Evidence, in.seenAnswer(a))
+	}
+	return f
+}
+
+// mtu: too big for the next link and not to be fragmented. If the sender was
+// told, its MTU is wrong but the path works for senders that listen; if it was
+// not, large packets vanish.
+func mtu(in *Input) *Finding {
+	d := in.cause()
+	if d == nil || d.Drop.Reason != "PKT_TOO_BIG" {
+		return nil
+	}
+	f := &Finding{Confidence: tracer.Confirmed, Evidence: []tracer.Evidence{in.seenDrop(d)}}
+	if p := in.senderPod(d); p != nil {
+		f.Object = podRef(p)
+	}
+	limit := in.nextMTU(d)
+	told := in.icmp(func(a *tracer.Answer) bool { return tooBig(a) && a.ReachedClient })
+	if d.Direction == tracer.DirReply || told != nil {
+		if told != nil {
+			f.Evidence = append(f.Evidence, in.seenAnswer(told))
+			limit = told.ICMPMTU
+		}
+		f.Code = "cni-mtu-pod-too-big"
+		f.Summary = fmt.Sprintf("packets of %d bytes from %s do not fit the next link (MTU %d) and must not be fragmented; the sender was told but keeps its size: the pod's MTU is too big",
+			d.Len, d.Tuple.Src.Addr(), limit)
+		return f
+	}
+	f.Code = "cni-mtu-blackhole"
+	f.Summary = fmt.Sprintf("packets of %d bytes from %s do not fit the next link (MTU %d), and the ICMP message that says so never reached the sender",
+		d.Len, d.Tuple.Src.Addr(), limit)
+	for i := range in.Journey.Drops {
+		if e := &in.Journey.Drops[i]; e.ICMPError {
+			f.Evidence = append(f.Evidence, in.seenDrop(e))
+			f.Rule = in.ruleFor(e)
+		}
+	}
+	return f
+}
+
+func (in *Input) senderPod(d *tracer.DropSeen) *tracer.PodFacts {
+	if d.Direction == tracer.DirReply {
+		return in.Cluster.TargetPod
+	}
+	return in.Cluster.SourcePod
+}
+
+// nextMTU is the MTU of the device the packet would have left by, 0 if unknown.
+func (in *Input) nextMTU(d *tracer.DropSeen) uint32 {
+	question := "forward"
+	if d.Direction == tracer.DirReply {
+		question = "reverse"
+	}
+	if r := in.route(question); r != nil {
+		return uint32(r.MTU)
+	}
+	return 0
+}

@@ -1,0 +1,301 @@
+package verdict
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+// untranslated: the flow was sent to a Service's address and no sighting shows
+// another destination.
+func (in *Input) untranslated() bool {
+	_, dnat := in.translation("dnat")
+	return !dnat && in.Journey.Translated.Dst == in.Journey.Flow.Dst
+}
+
+func readyEndpoints(s *tracer.ServiceFacts) (n int) {
+	for _, e := range s.Endpoints {
+		if e.Ready || e.Serving && e.Terminating {
+			n++
+		}
+	}
+	return n
+}
+
+// noEndpoints: the Service has the port but no endpoint that may serve; the
+// proxy rejects (or drops) by design.
+func noEndpoints(in *Input) *Finding {
+	s := in.Cluster.Service
+	if s == nil || !s.PortKnown || !in.untranslated() || readyEndpoints(s) > 0 || in.delivered() {
+		return nil
+	}
+	f := &Finding{
+		Code: "svc-no-endpoints", Confidence: tracer.Suspected, Object: serviceRef(s),
+		Summary: fmt.Sprintf("Service %s/%s has no ready endpoints for port %d (%s)", s.Namespace, s.Name, s.Port, whyEmpty(s)),
+	}
+	f.Evidence = append(f.Evidence, in.seenState("EndpointSlice", "%d endpoints listed, none ready", len(s.Endpoints)))
+	if d := in.drop(netfilter); d != nil {
+		f.Evidence = append(f.Evidence, in.seenDrop(d))
+		f.Rule, f.Confidence = in.ruleFor(d), tracer.Confirmed
+	}
+	if a := in.icmp(portUnreachable); a != nil {
+		f.Evidence = append(f.Evidence, in.seenAnswer(a))
+		f.Confidence = tracer.Confirmed
+	}
+	return f
+}
+
+func whyEmpty(s *tracer.ServiceFacts) string {
+	switch {
+	case s.Selector == "":
+		return "the Service has no selector, so its EndpointSlices are made by hand or by a controller"
+	case s.Matches == 0:
+		return fmt.Sprintf("selector %s matches no pod", s.Selector)
+	case s.Ready == 0:
+		return fmt.Sprintf("selector %s matches %d pods, 0 Ready", s.Selector, s.Matches)
+	}
+	return fmt.Sprintf("selector %s matches %d pods, %d Ready, but no EndpointSlice lists them for this port", s.Selector, s.Matches, s.Ready)
+}
+
+// noLocalEndpoints: a Local traffic policy and no endpoint here.
+func noLocalEndpoints(in *Input) *Finding {
+	s := in.Cluster.Service
+	if s == nil || !s.PortKnown || !in.untranslated() || readyEndpoints(s) == 0 || in.delivered() {
+		return nil
+	}
+	local := s.InternalLocal && s.Frontend == "cluster-ip" || s.ExternalLocal && s.Frontend != "cluster-ip"
+	here := slices.ContainsFunc(s.Endpoints, func(e tracer.ServiceEndpoint) bool { return e.Node == in.NodeName && (e.Ready || e.Serving) })
+	if !local || here {
+		return nil
+	}
+	d := in.drop(netfilter)
+	if d == nil {
+		return nil
+	}
+	which := "externalTrafficPolicy"
+	if s.Frontend == "cluster-ip" {
+		which = "internalTrafficPolicy"
+	}
+	return &Finding{
+		Code: "svc-no-local-endpoints", Confidence: tracer.Confirmed, Object: serviceRef(s), Rule: in.ruleFor(d),
+		Summary: fmt.Sprintf("Service %s/%s has %s: Local and no endpoint on %s; dropped by design", s.Namespace, s.Name, which, in.NodeName),
+		Evidence: []tracer.Evidence{in.seenDrop(d),
+			in.seenState("EndpointSlice", "%d ready endpoints, none on %s", readyEndpoints(s), in.NodeName)},
+	}
+}
+
+// wrongServicePort: the Service exists but not this port of it.
+func wrongServicePort(in *Input) *Finding {
+	s := in.Cluster.Service
+	if s == nil || s.PortKnown || !in.untranslated() || in.delivered() {
+		return nil
+	}
+	f := &Finding{
+		Code: "svc-wrong-service-port", Confidence: tracer.Probable, Object: serviceRef(s),
+		Summary:  fmt.Sprintf("Service %s/%s has no port %s (it has %s)", s.Namespace, s.Name, in.port(), strings.Join(s.Ports, ", ")),
+		Evidence: []tracer.Evidence{in.seenState("Service", "ports: %s", strings.Join(s.Ports, ", "))},
+	}
+	in.confirmByPackets(f)
+	return f
+}
+
+// confirmByPackets adds how the untranslated packet ended, and with it certainty.
+func (in *Input) confirmByPackets(f *Finding) {
+	if d := in.drop(func(d *tracer.DropSeen) bool { return d.Direction == tracer.DirRequest }); d != nil {
+		f.Evidence = append(f.Evidence, in.seenDrop(d))
+		f.Confidence = tracer.Confirmed
+	}
+	if in.Journey.LeftNode {
+		f.Evidence = append(f.Evidence, in.seenLeft())
+		f.Confidence = tracer.Confirmed
+	}
+}
+
+func (in *Input) seenLeft() tracer.Evidence {
+	j := in.Journey
+	return tracer.Evidence{Time: j.First, Where: in.where(j.LeftBy), What: "left the node as " + j.LeftAs.String()}
+}
+
+// noServiceRules: the Service promises a translation, the node has no rule for
+// it, and the packet went on untranslated.
+func noServiceRules(in *Input) *Finding {
+	s, r := in.Cluster.Service, in.Node.Services
+	if s == nil || !s.PortKnown || readyEndpoints(s) == 0 || !in.untranslated() || in.delivered() {
+		return nil
+	}
+	if r != nil && (r.HasFrontend || translatesElsewhere(r)) {
+		return nil
+	}
+	if r != nil && r.NoEndpoints {
+		return nil
+	}
+	seen := in.Journey.LeftNode || in.Journey.CTSeen || in.Outcome == tracer.OutcomeRefused || in.cause() != nil
+	if !seen {
+		return nil
+	}
+	f := &Finding{Code: "svc-kubeproxy-no-rules", Confidence: tracer.Probable, Object: serviceRef(s)}
+	f.Summary = fmt.Sprintf("node %s does not translate Service %s/%s (%s %s): no rule for it, the packet kept its destination",
+		in.NodeName, s.Namespace, s.Name, in.Journey.Flow.Dst.Addr(), in.port())
+	in.confirmByPackets(f)
+	switch {
+	case r == nil || !r.Complete:
+		f.Confidence = tracer.Probable
+		f.Blind = append(f.Blind, tracer.Blind{What: "the node's Service rules could not be read fully",
+			Effect: "that this Service has no rules is inferred from the untranslated packet"})
+	case !r.Any:
+		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "no Service rules at all: kube-proxy has not programmed this node, or its rules were flushed"))
+	default:
+		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "%s has rules for other Services, none for this one", strings.Join(r.Implementations, ", ")))
+	}
+	return f
+}
+
+// translatesElsewhere: an implementation whose translation conntrack does not show.
+func translatesElsewhere(r *tracer.ServiceRules) bool {
+	for _, i := range r.Implementations {
+		switch i {
+		case "cilium", "ovn", "antrea", "ipvs", "calico-bpf":
+			return true
+		}
+	}
+	return false
+}
+
+// unallocatedClusterIP: an address of the Service range that no Service has.
+func unallocatedClusterIP(in *Input) *Finding {
+	c := in.Cluster
+	if c.Service != nil || !c.InServiceRange || !in.untranslated() || in.delivered() || c.Destination.Kind == tracer.KindPod || c.Destination.Kind == tracer.KindNode {
+		return nil
+	}
+	f := &Finding{
+		Code: "svc-clusterip-unallocated", Confidence: tracer.Suspected,
+		Summary:  fmt.Sprintf("%s lies in the Service range but no Service has this address", in.Journey.Flow.Dst.Addr()),
+		Evidence: []tracer.Evidence{in.seenState("Services", "none with this ClusterIP")},
+	}
+	in.confirmByPackets(f)
+	if f.Confidence == tracer.Confirmed {
+		f.Confidence = tracer.Probable // the range is known only from the Services in it
+	}
+	return f
+}
+
+// staleEndpoint: translated to an address that is no endpoint of the Service.
+func staleEndpoint(in *Input) *Finding {
+	s := in.Cluster.Service
+	t, dnat := in.translation("dnat")
+	if s == nil || !s.PortKnown || !dnat || in.delivered() || t.From != in.Journey.Flow.Dst {
+		return nil
+	}
+	ev := []tracer.Evidence{in.seenTranslation(t)}
+	for _, e := range s.Endpoints {
+		if e.Addr.Addr() != t.To.Addr() {
+			continue
+		}
+		if e.Terminating && in.Cluster.TargetPod != nil && in.Cluster.TargetPod.Terminating {
+			return &Finding{
+				Code: "svc-terminating-endpoint", Confidence: tracer.Confirmed, Object: podRef(in.Cluster.TargetPod),
+				Summary:  fmt.Sprintf("Service %s/%s sent the connection to %s, which is being deleted", s.Namespace, s.Name, in.target()),
+				Evidence: append(ev, in.seenState("EndpointSlice", "%s is terminating", e.Addr)),
+			}
+		}
+		return nil
+	}
+	ev = append(ev, in.seenState("EndpointSlice", "%s is not among the %d endpoints of %s/%s", t.To, len(s.Endpoints), s.Namespace, s.Name))
+	if d := in.cause(); d != nil {
+		ev = append(ev, in.seenDrop(d))
+	}
+	return in.staleKind(s, t, ev)
+}
+
+// staleKind tells stale rules from a conntrack entry that outlived them.
+func (in *Input) staleKind(s *tracer.ServiceFacts, t tracer.Translation, ev []tracer.Evidence) *Finding {
+	f := &Finding{Code: "svc-stale-endpoint", Confidence: tracer.Confirmed, Object: serviceRef(s), Evidence: ev}
+	f.Summary = fmt.Sprintf("node %s translates Service %s/%s to %s, which is in no EndpointSlice of it", in.NodeName, s.Namespace, s.Name, t.To)
+	r := in.Node.Services
+	if r == nil || !r.Complete || !r.HasFrontend {
+		return f
+	}
+	if slices.Contains(r.Targets, t.To) {
+		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "the rules of %s still name %s", strings.Join(r.Implementations, ", "), t.To))
+		return f
+	}
+	if in.Journey.Flow.Proto == tracer.ProtoUDP && len(r.Targets) > 0 {
+		f.Code = "svc-stale-udp-conntrack"
+		f.Summary = fmt.Sprintf("a conntrack entry on %s pins %s to %s, which is no endpoint of Service %s/%s any more; the rules are right",
+			in.NodeName, in.Journey.Flow.Src, t.To, s.Namespace, s.Name)
+	}
+	return f
+}
+
+// hairpin: a pod that reaches itself through its own Service.
+func hairpin(in *Input) *Finding {
+	j := in.Journey
+	if in.delivered() || j.Flow.Src.Addr() != j.Translated.Dst.Addr() && in.Cluster.Target.IP != j.Flow.Src.Addr() {
+		return nil
+	}
+	if d := in.drop(func(d *tracer.DropSeen) bool { return d.Drop.Location == "br_handle_frame_finish" }); d != nil {
+		return &Finding{
+			Code: "cni-hairpin-off", Confidence: tracer.Confirmed, Object: podRef(in.Cluster.SourcePod),
+			Summary:  fmt.Sprintf("hairpin mode is off on %s: pod %s cannot reach itself through %s", in.where(d.Device), in.source(), in.destination()),
+			Evidence: []tracer.Evidence{in.seenDrop(d)},
+		}
+	}
+	if d := in.drop(func(d *tracer.DropSeen) bool { return d.Drop.Reason == "IP_LOCAL_SOURCE" }); d != nil {
+		f := &Finding{
+			Code: "svc-hairpin-nomasq", Confidence: tracer.Confirmed, Object: podRef(in.Cluster.SourcePod),
+			Summary:  fmt.Sprintf("pod %s reached itself through %s with its own address as source, and refused it: the connection was not masqueraded", in.source(), in.destination()),
+			Evidence: []tracer.Evidence{in.seenDrop(d)},
+		}
+		if s := in.Cluster.Service; s != nil {
+			f.Object = serviceRef(s)
+		}
+		return f
+	}
+	return nil
+}
+
+// replyNotTranslated: the answer came back to the client with the endpoint's
+// address instead of the one it had asked, and the client reset it.
+func replyNotTranslated(in *Input) *Finding {
+	j := in.Journey
+	t, dnat := in.translation("dnat")
+	if !dnat || in.delivered() {
+		return nil
+	}
+	d := in.drop(func(d *tracer.DropSeen) bool {
+		return d.Direction == tracer.DirReply && in.inSource(d.Device) && d.Drop.Stage == tracer.StageSocket && d.Tuple.Src == t.To
+	})
+	arrived := slices.ContainsFunc(j.Hops, func(h tracer.Hop) bool {
+		return h.Direction == tracer.DirReply && h.Kind == tracer.EventRX && in.inSource(h.Device) && h.Tuple.Src == t.To && t.To != j.Flow.Dst
+	})
+	if d == nil && !arrived {
+		return nil
+	}
+	f := &Finding{Confidence: tracer.Probable, Code: "svc-conntrack-invalid-rst", Evidence: []tracer.Evidence{in.seenTranslation(t)}}
+	if d != nil {
+		f.Evidence = append(f.Evidence, in.seenDrop(d))
+	}
+	f.Summary = fmt.Sprintf("the answer reached %s from %s instead of %s: it was not translated back", in.source(), t.To, j.Flow.Dst)
+	if n := in.counter(in.Inventory.HostNetNS, "conntrack.invalid"); n > 0 {
+		f.Confidence = tracer.Confirmed
+		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "conntrack invalid +%d", n))
+	}
+	key := "net.bridge.bridge-nf-call-iptables"
+	if in.family6() {
+		key = "net.bridge.bridge-nf-call-ip6tables"
+	}
+	if v, ok := in.Node.Sysctls[key]; (ok && v == "0" || !ok) && in.sameBridge() {
+		f.Code, f.Object, f.Confidence = "node-bridge-nf-off", in.nodeRef(), tracer.Confirmed
+		f.Summary = fmt.Sprintf("%s is not 1 on %s: answers between pods on one bridge bypass conntrack, so %s saw %s instead of %s",
+			key, in.NodeName, in.source(), t.To, j.Flow.Dst)
+		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "%s = %q", key, v))
+	}
+	return f
+}
+
+func (in *Input) sameBridge() bool {
+	s, d := in.Node.SrcPeer, in.Node.DstPeer
+	return s != nil && d != nil && s.Master != 0 && s.Master == d.Master && s.NetNS == d.NetNS
+}

@@ -158,6 +158,11 @@ type PolicyDecision struct {
 	Nearest *PolicyNearMiss `json:"nearest,omitempty"`
 	// Port is the port that policies judge: the one after DNAT.
 	Port uint16 `json:"port,omitempty"`
+	// Exempt says why most CNIs let this flow pass whatever the policies say:
+	// "self" (the pod talks to itself; Allowed is then true) or "own-node" (the
+	// other end is the pod's own node; Allowed is what the rules say, but a drop
+	// is not to be blamed on them without more evidence). "" otherwise.
+	Exempt string `json:"exempt,omitempty"`
 }
 
 // PolicyNearMiss is the rule that almost allowed.

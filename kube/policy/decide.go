@@ -1,0 +1,214 @@
+package policy
+
+import (
+	"net/netip"
+
+	"github.com/podpath/podpath/kube"
+	"github.com/podpath/podpath/tracer"
+)
+
+// Flow is what policies judge: the first packet of a connection as it is after
+// DNAT, with the source address that the enforcing node sees (after SNAT, if
+// that comes first).
+type Flow struct {
+	Src, Dst netip.Addr
+	// SrcPod and DstPod own the addresses; nil: looked up by address.
+	SrcPod, DstPod *kube.Pod
+	// Port is the destination port after DNAT; 0 for ICMP.
+	Port uint16
+	// ServicePort is the port before DNAT, 0 if nothing was translated.
+	ServicePort uint16
+	// Proto is the IP protocol number.
+	Proto uint8
+}
+
+// Why most implementations let a flow pass whatever the policies say
+// (tracer.PolicyDecision.Exempt).
+const (
+	// ExemptSelf: a pod cannot be isolated from itself.
+	ExemptSelf = "self"
+	// ExemptOwnNode: the other end is the node that the pod runs on.
+	ExemptOwnNode = "own-node"
+)
+
+// Decide returns what the policies say of the source pod's egress and of the
+// destination pod's ingress. A nil decision means that this end is no pod, or
+// one that policies do not apply to (hostNetwork, finished).
+//
+// With Exempt "self" Allowed is true whatever the rules say; with "own-node"
+// Allowed is what the rules say, and a drop must not be blamed on a policy
+// without further evidence.
+func Decide(view *kube.Snapshot, f Flow) (egress, ingress *tracer.PolicyDecision) {
+	e := evaluation{view: view, Flow: f}
+	e.Src, e.Dst = f.Src.Unmap(), f.Dst.Unmap()
+	if e.SrcPod == nil {
+		e.SrcPod, _ = view.PodByIP(e.Src)
+	}
+	if e.DstPod == nil {
+		e.DstPod, _ = view.PodByIP(e.Dst)
+	}
+	if isolable(e.SrcPod) {
+		egress = e.judge(sideEgress)
+	}
+	if isolable(e.DstPod) {
+		ingress = e.judge(sideIngress)
+	}
+	return egress, ingress
+}
+
+func isolable(p *kube.Pod) bool { return p != nil && !p.HostNetwork && !p.Finished() }
+
+type side uint8
+
+const (
+	sideEgress side = iota
+	sideIngress
+)
+
+func (s side) String() string {
+	if s == sideEgress {
+		return "egress"
+	}
+	return "ingress"
+}
+
+// evaluation is one flow on one snapshot.
+type evaluation struct {
+	view *kube.Snapshot
+	Flow
+}
+
+// judge decides one direction of the pod at that end.
+func (e *evaluation) judge(s side) *tracer.PolicyDecision {
+	pod, other := e.SrcPod, e.Dst
+	if s == sideIngress {
+		pod, other = e.DstPod, e.Src
+	}
+	d := &tracer.PolicyDecision{Direction: s.String(), Allowed: true, Port: e.Port, Exempt: e.exempt(pod, other)}
+	var best miss
+	for _, p := range e.view.Policies(pod.Namespace) {
+		rules, selects := rulesFor(p, s, pod)
+		if !selects {
+			continue
+		}
+		ref := tracer.Ref{Kind: "NetworkPolicy", Namespace: p.Namespace, Name: p.Name}
+		d.Selected = append(d.Selected, ref)
+		if d.AllowedBy != nil {
+			continue
+		}
+		m, allowed := e.rules(p, rules, s)
+		if allowed {
+			d.AllowedBy = &ref
+			continue
+		}
+		if best.score == 0 || m.score > best.score {
+			best = m
+			best.policy = ref
+		}
+	}
+	if len(d.Selected) > 0 && d.AllowedBy == nil && d.Exempt != ExemptSelf {
+		d.Allowed = false
+		d.Nearest = &tracer.PolicyNearMiss{Policy: best.policy, Rule: best.rule, Why: best.why(), Miss: best.class}
+	}
+	return d
+}
+
+// exempt applies the two exceptions of the NetworkPolicy documentation ("The
+// two sorts of pod isolation"): a pod and itself, a pod and its node.
+func (e *evaluation) exempt(pod *kube.Pod, other netip.Addr) string {
+	if pod.HasIP(other) {
+		return ExemptSelf
+	}
+	if n, ok := e.view.NodeByIP(other); ok && n.Name == pod.Node {
+		return ExemptOwnNode
+	}
+	return ""
+}
+
+func rulesFor(p *kube.NetworkPolicy, s side, pod *kube.Pod) ([]kube.PolicyRule, bool) {
+	rules, isolates := p.EgressRules, p.Egress
+	if s == sideIngress {
+		rules, isolates = p.IngressRules, p.Ingress
+	}
+	return rules, isolates && p.PodSelector.Matches(pod.Labels)
+}
+
+// rules reports whether any rule allows, or else the one that came closest.
+func (e *evaluation) rules(p *kube.NetworkPolicy, rules []kube.PolicyRule, s side) (miss, bool) {
+	if len(rules) == 0 {
+		return noRules(s), false
+	}
+	var best miss
+	for i := range rules {
+		m, ok := e.rule(p, &rules[i], s)
+		if ok {
+			return miss{}, true
+		}
+		m.rule = i
+		if best.score == 0 || m.score > best.score {
+			best = m
+		}
+	}
+	return best, false
+}
+
+// rule judges one rule: a peer and a port of it must match, and an empty list
+// matches everything.
+func (e *evaluation) rule(p *kube.NetworkPolicy, r *kube.PolicyRule, s side) (miss, bool) {
+	portOK := e.ports(r.Ports)
+	peerOK := len(r.Peers) == 0
+	var nearest peerMiss
+	for i := range r.Peers {
+		m, ok := e.peer(p, &r.Peers[i], s)
+		if ok {
+			peerOK = true
+			break
+		}
+		if nearest.score == 0 || m.score > nearest.score {
+			nearest = m
+		}
+	}
+	if peerOK && portOK {
+		return miss{}, true
+	}
+	return e.explain(r, peerOK, portOK, nearest), false
+}
+
+// ports reports whether the list allows the flow's protocol and port.
+func (e *evaluation) ports(list []kube.PolicyPort) bool {
+	if len(list) == 0 {
+		return true
+	}
+	for i := range list {
+		if e.port(&list[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// port judges one entry. A named port is what the destination pod declares
+// under that name for that protocol; outside the cluster nothing is declared.
+func (e *evaluation) port(p *kube.PolicyPort) bool {
+	if p.Proto != e.Proto {
+		return false
+	}
+	if p.Name == "" {
+		return p.From <= e.Port && e.Port <= p.To
+	}
+	return e.declares(p.Name, p.Proto, e.Port)
+}
+
+// declares looks through all declarations: nothing stops a pod from giving one
+// name to a TCP and a UDP port, or to ports of two containers.
+func (e *evaluation) declares(name string, proto uint8, port uint16) bool {
+	if e.DstPod == nil {
+		return false
+	}
+	for _, c := range e.DstPod.Ports {
+		if c.Name == name && c.Proto == proto && c.Port == port {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,221 @@
+package render
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+// APIVersion stands in every object.
+const APIVersion = "podpath.dev/v1alpha1"
+
+// TypeMeta is what every object begins with.
+type TypeMeta struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+}
+
+// Verdict is the published form of tracer.Verdict.
+type Verdict struct {
+	TypeMeta
+	Time       time.Time         `json:"time"`
+	Node       string            `json:"node"`
+	Component  tracer.Component  `json:"component"`
+	Code       string            `json:"code"`
+	Confidence tracer.Confidence `json:"confidence"`
+	Summary    string            `json:"summary"`
+	Outcome    tracer.Outcome    `json:"outcome"`
+	Flow       FlowRef           `json:"flow"`
+	Object     *tracer.Ref       `json:"object,omitempty"`
+	Rule       *Rule             `json:"rule,omitempty"`
+	Evidence   []tracer.Evidence `json:"evidence"`
+	AlsoSeen   []tracer.AlsoSeen `json:"also_seen"`
+	Remedy     []string          `json:"remedy"`
+	Blind      []tracer.Blind    `json:"blind"`
+	LostEvents uint64            `json:"lost_events"`
+	// Hops is the path as a person reads it.
+	Hops []HopLine `json:"hops"`
+}
+
+// FlowRef names a flow by its ends and translations.
+type FlowRef struct {
+	Protocol     string          `json:"protocol"`
+	Source       tracer.Endpoint `json:"source"`
+	Destination  tracer.Endpoint `json:"destination"`
+	Translations []Translation   `json:"translations"`
+}
+
+// Translation is one address translation.
+type Translation struct {
+	Kind     string `json:"kind"`
+	From     string `json:"from"`
+	To       string `json:"to"`
+	ToObject string `json:"to_object,omitempty"`
+	Where    string `json:"where"`
+}
+
+// Rule is the rule that a packet met.
+type Rule struct {
+	Engine string `json:"engine"`
+	Table  string `json:"table"`
+	Chain  string `json:"chain"`
+	Text   string `json:"text"`
+	How    string `json:"how"`
+	Owner  string `json:"owner,omitempty"`
+}
+
+// HopLine is one step of the path.
+type HopLine struct {
+	// Mark is "ok", "drop", "missing" or "answer".
+	Mark      string           `json:"mark"`
+	Direction tracer.Direction `json:"direction"`
+	// Where is "n1 cali12ab" or "shop/checkout eth0".
+	Where   string     `json:"where"`
+	Node    string     `json:"node"`
+	NetNS   uint32     `json:"netns,omitempty"`
+	IfIndex uint32     `json:"ifindex,omitempty"`
+	Device  string     `json:"device,omitempty"`
+	Pod     string     `json:"pod,omitempty"`
+	What    string     `json:"what"`
+	Tuple   string     `json:"tuple,omitempty"`
+	Before  string     `json:"before,omitempty"`
+	Packets uint64     `json:"packets,omitempty"`
+	Time    *time.Time `json:"time,omitempty"`
+	Event   uint64     `json:"event,omitempty"`
+}
+
+// Flow is one path, without a judgement.
+type Flow struct {
+	TypeMeta
+	Time    time.Time      `json:"time"`
+	Node    string         `json:"node"`
+	ID      uint64         `json:"id"`
+	Flow    FlowRef        `json:"flow"`
+	Outcome tracer.Outcome `json:"outcome"`
+	Hops    []HopLine      `json:"hops"`
+}
+
+// Drop is one line of the drop report, or one dropped packet.
+type Drop struct {
+	TypeMeta
+	Time      time.Time    `json:"time"`
+	Node      string       `json:"node"`
+	Reason    string       `json:"reason"`
+	Location  string       `json:"location"`
+	Stage     tracer.Stage `json:"stage"`
+	Engine    string       `json:"engine"`
+	Noise     string       `json:"noise,omitempty"`
+	Device    string       `json:"device"`
+	NetNS     uint32       `json:"netns"`
+	Workload  string       `json:"workload"`
+	Owner     string       `json:"owner"`
+	Direction string       `json:"direction"`
+	Rule      *Rule        `json:"rule,omitempty"`
+	Example   string       `json:"example"`
+	Count     uint64       `json:"count"`
+	Bytes     uint64       `json:"bytes"`
+	// PerSecond is Count over the time of the report.
+	PerSecond float64   `json:"per_second"`
+	First     time.Time `json:"first"`
+	Last      time.Time `json:"last"`
+}
+
+// Summary is the last line of a run.
+type Summary struct {
+	TypeMeta
+	Time     time.Time         `json:"time"`
+	Node     string            `json:"node"`
+	Duration string            `json:"duration"`
+	Flows    int               `json:"flows"`
+	Verdicts map[string]int    `json:"verdicts"`
+	Events   uint64            `json:"events"`
+	Lost     uint64            `json:"lost"`
+	Counters map[string]uint64 `json:"counters"`
+	// Tier is how packets were seen: "tcx" or "tracepoint".
+	Tier  string         `json:"tier"`
+	Blind []tracer.Blind `json:"blind"`
+	Cost  *Cost          `json:"cost,omitempty"`
+	// Drops, in the drop report: exact totals.
+	Drops *DropTotals `json:"drops,omitempty"`
+}
+
+// Cost is what podpath itself used.
+type Cost struct {
+	CPUSeconds float64           `json:"cpu_seconds"`
+	MaxRSSKiB  int64             `json:"max_rss_kib"`
+	Programs   map[string]uint64 `json:"program_run_ns,omitempty"`
+}
+
+// DropTotals are exact at any rate, because the kernel counts them.
+type DropTotals struct {
+	Total uint64 `json:"total"`
+	// Noise are frees that no user lost a packet to, by class.
+	Noise map[string]uint64 `json:"noise"`
+	// Unlisted are drops counted in the total but in no row, because there
+	// were more different ones than the table holds.
+	Unlisted uint64 `json:"unlisted"`
+}
+
+func meta(kind string) TypeMeta { return TypeMeta{APIVersion: APIVersion, Kind: kind} }
+
+// NewVerdict gives a verdict its published form.
+func NewVerdict(v *tracer.Verdict, inv *tracer.Inventory) *Verdict {
+	w := &Verdict{
+		TypeMeta: meta("Verdict"), Time: v.Time, Node: v.Node, Component: v.Component, Code: v.Code,
+		Confidence: v.Confidence, Summary: v.Summary, Outcome: v.Outcome, Object: v.Object,
+		Flow:     newFlowRef(v.Journey, v.Cluster, v.Node),
+		Evidence: orEmpty(v.Evidence), AlsoSeen: orEmpty(v.AlsoSeen), Remedy: orEmpty(v.Remedy), Blind: orEmpty(v.Blind),
+		LostEvents: v.LostEvents, Rule: newRule(v.Rule), Hops: Path(v.Journey, v.Cluster, inv, v.Node),
+	}
+	return w
+}
+
+// NewFlow gives a journey its published form.
+func NewFlow(j *tracer.Journey, c *tracer.ClusterFacts, inv *tracer.Inventory, node string, o tracer.Outcome) *Flow {
+	return &Flow{TypeMeta: meta("Flow"), Time: j.First, Node: node, ID: j.ID, Outcome: o,
+		Flow: newFlowRef(j, c, node), Hops: Path(j, c, inv, node)}
+}
+
+// NewDrop and NewSummary set the type of an object.
+func NewDrop() *Drop { return &Drop{TypeMeta: meta("Drop")} }
+
+// NewSummary returns an empty summary.
+func NewSummary() *Summary {
+	return &Summary{TypeMeta: meta("Summary"), Verdicts: map[string]int{}, Counters: map[string]uint64{}, Blind: []tracer.Blind{}}
+}
+
+func newRule(r *tracer.RuleFact) *Rule {
+	if r == nil {
+		return nil
+	}
+	return &Rule{Engine: r.Engine, Table: r.Table, Chain: r.Chain, Text: r.Text, How: r.How, Owner: r.Owner}
+}
+
+func newFlowRef(j *tracer.Journey, c *tracer.ClusterFacts, node string) FlowRef {
+	f := FlowRef{Protocol: tracer.ProtoName(j.Flow.Proto), Translations: []Translation{}}
+	f.Source, f.Destination = endpoint(c.Source, j.Flow.Src), endpoint(c.Destination, j.Flow.Dst)
+	for _, t := range j.Translations {
+		w := Translation{Kind: t.Kind, From: t.From.String(), To: t.To.String(), Where: node}
+		if t.Kind == "dnat" && c.Target.IP == t.To.Addr() && c.Target.Name != "" {
+			w.ToObject = c.Target.Namespace + "/" + string(c.Target.Kind) + "/" + c.Target.Name
+		}
+		f.Translations = append(f.Translations, w)
+	}
+	return f
+}
+
+func endpoint(e tracer.Endpoint, a netip.AddrPort) tracer.Endpoint {
+	if !e.IP.IsValid() {
+		e.IP, e.Kind = a.Addr(), tracer.KindUnknown
+	}
+	e.Port = a.Port()
+	return e
+}
+
+func orEmpty[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}

@@ -37,6 +37,11 @@ type Header struct {
 	Started time.Time `json:"started"`
 	// Command is the command line. Whoever records leaves credentials out.
 	Command []string `json:"command"`
+	// From, To, Namespace and Selector are what was asked for, as given.
+	From      string `json:"from,omitempty"`
+	To        string `json:"to,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
+	Selector  string `json:"selector,omitempty"`
 	// HostNetNS is the inode of the node's own network namespace.
 	HostNetNS uint32 `json:"host_netns"`
 }
@@ -50,6 +55,7 @@ const (
 	KindCluster   Kind = "cluster"   // Time, Cluster
 	KindTick      Kind = "tick"      // Time
 	KindFacts     Kind = "facts"     // Journey, Facts
+	KindCount     Kind = "count"     // Count
 	KindStats     Kind = "stats"     // Time, Stats
 	KindBlind     Kind = "blind"     // Blind
 	KindNote      Kind = "note"      // Time, Note
@@ -73,6 +79,8 @@ type Record struct {
 	Journey uint64            `json:"journey,omitempty"`
 	Facts   *tracer.NodeFacts `json:"facts,omitempty"`
 	Stats   *Stats            `json:"stats,omitempty"`
+	// Count is what the kernel counted of a flow at one device.
+	Count *tracer.FlowCount `json:"count,omitempty"`
 	// Blind is the whole list as it stands now; empty means nothing is hidden.
 	Blind []tracer.Blind `json:"blind,omitempty"`
 	Note  string         `json:"note,omitempty"`
@@ -106,6 +114,8 @@ func (r *Record) complete() bool {
 		return r.Facts != nil
 	case KindStats:
 		return r.Stats != nil
+	case KindCount:
+		return r.Count != nil
 	case KindEnd:
 		return r.End != nil
 	case KindTick:
@@ -119,7 +129,7 @@ func (r *Record) complete() bool {
 // known reports whether this version knows the kind.
 func (k Kind) known() bool {
 	switch k {
-	case KindEvent, KindInventory, KindCluster, KindTick, KindFacts, KindStats,
+	case KindEvent, KindInventory, KindCluster, KindTick, KindFacts, KindCount, KindStats,
 		KindBlind, KindNote, KindEnd:
 		return true
 	}

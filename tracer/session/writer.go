@@ -92,6 +92,11 @@ func (w *Writer) Facts(journey uint64, f *tracer.NodeFacts) error {
 	return w.record(Record{Kind: KindFacts, Journey: journey, Facts: f})
 }
 
+// Count records what the kernel counted of a flow at one device.
+func (w *Writer) Count(c *tracer.FlowCount) error {
+	return w.record(Record{Kind: KindCount, Count: c})
+}
+
 // Stats records the probes' counters.
 func (w *Writer) Stats(at time.Time, s Stats) error {
 	return w.record(Record{Kind: KindStats, Time: at, Stats: &s})

@@ -1,0 +1,47 @@
+package render
+
+import (
+	"fmt"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+// Explanation is the catalogue's entry for one code.
+type Explanation struct {
+	TypeMeta
+	Code       string           `json:"code"`
+	Component  tracer.Component `json:"component"`
+	Title      string           `json:"title"`
+	Meaning    string           `json:"meaning,omitempty"`
+	Evidence   string           `json:"evidence,omitempty"`
+	LookAlikes []string         `json:"look_alikes,omitempty"`
+	Remedy     []string         `json:"remedy,omitempty"`
+	Shown      string           `json:"shown,omitempty"`
+}
+
+// NewExplanation sets the type of an object.
+func NewExplanation(e Explanation) *Explanation {
+	e.TypeMeta = meta("Explanation")
+	return &e
+}
+
+func (p *textPrinter) explanation(e *Explanation) {
+	if e.Meaning == "" {
+		p.wrap(fmt.Sprintf("%-28s %-12s ", e.Code, e.Component), "    ", e.Title)
+		return
+	}
+	p.b.WriteString(p.colour(bold, e.Code) + "  (" + string(e.Component) + ")\n")
+	p.wrap("  ", "  ", e.Title)
+	p.section("What is wrong")
+	p.wrap("    ", "    ", e.Meaning)
+	p.section("Evidence")
+	p.wrap("    ", "    ", e.Evidence)
+	p.list("Not to be confused with", e.LookAlikes)
+	p.remedy(e.Remedy)
+	shown := "the rule is tested on constructed flows"
+	if e.Shown == "lab" {
+		shown = "podpath demo builds this fault from real packets"
+	}
+	p.section("Tested")
+	p.wrap("    ", "    ", shown)
+}

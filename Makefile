@@ -23,6 +23,7 @@ STRIP ?= llvm-strip-14
 CLANG_FORMAT ?= clang-format-14
 FUZZTIME ?= 60s
 BENCH ?= .
+BIN ?= bin/podpath
 IMAGE ?= podpath
 ARCH ?= $(shell $(GO) env GOARCH)
 
@@ -31,8 +32,8 @@ GENERATED := bpf/*_bpfel.go bpf/*_bpfel.o bpf/*_bpfeb.go bpf/*_bpfeb.o docs/verd
 BPF_C := $(shell find bpf -name '*.[ch]' ! -name 'vmlinux*.h' 2>/dev/null)
 
 .PHONY: build
-build: ## the static binary bin/podpath
-	$(GO) build $(BUILDFLAGS) -o bin/podpath ./cmd/podpath
+build: ## the static binary bin/podpath (or BIN=FILE)
+	$(GO) build $(BUILDFLAGS) -o $(BIN) ./cmd/podpath
 
 .PHONY: demo
 demo: build ## break a small cluster of namespaces, trace it, explain it (root)
@@ -74,7 +75,7 @@ $(GOLANGCI):
 
 .PHONY: generate
 generate: ## the BPF objects, docs/verdicts.md and docs/schema
-	.ci/need $(CLANG):$(CLANG) $(STRIP):llvm-14
+	.ci/need $(CLANG):$(CLANG) $(STRIP):llvm-14 /usr/include/bpf/bpf_helpers.h:libbpf-dev
 	BPF2GO_CC=$(CLANG) BPF2GO_STRIP=$(STRIP) $(GO) generate ./...
 
 .PHONY: verify

@@ -1,0 +1,109 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// arrangeTCDrop attaches a program like a security agent's to the node's side
+// of the pod's veth. Its egress is the pod's ingress.
+func arrangeTCDrop(_ context.Context, l *Lab) (*scene, error) {
+	if err := l.oneEndpoint(); err != nil {
+		return nil, err
+	}
+	x := l.server(0)
+	port, err := l.port(x)
+	if err != nil {
+		return nil, err
+	}
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "edr_quarantine", Type: ebpf.SchedCLS, License: "Dual BSD/GPL", Instructions: dropTransport(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load program: %w", err)
+	}
+	defer prog.Close()
+	return l.blamesNode(l.toService()).shows(Timeout), l.attach(prog, port)
+}
+
+// dropTransport drops TCP and UDP, and lets ARP and neighbour discovery pass.
+func dropTransport() asm.Instructions {
+	return asm.Instructions{
+		asm.Mov.Reg(asm.R6, asm.R1), // the packet loads below want it there
+		asm.LoadAbs(12, asm.Half),   // EtherType
+		asm.JEq.Imm(asm.R0, unix.ETH_P_IP, "v4"),
+		asm.JEq.Imm(asm.R0, unix.ETH_P_IPV6, "v6"),
+		asm.Ja.Label("pass"),
+		asm.LoadAbs(14+9, asm.Byte).WithSymbol("v4"),
+		asm.Ja.Label("proto"),
+		asm.LoadAbs(14+6, asm.Byte).WithSymbol("v6"),
+		asm.JEq.Imm(asm.R0, unix.IPPROTO_TCP, "drop").WithSymbol("proto"),
+		asm.JEq.Imm(asm.R0, unix.IPPROTO_UDP, "drop"),
+		asm.Mov.Imm(asm.R0, -1).WithSymbol("pass"), // TCX_NEXT, TC_ACT_UNSPEC
+		asm.Return(),
+		asm.Mov.Imm(asm.R0, 2).WithSymbol("drop"), // TCX_DROP, TC_ACT_SHOT
+		asm.Return(),
+	}
+}
+
+// attach uses TCX (kernel 6.6), whose link ends with this process at the
+// latest, or else clsact, whose filter ends with the device.
+func (l *Lab) attach(prog *ebpf.Program, to netlink.Link) error {
+	var lnk link.Link
+	err := l.node.inside(func() (err error) {
+		lnk, err = link.AttachTCX(link.TCXOptions{
+			Program: prog, Attach: ebpf.AttachTCXEgress, Interface: to.Attrs().Index,
+		})
+		return err
+	})
+	if errors.Is(err, ebpf.ErrNotSupported) {
+		return l.attachClsact(prog, to)
+	}
+	if err != nil {
+		return fmt.Errorf("attach tcx to %s: %w", to.Attrs().Name, err)
+	}
+	l.links = append(l.links, lnk)
+	l.undo = append(l.undo, func() error {
+		l.links = nil
+		return lnk.Close()
+	})
+	return nil
+}
+
+func (l *Lab) attachClsact(prog *ebpf.Program, to netlink.Link) error {
+	attrs := netlink.QdiscAttrs{LinkIndex: to.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}
+	clsact := &netlink.Clsact{QdiscAttrs: attrs}
+	filter := &netlink.BpfFilter{
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: attrs.LinkIndex, Parent: netlink.HANDLE_MIN_EGRESS, Handle: 1, Priority: 1, Protocol: unix.ETH_P_ALL},
+		Fd:          prog.FD(), Name: "edr_quarantine", DirectAction: true,
+	}
+	return l.do(
+		func() error {
+			return errors.Join(l.node.nl.QdiscAdd(clsact), l.node.nl.FilterAdd(filter))
+		},
+		func() error { return l.node.nl.QdiscDel(clsact) },
+	)
+}
+
+// inside runs f on a thread in this namespace. The thread is not used again: it
+// ends with its goroutine.
+func (s *space) inside(f func() error) error {
+	res := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		if err := unix.Setns(int(s.ns), unix.CLONE_NEWNET); err != nil {
+			res <- fmt.Errorf("enter namespace %s: %w", s.name, err)
+			return
+		}
+		res <- f()
+	}()
+	return <-res
+}

@@ -1,0 +1,143 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Fault is one thing that the lab can break, or a healthy control that looks
+// like trouble.
+type Fault struct {
+	// Name is what people type: lower case, words joined by hyphens.
+	Name string `json:"name"`
+	// Title is a few words for a list, Description one line for a person.
+	Title       string `json:"title"`
+	Description string `json:"description"`
+	// Component and Code are the right answer of a tool that sees the packets.
+	Component string `json:"component"`
+	Code      string `json:"code"`
+	// Healthy marks the controls.
+	Healthy bool `json:"healthy,omitempty"`
+	// IPv4Only marks faults that IPv6 does not know.
+	IPv4Only bool `json:"ipv4_only,omitempty"`
+	// Protocols lists the values of Options.Protocol that change the traffic;
+	// with any other the fault uses its own.
+	Protocols []string `json:"protocols"`
+	// Visible is how long traffic must run until the client sees the symptom,
+	// rounded up. Kernel timers dominate it: a SYN is repeated each second, and
+	// an address that nobody answers for is given up after three.
+	Visible time.Duration `json:"visible_ns"`
+
+	arrange func(context.Context, *Lab) (*scene, error)
+}
+
+// Object names what is at fault: a Kubernetes object, or a thing of the node
+// with Kind "Node". The zero Object means that there is none to name.
+type Object struct {
+	Kind      string `json:"kind"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+}
+
+// Scenario is one fault as it stands in one lab.
+type Scenario struct {
+	Fault string `json:"fault"`
+	// From and To are what to give --from and --to.
+	From string `json:"from"`
+	To   string `json:"to"`
+	// Component, Code and Object are the right answer.
+	Component string `json:"component"`
+	Code      string `json:"code"`
+	Object    Object `json:"object,omitzero"`
+	// Symptoms are the outcomes that the client may see; every attempt ends in
+	// one of them.
+	Symptoms []Outcome     `json:"symptoms"`
+	Visible  time.Duration `json:"visible_ns"`
+}
+
+// scene is a Scenario and the traffic that shows it.
+type scene struct {
+	Scenario
+	from     *space
+	dial     dialArgs
+	attempts int
+	gap      time.Duration
+}
+
+// Faults lists everything that Break knows, controls first.
+func Faults() []Fault {
+	return slices.Concat(healthyControls(), policyFaults(), serviceFaults(), applicationFaults(), nodeFaults(), podFaults(), sizeFaults(), egressFaults())
+}
+
+// FindFault finds one by its name.
+func FindFault(name string) (Fault, bool) {
+	all := Faults()
+	i := slices.IndexFunc(all, func(f Fault) bool { return f.Name == name })
+	if i < 0 {
+		return Fault{}, false
+	}
+	return all[i], true
+}
+
+// ErrUnknownFault is Break's answer to a name that Faults does not list.
+var ErrUnknownFault = errors.New("no such fault")
+
+// Break makes the lab show a fault. One at a time: Undo comes before the next.
+func (l *Lab) Break(ctx context.Context, name string) (Scenario, error) {
+	f, ok := FindFault(name)
+	if !ok {
+		return Scenario{}, fmt.Errorf("%w: %q", ErrUnknownFault, name)
+	}
+	if l.scene != nil {
+		return Scenario{}, fmt.Errorf("break %s: %s is in place, undo it first", name, l.scene.Fault)
+	}
+	if f.IPv4Only && l.opts.IPv6 {
+		return Scenario{}, fmt.Errorf("break %s: IPv6 does not know this fault", name)
+	}
+	s, err := f.arrange(ctx, l)
+	if err != nil {
+		return Scenario{}, errors.Join(fmt.Errorf("break %s: %w", name, err), l.Undo(ctx))
+	}
+	s.Fault, s.Component, s.Code, s.Visible = f.Name, f.Component, f.Code, f.Visible
+	l.scene = s
+	l.log.DebugContext(ctx, "fault is in place", "fault", name, "from", s.From, "to", s.To)
+	return s.Scenario, nil
+}
+
+// Undo makes the lab healthy again. Traffic then still goes the same way, so
+// that the difference can be shown.
+func (l *Lab) Undo(context.Context) error {
+	var errs []error
+	for _, f := range slices.Backward(l.undo) {
+		errs = append(errs, f())
+	}
+	l.undo, l.scene = nil, nil
+	return errors.Join(errs...)
+}
+
+// do makes a change now and remembers how to take it back.
+func (l *Lab) do(change, back func() error) error {
+	if err := change(); err != nil {
+		return err
+	}
+	l.undo = append(l.undo, back)
+	return nil
+}
+
+// with changes a value of the model and remembers the old one.
+func with[T any](l *Lab, at *T, v T) {
+	old := *at
+	*at = v
+	l.undo = append(l.undo, func() error { *at = old; return nil })
+}
+
+// sync writes rules after a change of the model, and again after its undoing.
+func (l *Lab) sync(write func() error, change func()) error {
+	// Undoing goes backwards, so this runs after the model is as before.
+	l.undo = append(l.undo, write)
+	change()
+	return write()
+}

@@ -1,0 +1,121 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
+)
+
+const smallMTU = 1400
+
+func sizeFaults() []Fault {
+	return []Fault{
+		{Name: "mtu-df", Title: "DF packets over the MTU", Description: "The pod's MTU is larger than the uplink's; datagrams with DF are too big, and the pod is told so.",
+			Component: "cni", Code: "cni-mtu-pod-too-big", Protocols: []string{"udp"}, Visible: 2 * time.Second, arrange: arrangeDF},
+		{Name: "mtu-blackhole", Title: "path MTU black hole", Description: "The pod's MTU is larger than the uplink's, and the node's firewall drops the ICMP that would tell the pod.",
+			Component: "cni", Code: "cni-mtu-blackhole", Protocols: []string{"tcp"}, Visible: silence, arrange: arrangeMTUHole},
+	}
+}
+
+// shrinkUplink lowers the MTU of the node's uplink.
+func (l *Lab) shrinkUplink() error {
+	link, err := l.node.nl.LinkByName(uplink)
+	if err != nil {
+		return err
+	}
+	return l.do(
+		func() error { return l.node.nl.LinkSetMTU(link, smallMTU) },
+		func() error { return l.node.nl.LinkSetMTU(link, podMTU) },
+	)
+}
+
+func arrangeDF(_ context.Context, l *Lab) (*scene, error) {
+	s := l.blamesNode(l.toInternet()).shows(TooBig)
+	s.dial.Kind, s.dial.Retries, s.dial.Body, s.dial.Probe = dialUDP, 3, smallMTU, true
+	return s, l.shrinkUplink()
+}
+
+func arrangeMTUHole(_ context.Context, l *Lab) (*scene, error) {
+	s := l.blamesNode(l.toInternet()).shows(NoData)
+	s.dial.Kind, s.dial.Body, s.attempts = dialHTTP, 64<<10, 3
+	return s, errors.Join(l.shrinkUplink(), l.addTable(nftables.TableFamilyINet, l.p.hostFW, func(t *table) {
+		out := t.filter("output", nftables.ChainHookOutput, *nftables.ChainPriorityFilter)
+		t.rule(out, "no icmp errors", icmpType(1, 3, 4), drop())
+		t.rule(out, "no icmp errors", icmpType(58, 2, 0), drop())
+	}))
+}
+
+// icmpType matches a protocol, type and code.
+func icmpType(proto, typ, code byte) exprs {
+	return append(meta(expr.MetaKeyL4PROTO, expr.CmpOpEq, []byte{proto}),
+		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: []byte{typ, code}},
+	)
+}
+
+func egressFaults() []Fault {
+	egress := func(name, title, desc, code string, visible time.Duration, f func(context.Context, *Lab) (*scene, error)) Fault {
+		return Fault{Name: name, Title: title, Description: desc, Component: "egress", Code: code, Protocols: bothProtocols, Visible: visible, arrange: f}
+	}
+	silent := egress("external-silent", "external host is silent", "The host outside, or a firewall before it, does not answer.", "beyond-node", silence, arrangeSilent)
+	refused := egress("external-refused", "external host refuses", "The host outside answers that nobody listens.", "egr-remote-refused", time.Second, arrangeRemoteRefused)
+	silent.Component, refused.Component = "external", "external"
+	return []Fault{
+		egress("masquerade-missing", "no masquerade", "The node does not masquerade; pods' packets leave with an address that nobody outside can answer.", "egr-masq-missing", silence, arrangeNoMasquerade),
+		egress("no-default-route", "node without default route", "The node has no default route.", "egr-no-default-route", 2*time.Second, arrangeNoDefault),
+		egress("gateway-dead", "the gateway is dead", "The node's default gateway does not answer ARP.", "egr-gateway-dead", silence, arrangeDeadGateway),
+		silent, refused,
+	}
+}
+
+func arrangeNoMasquerade(_ context.Context, l *Lab) (*scene, error) {
+	return l.blamesNode(l.toInternet()).shows(Timeout), l.sync(l.syncMasquerade, func() { with(l, &l.rules.noMasquerade, true) })
+}
+
+func (l *Lab) defaultRoutes(via4, via6 netip.Addr) ([]*netlink.Route, error) {
+	return l.node.routes(netip.Prefix{}, netip.Prefix{}, via4, via6, uplink)
+}
+
+func arrangeNoDefault(_ context.Context, l *Lab) (*scene, error) {
+	good, err := l.defaultRoutes(l.p.gw4, l.p.gw6)
+	if err != nil {
+		return nil, err
+	}
+	return l.blamesNode(l.toInternet()).rarely().showsTCP(NetUnreachable), l.reroute(l.node, good, nil)
+}
+
+func arrangeDeadGateway(_ context.Context, l *Lab) (*scene, error) {
+	good, err := l.defaultRoutes(l.p.gw4, l.p.gw6)
+	if err != nil {
+		return nil, err
+	}
+	bad, err := l.defaultRoutes(l.p.dead4, l.p.dead6)
+	if err != nil {
+		return nil, err
+	}
+	return l.blamesNode(l.toInternet()).showsTCP(HostUnreachable), l.reroute(l.node, good, bad)
+}
+
+func arrangeSilent(_ context.Context, l *Lab) (*scene, error) {
+	p := l.p
+	err := l.do(func() error {
+		return l.ext.write(func(r *ruleset) {
+			t := r.replace(nftables.TableFamilyINet, "filter")
+			in := t.filter("input", nftables.ChainHookInput, *nftables.ChainPriorityFilter)
+			t.rule(in, "", t.is(daddr, host(p.quiet4)), drop())
+			t.rule(in, "", t.is(daddr, host(p.quiet6)), drop())
+		})
+	}, func() error {
+		return l.ext.write(func(r *ruleset) { r.remove(nftables.TableFamilyINet, "filter") })
+	})
+	return l.toHost(p.quiet4, p.quiet6, p.hostPort).shows(Timeout), err
+}
+
+func arrangeRemoteRefused(_ context.Context, l *Lab) (*scene, error) {
+	return l.toHost(l.p.host4, l.p.host6, l.p.offPort).shows(Refused), nil
+}

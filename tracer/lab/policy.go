@@ -1,0 +1,113 @@
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+)
+
+// syncMasquerade writes flannel's table: what leaves the cluster's pod range
+// gets the node's address.
+func (l *Lab) syncMasquerade() error {
+	return l.node.write(func(r *ruleset) {
+		for six, fam := range families() {
+			name, cluster, own, group := "flannel-ipv4", l.p.cluster4, l.p.pods4, netip.MustParsePrefix("224.0.0.0/4")
+			if six {
+				name, cluster, own, group = "flannel-ipv6", l.p.cluster6, l.p.pods6, netip.MustParsePrefix("ff00::/8")
+			}
+			t := r.replace(fam, name)
+			fwd := t.filter("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter)
+			t.rule(fwd, "flanneld forward", t.is(saddr, cluster), accept())
+			t.rule(fwd, "flanneld forward", t.is(daddr, cluster), accept())
+			post := t.nat("postrtg", nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource)
+			if l.rules.noMasquerade {
+				continue
+			}
+			t.rule(post, "flanneld masq", markBit(masqueradeMark, true), ret())
+			t.rule(post, "flanneld masq", t.is(saddr, own), t.is(daddr, cluster), ret())
+			t.rule(post, "flanneld masq", t.is(saddr, cluster), t.is(daddr, own), ret())
+			t.rule(post, "flanneld masq", t.is(saddr, cluster), t.not(daddr, group), t.not(daddr, cluster), masquerade())
+		}
+	})
+}
+
+// syncPolicies enforces the cluster's NetworkPolicies as a CNI's agent would:
+// a chain for each selected pod and direction, allowances first, then a drop.
+func (l *Lab) syncPolicies() error {
+	return l.node.write(func(r *ruleset) {
+		t := r.replace(nftables.TableFamilyINet, l.p.agent)
+		fwd := t.filter("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter)
+		t.rule(fwd, "", ctState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept())
+		for _, ingress := range []bool{false, true} {
+			for _, x := range l.localPods() {
+				l.enforce(t, fwd, x, ingress)
+			}
+		}
+	})
+}
+
+func (l *Lab) policiesOf(x *pod, ingress bool) []policy {
+	var out []policy
+	for _, pol := range l.c.policies {
+		if pol.ingress != ingress {
+			continue
+		}
+		for _, s := range l.c.selected(pol) {
+			if s == x {
+				out = append(out, pol)
+			}
+		}
+	}
+	return out
+}
+
+func (l *Lab) enforce(t *table, fwd *nftables.Chain, x *pod, ingress bool) {
+	pols := l.policiesOf(x, ingress)
+	if len(pols) == 0 {
+		return
+	}
+	dir, own, other := "egress", saddr, daddr
+	if ingress {
+		dir, own, other = "ingress", daddr, saddr
+	}
+	chain := t.chain("pod-" + dir + "-" + strings.ToLower(shortHash(10, x.ns, x.name)))
+	pod := x.ns + "/" + x.name
+	for _, six := range []bool{false, true} {
+		t.rule(fwd, dir+" of pod "+pod, t.is(own, host(x.ip(six))), jump(chain))
+	}
+	var names []string
+	for _, pol := range pols {
+		names = append(names, pol.ns+"/"+pol.name)
+		for i, allow := range pol.allow {
+			comment := fmt.Sprintf("policy %s/%s %s rule %d", pol.ns, pol.name, dir, i)
+			for _, six := range []bool{false, true} {
+				l.allow(t, chain, comment, other, l.c.peers(pol, allow, six), allow.ports)
+			}
+		}
+	}
+	t.rule(chain, fmt.Sprintf("no %s policy of pod %s allows: %s", dir, pod, strings.Join(names, " ")), drop())
+}
+
+func (l *Lab) allow(t *table, chain *nftables.Chain, comment string, other field, peers []netip.Prefix, ports []allowPort) {
+	for _, peer := range peers {
+		if len(ports) == 0 {
+			t.rule(chain, comment, t.is(other, peer), counter(), ret())
+		}
+		for _, p := range ports {
+			t.rule(chain, comment, t.is(other, peer), dport(p.proto, p.port), counter(), ret())
+		}
+	}
+}
+
+// addBystander adds a firewall's table that has nothing to do with anything:
+// it drops one port that only noise uses.
+func (l *Lab) addBystander() error {
+	return l.node.write(func(r *ruleset) {
+		t := r.replace(nftables.TableFamilyINet, l.p.guard+"-baseline")
+		fwd := t.filter("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter)
+		t.rule(fwd, "block discard service", dport("UDP", noisePort), drop())
+	})
+}

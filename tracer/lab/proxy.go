@@ -1,0 +1,219 @@
+package lab
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+)
+
+// proxyMode says who translates Services on the node.
+type proxyMode int
+
+const (
+	proxyNFT proxyMode = iota
+	proxyIPTables
+	proxyNone
+)
+
+// ruleState is what the node's rules should be, beside the cluster's objects.
+type ruleState struct {
+	proxy        proxyMode
+	noMasquerade bool
+}
+
+// kube-proxy marks what it wants masqueraded (--iptables-masquerade-bit 14).
+const masqueradeMark = 0x4000
+
+func families() map[bool]nftables.TableFamily {
+	return map[bool]nftables.TableFamily{false: nftables.TableFamilyIPv4, true: nftables.TableFamilyIPv6}
+}
+
+// syncProxy writes the Service rules of the current state, and removes those of
+// the other mode.
+func (l *Lab) syncProxy() error {
+	return l.node.write(func(r *ruleset) {
+		for six, fam := range families() {
+			r.remove(fam, "kube-proxy")
+			r.remove(fam, "nat")
+			r.remove(fam, "filter")
+			switch l.rules.proxy {
+			case proxyNFT:
+				(&nftProxy{table: r.replace(fam, "kube-proxy"), l: l, v6: six}).write()
+			case proxyIPTables:
+				(&iptProxy{nat: r.replace(fam, "nat"), filter: r.replace(fam, "filter"), l: l, v6: six}).write()
+			case proxyNone:
+			}
+		}
+	})
+}
+
+// nftProxy lays rules out as kube-proxy's nftables mode does (Kubernetes 1.33,
+// pkg/proxy/nftables; the names are not API, but people read them).
+type nftProxy struct {
+	*table
+	l          *Lab
+	v6         bool
+	mark       *nftables.Chain
+	rejects    *nftables.Chain
+	frontends  *nftables.Set
+	empty      *nftables.Set
+	clusterIPs *nftables.Set
+}
+
+func (x *nftProxy) write() {
+	x.mark = x.chain("mark-for-masquerade")
+	x.rule(x.mark, "", changeMark(^uint32(masqueradeMark), masqueradeMark))
+	x.rejects = x.chain("reject-chain")
+	x.rule(x.rejects, "", x.reject())
+	x.sets()
+	x.baseChains()
+	for _, s := range x.l.c.services {
+		for _, sp := range s.ports {
+			x.service(s, sp)
+		}
+	}
+}
+
+func (x *nftProxy) addrType() nftables.SetDatatype {
+	if x.v6 {
+		return nftables.TypeIP6Addr
+	}
+	return nftables.TypeIPAddr
+}
+
+func (x *nftProxy) sets() {
+	key := nftables.MustConcatSetType(x.addrType(), nftables.TypeInetProto, nftables.TypeInetService)
+	verdicts := func(name string) *nftables.Set {
+		return x.set(&nftables.Set{
+			Name: name, KeyType: key, Concatenation: true, IsMap: true, DataType: nftables.TypeVerdict,
+		}, nil)
+	}
+	x.frontends = verdicts("service-ips")
+	x.empty = verdicts("no-endpoint-services")
+	x.clusterIPs = x.set(&nftables.Set{Name: "cluster-ips", KeyType: x.addrType()}, nil)
+}
+
+func (x *nftProxy) baseChains() {
+	services, noEndpoints := x.chain("services"), x.chain("service-endpoints-check")
+	masq, check := x.chain("masquerading"), x.chain("cluster-ips-check")
+	x.rule(services, "", x.lookup(x.frontends))
+	x.rule(noEndpoints, "", x.lookup(x.empty))
+	x.rule(masq, "", markBit(masqueradeMark, false), ret())
+	x.rule(masq, "", changeMark(^uint32(0), masqueradeMark))
+	x.rule(masq, "", masquerade())
+	x.rule(check, "Reject traffic to invalid ports of ClusterIPs",
+		exprs{daddr.load(x.v6), &expr.Lookup{SourceRegister: reg, SetName: x.clusterIPs.Name, SetID: x.clusterIPs.ID}}, x.reject())
+	x.rule(check, "Drop traffic to unallocated ClusterIPs", x.is(daddr, x.svcRange()), verdict(expr.VerdictDrop))
+
+	newOnly := ctState(expr.CtStateBitNEW)
+	in := x.filter("filter-input", nftables.ChainHookInput, -110)
+	fwd := x.filter("filter-forward", nftables.ChainHookForward, -110)
+	out := x.filter("filter-output-post-dnat", nftables.ChainHookOutput, -90)
+	x.rule(in, "", newOnly, jump(noEndpoints))
+	x.rule(fwd, "", newOnly, jump(noEndpoints))
+	x.rule(fwd, "", newOnly, jump(check))
+	x.rule(out, "", newOnly, jump(noEndpoints))
+	x.rule(out, "", newOnly, jump(check))
+	x.rule(x.nat("nat-prerouting", nftables.ChainHookPrerouting, *nftables.ChainPriorityNATDest), "", jump(services))
+	x.rule(x.nat("nat-output", nftables.ChainHookOutput, *nftables.ChainPriorityNATDest), "", jump(services))
+	x.rule(x.nat("nat-postrouting", nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource), "", jump(masq))
+}
+
+func (x *nftProxy) svcRange() netip.Prefix {
+	if x.v6 {
+		return x.l.p.svc6
+	}
+	return x.l.p.svc4
+}
+
+func (x *nftProxy) podRange() netip.Prefix { return x.l.podRange(x.v6) }
+
+func (l *Lab) podRange(six bool) netip.Prefix {
+	if six {
+		return l.p.cluster6
+	}
+	return l.p.cluster4
+}
+
+// lookup is "ip daddr . meta l4proto . th dport vmap @set". The parts of a
+// concatenation lie in consecutive 4-byte registers, from NFT_REG32_00 = 8 on,
+// which is where register 1 begins.
+func (x *nftProxy) lookup(s *nftables.Set) exprs {
+	next := uint32(9)
+	if x.v6 {
+		next = 12
+	}
+	return exprs{
+		daddr.load(x.v6),
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: next},
+		&expr.Payload{DestRegister: next + 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Lookup{SourceRegister: reg, SetName: s.Name, SetID: s.ID, DestRegister: 0, IsDestRegSet: true},
+	}
+}
+
+func frontendKey(a netip.Addr, proto string, port uint16) []byte {
+	key := append(a.AsSlice(), l4proto(proto), 0, 0, 0)
+	return append(key, byte(port>>8), byte(port), 0, 0)
+}
+
+func (x *nftProxy) element(s *nftables.Set, e ...nftables.SetElement) {
+	if err := x.r.conn.SetAddElements(s, e); err != nil {
+		x.r.errs = append(x.r.errs, fmt.Errorf("add element to %s: %w", s.Name, err))
+	}
+}
+
+func shortHash(n int, parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "")))
+	return base32.StdEncoding.EncodeToString(sum[:])[:n]
+}
+
+func (x *nftProxy) service(s *service, sp servicePort) {
+	vip := s.ip(x.v6)
+	if !x.seen(s, sp) {
+		x.element(x.clusterIPs, nftables.SetElement{Key: vip.AsSlice()})
+	}
+	key := frontendKey(vip, sp.proto, sp.port)
+	targets := x.l.c.targets(s, x.v6)
+	if len(targets) == 0 {
+		x.element(x.empty, nftables.SetElement{Key: key, VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: x.rejects.Name}})
+		return
+	}
+	proto := strings.ToLower(sp.proto)
+	full := fmt.Sprintf("%s/%s/%s/%s", s.ns, s.name, proto, sp.name)
+	chain := x.chain("service-" + shortHash(8, s.ns, s.name, sp.name, proto) + "-" + full)
+	frontend := append(x.is(daddr, host(vip)), dport(sp.proto, sp.port)...)
+	x.rule(chain, "", frontend, x.not(saddr, x.podRange()), jump(x.mark))
+	x.spread(chain, full, sp, targets)
+	x.element(x.frontends, nftables.SetElement{Key: key, VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: chain.Name}})
+}
+
+// seen says whether an earlier port of the Service has entered its address.
+func (x *nftProxy) seen(s *service, sp servicePort) bool { return s.ports[0] != sp }
+
+// spread is "numgen random mod N vmap { 0 : goto endpoint-..., ... }".
+func (x *nftProxy) spread(chain *nftables.Chain, full string, sp servicePort, targets []netip.Addr) {
+	var elems []nftables.SetElement
+	for i, a := range targets {
+		to := netip.AddrPortFrom(a, sp.target)
+		ep := x.chain(fmt.Sprintf("endpoint-%s-%s__%s/%d", shortHash(8, full, to.String()), full, a, sp.target))
+		x.rule(ep, "", x.is(saddr, host(a)), jump(x.mark))
+		x.rule(ep, "", l4(sp.proto), dnat(to))
+		elems = append(elems, nftables.SetElement{
+			Key: native32(uint32(i)), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: ep.Name},
+		})
+	}
+	choice := x.set(&nftables.Set{
+		Anonymous: true, Constant: true, IsMap: true,
+		KeyType: nftables.TypeInteger, DataType: nftables.TypeVerdict, KeyByteOrder: binaryutil.NativeEndian,
+	}, elems)
+	x.rule(chain, "", exprs{
+		&expr.Numgen{Register: reg, Modulus: uint32(len(targets)), Type: 1 /* NFT_NG_RANDOM */},
+		&expr.Lookup{SourceRegister: reg, SetName: choice.Name, SetID: choice.ID, DestRegister: 0, IsDestRegSet: true},
+	})
+}

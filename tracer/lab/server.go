@@ -1,0 +1,185 @@
+package lab
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+// serverIdle ends connections that nobody uses any more.
+const serverIdle = 30 * time.Second
+
+func startServer(a listenArgs) (io.Closer, error) {
+	switch a.Kind {
+	case serveHTTP:
+		return listenTCP(a.Addr, serveHTTPConn)
+	case serveRude:
+		return listenTCP(a.Addr, serveRudeConn)
+	case serveEcho:
+		return listenUDP(a.Addr, func(q []byte) []byte { return q })
+	case serveDNS:
+		return listenDNS(a.Addr, a.Zone)
+	}
+	return nil, fmt.Errorf("listen: unknown kind %q", a.Kind)
+}
+
+// network names the family outright: "tcp" on [::] would listen on both.
+func network(proto string, a netip.Addr) string {
+	if a.Is4() {
+		return proto + "4"
+	}
+	return proto + "6"
+}
+
+func listenTCP(at netip.AddrPort, serve func(net.Conn)) (io.Closer, error) {
+	l, err := net.ListenTCP(network("tcp", at.Addr()), net.TCPAddrFromAddrPort(at))
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				_ = conn.SetDeadline(time.Now().Add(serverIdle))
+				serve(conn)
+			}()
+		}
+	}()
+	return l, nil
+}
+
+func listenUDP(at netip.AddrPort, answer func([]byte) []byte) (io.Closer, error) {
+	conn, err := net.ListenUDP(network("udp", at.Addr()), net.UDPAddrFromAddrPort(at))
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		buf := make([]byte, 65535)
+		for {
+			n, from, err := conn.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				return
+			}
+			if out := answer(buf[:n]); out != nil {
+				_, _ = conn.WriteToUDPAddrPort(out, from)
+			}
+		}
+	}()
+	return conn, nil
+}
+
+// serveHTTPConn reads one request with its body and answers it. The body is
+// read to its end, so that the client's bytes have all crossed the network
+// before it gets an answer.
+func serveHTTPConn(conn net.Conn) {
+	r := textproto.NewReader(bufio.NewReader(conn))
+	if _, err := r.ReadLine(); err != nil {
+		return
+	}
+	head, err := r.ReadMIMEHeader()
+	if err != nil {
+		return
+	}
+	size, _ := strconv.ParseInt(head.Get("Content-Length"), 10, 64)
+	if _, err := io.CopyN(io.Discard, r.R, size); err != nil {
+		return
+	}
+	body := "hello from " + conn.LocalAddr().String() + "\n"
+	_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
+}
+
+// serveRudeConn talks first, to a client that hangs up without listening.
+func serveRudeConn(conn net.Conn) {
+	_, _ = conn.Write(make([]byte, 4096))
+	_, _ = io.Copy(io.Discard, conn)
+}
+
+type closers []io.Closer
+
+func (c closers) Close() error {
+	var first error
+	for _, x := range c {
+		if err := x.Close(); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func listenDNS(at netip.AddrPort, zone map[string][]netip.Addr) (io.Closer, error) {
+	answer := func(q []byte) []byte { return answerDNS(q, zone) }
+	udp, err := listenUDP(at, answer)
+	if err != nil {
+		return nil, err
+	}
+	tcp, err := listenTCP(at, func(conn net.Conn) {
+		var size [2]byte
+		if _, err := io.ReadFull(conn, size[:]); err != nil {
+			return
+		}
+		q := make([]byte, binary.BigEndian.Uint16(size[:]))
+		if _, err := io.ReadFull(conn, q); err != nil {
+			return
+		}
+		out := answer(q)
+		_, _ = conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(out))), out...))
+	})
+	if err != nil {
+		_ = udp.Close()
+		return nil, err
+	}
+	return closers{udp, tcp}, nil
+}
+
+// answerDNS answers one question from the zone, NXDOMAIN for names not in it,
+// nil for what is no query.
+func answerDNS(msg []byte, zone map[string][]netip.Addr) []byte {
+	var p dnsmessage.Parser
+	head, err := p.Start(msg)
+	if err != nil || head.Response {
+		return nil
+	}
+	q, err := p.Question()
+	if err != nil {
+		return nil
+	}
+	addrs, known := zone[strings.ToLower(q.Name.String())]
+	reply := dnsmessage.Header{ID: head.ID, Response: true, Authoritative: true, RecursionDesired: head.RecursionDesired}
+	if !known {
+		reply.RCode = dnsmessage.RCodeNameError
+	}
+	b := dnsmessage.NewBuilder(nil, reply)
+	if b.StartQuestions() != nil || b.Question(q) != nil || b.StartAnswers() != nil {
+		return nil
+	}
+	rh := dnsmessage.ResourceHeader{Name: q.Name, Class: dnsmessage.ClassINET, TTL: 5}
+	for _, a := range addrs {
+		switch {
+		case q.Type == dnsmessage.TypeA && a.Is4():
+			err = b.AResource(rh, dnsmessage.AResource{A: a.As4()})
+		case q.Type == dnsmessage.TypeAAAA && a.Is6():
+			err = b.AAAAResource(rh, dnsmessage.AAAAResource{AAAA: a.As16()})
+		}
+		if err != nil {
+			return nil
+		}
+	}
+	out, err := b.Finish()
+	if err != nil {
+		return nil
+	}
+	return out
+}

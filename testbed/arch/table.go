@@ -49,11 +49,11 @@ func table() map[string]allowed {
 		"tracer/render":  {ours: []string{"tracer"}, external: []string{packets, yaml}},
 		"tracer/lab":     {external: []string{ebpf, netlink, netns, nftables, rawNL, dns, group, api, apimach, sysUnix}},
 		"kube":           {ours: []string{"tracer"}, external: []string{client, cliRT, api, apimach, yaml, group}},
-		"kube/policy":    {ours: []string{"kube"}, external: []string{api, apimach}},
-		"kube/service":   {ours: []string{"kube"}, external: []string{api, apimach}},
+		"kube/policy":    {ours: []string{"kube", "tracer"}, external: []string{api, apimach}},
+		"kube/service":   {ours: []string{"kube", "tracer"}, external: []string{api, apimach}},
 		"cmd/podpath":    {ours: []string{"all"}, external: []string{cobra, pflag, cliRT, client, schema, yaml, sysUnix, term, netns, group}},
 		"deploy":         {},
-		"testbed/":       {ours: []string{"all", "testbed/"}},
+		"testbed/":       {ours: []string{"all", "testbed/"}, external: []string{ebpf, netlink, netns, sysUnix}},
 	}
 }
 

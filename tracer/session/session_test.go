@@ -106,6 +106,7 @@ func sample(t *testing.T) []Record {
 		{Kind: KindEvent, Event: filled[tracer.Event](t)},
 		{Kind: KindTick, Time: at.Add(time.Second)},
 		{Kind: KindFacts, Journey: 1<<63 + 1, Facts: filled[tracer.NodeFacts](t)},
+		{Kind: KindCount, Count: filled[tracer.FlowCount](t)},
 		{Kind: KindStats, Time: at, Stats: filled[Stats](t)},
 		{Kind: KindNote, Time: at, Note: "API server unreachable\n\x1b]0;x\a"},
 		{Kind: KindBlind},
@@ -125,6 +126,8 @@ func write(t *testing.T, w *Writer, r Record) error {
 		return w.Tick(r.Time)
 	case KindFacts:
 		return w.Facts(r.Journey, r.Facts)
+	case KindCount:
+		return w.Count(r.Count)
 	case KindStats:
 		return w.Stats(r.Time, *r.Stats)
 	case KindBlind:

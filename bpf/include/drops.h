@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The body of the drop hook. */
+#ifndef PODPATH_DROPS_H
+#define PODPATH_DROPS_H
+
+#include "hook.h"
+
+static __always_inline __u32 netns_of_device(struct net_device *dev)
+{
+	struct net *net;
+
+	if (!dev)
+		return 0;
+	net = dev->nd_net.net;
+	return net ? net->ns.inum : 0;
+}
+
+static __always_inline __u32 netns_of_socket(struct sock *sk)
+{
+	struct net *net;
+
+	if (!sk)
+		return 0;
+	net = sk->__sk_common.skc_net.net;
+	return net ? net->ns.inum : 0;
+}
+
+/* A packet that a socket made and that has no IP header yet, or none left. */
+static __always_inline int socket_tuple(struct sock *sk, struct packet *p)
+{
+	struct event *e = &p->out.event;
+	struct sock_common *c;
+
+	if (!sk)
+		return -1;
+	c = &sk->__sk_common;
+	if (c->skc_family == AF_INET) {
+		addr_v4(&e->tuple.saddr, c->skc_rcv_saddr);
+		addr_v4(&e->tuple.daddr, c->skc_daddr);
+		e->tuple.family = 4;
+	} else if (c->skc_family == AF_INET6) {
+		e->tuple.saddr.word[0] = c->skc_v6_rcv_saddr.in6_u.u6_addr32[0];
+		e->tuple.saddr.word[1] = c->skc_v6_rcv_saddr.in6_u.u6_addr32[1];
+		e->tuple.saddr.word[2] = c->skc_v6_rcv_saddr.in6_u.u6_addr32[2];
+		e->tuple.saddr.word[3] = c->skc_v6_rcv_saddr.in6_u.u6_addr32[3];
+		e->tuple.daddr.word[0] = c->skc_v6_daddr.in6_u.u6_addr32[0];
+		e->tuple.daddr.word[1] = c->skc_v6_daddr.in6_u.u6_addr32[1];
+		e->tuple.daddr.word[2] = c->skc_v6_daddr.in6_u.u6_addr32[2];
+		e->tuple.daddr.word[3] = c->skc_v6_daddr.in6_u.u6_addr32[3];
+		e->tuple.family = 6;
+	} else {
+		return -1;
+	}
+	e->tuple.sport = c->skc_num;
+	e->tuple.dport = bpf_ntohs(c->skc_dport);
+	e->flags |= EVENT_FROM_SOCKET;
+	return 0;
+}
+
+static __always_inline int drop_parse(struct sk_buff *skb, struct sock *sk, struct packet *p)
+{
+	if (p->nh && p->nh != HEADER_UNSET && !parse_packet(p))
+		return 0;
+	return socket_tuple(sk, p);
+}
+
+static __noinline int drop_total(struct hook_stats *s, const struct drop_event *d)
+{
+	struct drop_total_key k = { .location = d->location, .reason = d->reason };
+	struct drop_total *t = bpf_map_lookup_elem(&drop_totals, &k), fresh = {};
+
+	if (!t) {
+		bpf_map_update_elem(&drop_totals, &k, &fresh, BPF_NOEXIST);
+		t = bpf_map_lookup_elem(&drop_totals, &k);
+	}
+	if (!t) {
+		count(s, STAT_DROP_TOTAL_FULL);
+		return -1;
+	}
+	t->packets++;
+	t->bytes += d->event.len;
+	return 0;
+}
+
+/* Returns whether the key is new. */
+static __noinline bool drop_detail(struct hook_stats *s, const struct drop_event *d)
+{
+	struct drop_value *v, fresh = {};
+	struct drop_key k = {};
+	bool new = false;
+
+	k.location = d->location;
+	k.saddr = d->event.tuple.saddr;
+	k.daddr = d->event.tuple.daddr;
+	k.reason = d->reason;
+	k.netns = d->event.netns;
+	k.ifindex = d->event.ifindex;
+	/* The identifier of an echo would make every ping a key of its own. */
+	if (d->event.tuple.proto != PROTO_ICMP && d->event.tuple.proto != PROTO_ICMPV6)
+		k.dport = d->event.tuple.dport;
+	k.proto = d->event.tuple.proto;
+	k.family = d->event.tuple.family;
+	v = bpf_map_lookup_elem(&drops, &k);
+	if (!v) {
+		fresh.first_ns = d->event.mono_ns;
+		new = !bpf_map_update_elem(&drops, &k, &fresh, BPF_NOEXIST);
+		v = bpf_map_lookup_elem(&drops, &k);
+	}
+	if (!v) {
+		count(s, STAT_DROP_FULL);
+		return false;
+	}
+	__sync_fetch_and_add(&v->packets, 1);
+	__sync_fetch_and_add(&v->bytes, d->event.len);
+	v->last_ns = d->event.mono_ns;
+	return new;
+}
+
+static __always_inline bool sample_within(struct hook_stats *s, __u64 now)
+{
+	if (now - s->window_ns >= SECOND_NS) {
+		s->window_ns = now;
+		s->window_samples = 0;
+	}
+	return s->window_samples++ < config.sample_events;
+}
+
+static __always_inline void drop_emit(void *ctx, struct hook_stats *s, struct packet *p,
+				      enum stat sent, enum stat lost)
+{
+	long n = bpf_get_stack(ctx, p->out.stack, sizeof(p->out.stack), 0);
+
+	p->out.stack_len = n > 0 ? (__u64)n / sizeof(p->out.stack[0]) : 0;
+	emit_event(s, p, sent, lost);
+}
+
+static __always_inline void drop_sample(void *ctx, struct hook_stats *s, struct packet *p, bool new)
+{
+	count(s, STAT_SAMPLED);
+	if (!new) {
+		count(s, STAT_SAMPLE_NONE);
+		return;
+	}
+	if (!sample_within(s, p->out.event.mono_ns)) {
+		count(s, STAT_SAMPLE_LIMITED);
+		return;
+	}
+	p->out.event.flags |= EVENT_SAMPLE;
+	drop_emit(ctx, s, p, STAT_SAMPLE_EVENTS, STAT_SAMPLE_RING_FULL);
+}
+
+/* The namespace is ours. */
+static __always_inline void drop_packet(void *ctx, struct sk_buff *skb, struct sock *sk, __u32 inum,
+					__u64 location, __u32 reason, struct hook_stats *s)
+{
+	__u16 protocol = bpf_ntohs(skb->protocol);
+	bool has_tuple, selected, new;
+	__u32 nh = skb->network_header;
+	struct packet *p;
+	struct event *e;
+	enum stat how;
+
+	if (nh && nh != HEADER_UNSET) {
+		if (protocol == ETH_P_8021Q || protocol == ETH_P_8021AD)
+			protocol = skip_vlan(skb->head, &nh, protocol);
+		if (!config.drops_all && (protocol == ETH_P_IP || protocol == ETH_P_IPV6) &&
+		    quick_miss(skb, nh, protocol)) {
+			count(s, STAT_MISS);
+			return;
+		}
+	}
+	p = packet_begin(s, skb, KIND_DROP, nh, protocol);
+	if (!p) {
+		count(s, STAT_MISS);
+		return;
+	}
+	e = &p->out.event;
+	has_tuple = !drop_parse(skb, sk, p);
+	count_quality(s, e);
+	if (!has_tuple)
+		count(s, STAT_NO_TUPLE);
+	selected = has_tuple && packet_selected(p, skb->_nfct);
+	if (!selected && !config.drops_all) {
+		count(s, STAT_MISS);
+		return;
+	}
+	event_complete(skb, e);
+	e->netns = inum;
+	e->ifindex = skb->dev ? skb->dev->ifindex : 0;
+	if (has_tuple && !(e->flags & EVENT_FROM_SOCKET))
+		e->len = p->l3_len;
+	p->out.location = location;
+	p->out.reason = reason;
+	drop_total(s, &p->out);
+	new = drop_detail(s, &p->out);
+	if (!selected) {
+		drop_sample(ctx, s, p, new);
+		return;
+	}
+	count(s, STAT_SELECTED);
+	how = flow_record(s, p);
+	if (how == STAT_EVENTS)
+		drop_emit(ctx, s, p, STAT_EVENTS, STAT_RING_FULL);
+	else
+		count(s, how);
+}
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Events to user space. */
+#ifndef PODPATH_EMIT_H
+#define PODPATH_EMIT_H
+
+#include "flow.h"
+
+/* A wakeup costs several times what the event does: user space polls, and is
+ * woken only when much has gathered. */
+#define OUTPUTS_PER_WAKEUP 512
+
+static __always_inline int emit(struct hook_stats *s, void *data, __u64 size)
+{
+	__u64 flags = BPF_RB_NO_WAKEUP;
+
+	if (++s->outputs % OUTPUTS_PER_WAKEUP == 0)
+		flags = BPF_RB_FORCE_WAKEUP;
+	return bpf_ringbuf_output(&events, data, size, flags);
+}
+
+static __always_inline void emit_event(struct hook_stats *s, struct packet *p, enum stat sent,
+				       enum stat lost)
+{
+	int err;
+
+	if (p->out.event.kind == KIND_DROP)
+		err = emit(s, &p->out, sizeof(p->out));
+	else
+		err = emit(s, &p->out.event, sizeof(p->out.event));
+	count(s, err ? lost : sent);
+}
+
+static __always_inline __u16 gso_segs(struct sk_buff *skb)
+{
+	struct skb_shared_info *info = (void *)(skb->head + skb->end);
+
+	return BPF_CORE_READ(info, gso_segs);
+}
+
+/* What is only needed once a packet is known to be of interest. */
+static __always_inline void event_complete(struct sk_buff *skb, struct event *e)
+{
+	unsigned long nfct = skb->_nfct;
+
+	e->mono_ns = bpf_ktime_get_ns();
+	e->skb = (__u64)skb;
+	e->iif = skb->skb_iif;
+	e->mark = skb->mark;
+	e->gso_segs = gso_segs(skb);
+	if (nfct)
+		ct_fill(e, nfct);
+}
+
+/* A packet of a selected flow. Returns whether it is to be an event. */
+static __noinline enum stat flow_record(struct hook_stats *s, struct packet *p)
+{
+	struct event *e = &p->out.event;
+	struct flow_value *v;
+	struct flow_key k;
+	__u64 ct;
+	enum stat how;
+
+	flow_key_of(e, &k);
+	v = flow_get(s, &k, e->mono_ns);
+	/* Uncounted, so rather an event too many than none. */
+	if (!v)
+		return STAT_EVENTS;
+	how = flow_count(v, e);
+	if (how == STAT_EVENTS)
+		v->events++;
+	if ((e->flags & EVENT_CT) && ct_translated(e)) {
+		/* The reply tuple changes once, when the source is translated. */
+		ct = e->skb ? (__u64)e->reply.dport << 48 ^ e->reply.daddr.word[3] ^
+				      ((__u64)e->reply.saddr.word[3] << 16) :
+			      0;
+		if (v->ct != ct) {
+			v->ct = ct;
+			learn(s, e);
+		}
+	}
+	return how;
+}
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Counts per flow, and which of its packets are worth an event. */
+#ifndef PODPATH_FLOW_H
+#define PODPATH_FLOW_H
+
+#include "select.h"
+
+#define SECOND_NS 1000000000ULL
+
+static __always_inline bool seq_before(__u32 a, __u32 b)
+{
+	return (__s32)(a - b) < 0;
+}
+
+static __always_inline void flow_key_of(const struct event *e, struct flow_key *k)
+{
+	__builtin_memset(k, 0, sizeof(*k));
+	k->tuple = e->flags & EVENT_INNER ? e->aux : e->tuple;
+	k->netns = e->netns;
+	k->ifindex = e->ifindex;
+	k->kind = e->kind;
+	k->tunnel = e->flags & EVENT_INNER ? e->tunnel : 0;
+	k->arp = !!(e->flags & EVENT_ARP);
+}
+
+static __always_inline struct flow_value *flow_get(struct hook_stats *s, struct flow_key *k,
+						   __u64 now)
+{
+	struct flow_value *v = bpf_map_lookup_elem(&flows, k);
+	struct flow_value fresh = {};
+
+	if (v)
+		return v;
+	fresh.first_ns = now;
+	/* Another CPU may come first; then its entry is as good. */
+	bpf_map_update_elem(&flows, k, &fresh, BPF_NOEXIST);
+	v = bpf_map_lookup_elem(&flows, k);
+	if (!v)
+		count(s, STAT_FLOW_FULL);
+	return v;
+}
+
+/* A SYN with another initial sequence number begins a new connection. */
+static __always_inline void flow_restart(struct flow_value *v, __u32 seq, __u32 end)
+{
+	v->isn = seq;
+	v->seq_end = end;
+	v->hole_start = end;
+	v->hole_end = end;
+	v->seq_known = 1;
+	v->connection_events = 0;
+}
+
+/*
+ * True if this device saw the whole range before. A segment that fills a range
+ * skipped earlier is late or a retransmission of one lost before this device:
+ * not seen here, so not one.
+ */
+static __always_inline bool flow_retransmit(struct flow_value *v, const struct event *e)
+{
+	__u32 seq = e->seq, end = seq + e->payload;
+
+	if (e->tcp_flags & TCP_RST)
+		return false;
+	if (e->tcp_flags & (TCP_SYN | TCP_FIN))
+		end++;
+	if (end == seq)
+		return false;
+	if (!v->seq_known || ((e->tcp_flags & TCP_SYN) && seq != v->isn)) {
+		flow_restart(v, seq, end);
+		return false;
+	}
+	if (seq_before(v->seq_end, end)) {
+		if (seq_before(v->seq_end, seq)) {
+			if (v->hole_start == v->hole_end)
+				v->hole_start = v->seq_end;
+			v->hole_end = seq;
+		}
+		v->seq_end = end;
+		return false;
+	}
+	if (!seq_before(seq, v->hole_start) && seq_before(seq, v->hole_end)) {
+		if (seq == v->hole_start)
+			v->hole_start = seq_before(end, v->hole_end) ? end : v->hole_end;
+		return false;
+	}
+	return true;
+}
+
+/* At most limit events in a second of this flow. */
+static __always_inline bool flow_within(struct flow_value *v, __u64 now, __u32 limit)
+{
+	if (now - v->window_ns >= SECOND_NS) {
+		v->window_ns = now;
+		v->window_events = 0;
+	}
+	if (v->window_events >= limit)
+		return false;
+	v->window_events++;
+	return true;
+}
+
+/* Also where the quoted packet could not be read. */
+static __always_inline bool event_is_icmp_error(const struct event *e)
+{
+	return (e->tuple.proto == PROTO_ICMP || e->tuple.proto == PROTO_ICMPV6) &&
+	       e->icmp_type && icmp_is_error(e->tuple.proto, e->icmp_type);
+}
+
+/* Counts the packet. Returns the counter to blame if there is to be no event. */
+static __always_inline enum stat flow_count(struct flow_value *v, struct event *e)
+{
+	bool wanted;
+
+	__sync_fetch_and_add(&v->packets, 1);
+	__sync_fetch_and_add(&v->bytes, e->len);
+	v->last_ns = e->mono_ns;
+	v->tcp_flags |= e->tcp_flags;
+	if (e->kind == KIND_DROP)
+		return flow_within(v, e->mono_ns, config.drop_events) ? STAT_EVENTS :
+									STAT_RATE_LIMITED;
+	if (e->flags & EVENT_ARP)
+		return flow_within(v, e->mono_ns, config.arp_events) ? STAT_EVENTS :
+								       STAT_RATE_LIMITED;
+	if (e->tuple.proto == PROTO_TCP && e->tcp_flags && flow_retransmit(v, e)) {
+		e->flags |= EVENT_RETRANSMIT;
+		__sync_fetch_and_add(&v->retransmits, 1);
+	}
+	wanted = v->connection_events < config.first_events ||
+		 (e->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) ||
+		 (e->flags & (EVENT_QUOTED | EVENT_RETRANSMIT)) ||
+		 (e->inner_tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) || event_is_icmp_error(e);
+	if (!wanted)
+		return STAT_AGGREGATED;
+	v->connection_events++;
+	return STAT_EVENTS;
+}
+
+#endif

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Which packets user space asked for. */
+#ifndef PODPATH_SELECT_H
+#define PODPATH_SELECT_H
+
+#include "conntrack.h"
+
+/* User space computes the same (tracer/probe). */
+static __always_inline __u32 mix(__u32 a, __u32 b, __u32 c, __u32 d)
+{
+	__u32 h = a * 0x9e3779b1 ^ b * 0x85ebca77 ^ c * 0xc2b2ae3d ^ d * 0x27d4eb2f;
+
+	h ^= h >> 15;
+	h *= 0x9e3779b1;
+	return h >> 18; /* 14 bits: FILTER_SLOTS */
+}
+
+static __always_inline __u32 addr_slot(const struct addr *a)
+{
+	return mix(a->word[0], a->word[1], a->word[2], a->word[3]) & (FILTER_SLOTS - 1);
+}
+
+static __always_inline __u32 tuple_slot(const struct tuple *t)
+{
+	return mix(t->saddr.word[3] ^ t->saddr.word[0], t->daddr.word[3] ^ t->daddr.word[1],
+		   (__u32)t->sport << 16 | t->dport, t->proto) &
+	       (FILTER_SLOTS - 1);
+}
+
+static __noinline __u32 prefix_sides(const struct addr *a)
+{
+	struct lpm_key key = { .prefix_len = 128, .addr = *a };
+	__u32 *bits = bpf_map_lookup_elem(&prefixes, &key);
+
+	return bits ? *bits : 0;
+}
+
+/* Without the sides that every address belongs to. */
+static __always_inline __u32 named_sides(const struct addr *a)
+{
+	__u32 found = 0;
+
+	if (selection.hosts[addr_slot(a)]) {
+		__u32 *bits = bpf_map_lookup_elem(&hosts, a);
+
+		if (bits)
+			found = *bits;
+	}
+	if (selection.prefixes)
+		found |= prefix_sides(a);
+	return found;
+}
+
+/* One end in A and the other in B, whichever way it travels. */
+static __always_inline bool tuple_selected(const struct tuple *t)
+{
+	__u32 any = selection.any, s, d;
+
+	if (any == SIDE_BOTH)
+		return true;
+	s = named_sides(&t->saddr) | any;
+	/* Most packets end here, after one look. */
+	if (!s)
+		return false;
+	d = named_sides(&t->daddr) | any;
+	return ((s & SIDE_A) && (d & SIDE_B)) || ((s & SIDE_B) && (d & SIDE_A));
+}
+
+/* Address resolution counts for whoever asks or is asked for. */
+static __always_inline bool arp_selected(const struct tuple *t)
+{
+	return selection.any == SIDE_BOTH || named_sides(&t->saddr) || named_sides(&t->daddr);
+}
+
+static __always_inline bool is_learned(const struct tuple *t)
+{
+	return learned_slots[tuple_slot(t)] && bpf_map_lookup_elem(&learned, t);
+}
+
+static __noinline bool ct_selected(unsigned long nfct)
+{
+	struct tuple t = {};
+
+	if (!(nfct & ~NFCT_INFO_MASK))
+		return false;
+	if (ct_tuple(nfct, DIR_ORIG, &t))
+		return false;
+	if (tuple_selected(&t))
+		return true;
+	if (ct_tuple(nfct, DIR_REPLY, &t))
+		return false;
+	return tuple_selected(&t);
+}
+
+/* After parse_packet. */
+static __noinline bool packet_selected(struct packet *p, unsigned long nfct)
+{
+	struct event *e = &p->out.event;
+
+	if (e->flags & EVENT_ARP)
+		return arp_selected(&e->tuple);
+	if (tuple_selected(&e->tuple))
+		return true;
+	if ((e->flags & (EVENT_INNER | EVENT_QUOTED)) &&
+	    (tuple_selected(&e->aux) || is_learned(&e->aux)))
+		return true;
+	if (is_learned(&e->tuple))
+		return true;
+	return ct_selected(nfct);
+}
+
+/* The slot last: user space rebuilds the slots from the table. */
+static __always_inline void learn_tuple(struct hook_stats *s, struct tuple *t, __u64 now)
+{
+	if (bpf_map_update_elem(&learned, t, &now, BPF_ANY)) {
+		count(s, STAT_LEARN_FAILED);
+		return;
+	}
+	learned_slots[tuple_slot(t)] = 1;
+	count(s, STAT_LEARNED);
+}
+
+/*
+ * An answer reaches the uplink before conntrack has translated it back: only
+ * its header can tell that it belongs to a selected flow. The same holds for
+ * the forward direction after translation, in a tunnel or behind one.
+ */
+static __noinline int learn(struct hook_stats *s, struct event *e)
+{
+	struct tuple t = {};
+
+	t = e->reply;
+	learn_tuple(s, &t, e->mono_ns);
+	t.saddr = e->reply.daddr;
+	t.daddr = e->reply.saddr;
+	t.sport = e->reply.dport;
+	t.dport = e->reply.sport;
+	learn_tuple(s, &t, e->mono_ns);
+	return 0;
+}
+
+#endif

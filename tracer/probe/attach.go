@@ -1,0 +1,194 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/podpath/podpath/bpf"
+	"github.com/podpath/podpath/tracer"
+)
+
+var errClosed = errors.New("probe is closed")
+
+// deviceLinks are the programs on one device. Dropping a Link detaches it, so
+// they are kept here for as long as the device is watched.
+type deviceLinks struct{ in, out link.Link }
+
+func (d deviceLinks) Close() error {
+	return errors.Join(d.in.Close(), d.out.Close())
+}
+
+// alive reports whether the device still exists: a link outlives it, without
+// an interface.
+func (d deviceLinks) alive() bool {
+	info, err := d.in.Info()
+	if err != nil {
+		return false
+	}
+	tcx := info.TCX()
+	return tcx != nil && tcx.Ifindex != 0
+}
+
+// SetInventory makes exactly these namespaces and devices the watched ones.
+// With TCX the programs are attached to every device that is not loopback, in
+// its own namespace, ahead of the programs of others. A namespace or device
+// that vanishes meanwhile is no error. On an error the rest is still watched.
+func (p *Probe) SetInventory(inv tracer.Inventory) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return errClosed
+	}
+	errs := []error{p.setNetNS(inv.NetNS)}
+	if p.coll.Programs[bpf.TraceProgTcxIngress] == nil {
+		return errors.Join(errs...)
+	}
+	wanted := map[tracer.DeviceKey]tracer.Device{}
+	for _, d := range inv.Devices {
+		if d.Role != tracer.RoleLoopback && d.Kind != "loopback" && d.Name != "lo" {
+			wanted[d.DeviceKey] = d
+		}
+	}
+	for key, links := range p.devices {
+		if _, ok := wanted[key]; ok && links.alive() {
+			continue
+		}
+		if err := links.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("detach from device %d in netns %d: %w", key.IfIndex, key.NetNS, err))
+		}
+		delete(p.devices, key)
+	}
+	missing := map[uint32][]tracer.Device{}
+	for key, d := range wanted {
+		if _, ok := p.devices[key]; !ok {
+			missing[key.NetNS] = append(missing[key.NetNS], d)
+		}
+	}
+	for _, ns := range inv.NetNS {
+		if devices := missing[ns.Inode]; len(devices) > 0 {
+			errs = append(errs, p.attachIn(ns, devices))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// setNetNS keeps the table of the node's namespaces.
+func (p *Probe) setNetNS(list []tracer.NetNS) error {
+	table := p.coll.Maps[bpf.TraceMapNetns]
+	next := make(map[uint32]struct{}, len(list))
+	for _, ns := range list {
+		next[ns.Inode] = struct{}{}
+		if _, ok := p.netns[ns.Inode]; ok {
+			continue
+		}
+		if err := table.Put(ns.Inode, uint32(1)); err != nil {
+			return fmt.Errorf("watch netns %d: %w", ns.Inode, err)
+		}
+		p.netns[ns.Inode] = struct{}{}
+	}
+	for inode := range p.netns {
+		if _, ok := next[inode]; ok {
+			continue
+		}
+		if err := table.Delete(inode); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("forget netns %d: %w", inode, err)
+		}
+		delete(p.netns, inode)
+	}
+	return nil
+}
+
+// attachIn attaches to devices of one namespace.
+func (p *Probe) attachIn(ns tracer.NetNS, devices []tracer.Device) error {
+	var errs []error
+	err := inNetNS(ns, func() {
+		for _, d := range devices {
+			links, err := p.attachDevice(d)
+			switch {
+			case err == nil:
+				p.devices[d.DeviceKey] = links
+			case vanished(err):
+				p.log.Debug("device vanished", "device", d.Name, "netns", ns.Inode)
+			default:
+				errs = append(errs, fmt.Errorf("attach tcx to %s in netns %d: %w", d.Name, ns.Inode, err))
+			}
+		}
+	})
+	if err != nil && !vanished(err) {
+		errs = append(errs, fmt.Errorf("enter netns %d: %w", ns.Inode, err))
+	}
+	return errors.Join(errs...)
+}
+
+// attachDevice runs in the device's namespace.
+func (p *Probe) attachDevice(d tracer.Device) (deviceLinks, error) {
+	in, err := p.attachTCX(d, bpf.TraceProgTcxIngress, ebpf.AttachTCXIngress)
+	if err != nil {
+		return deviceLinks{}, err
+	}
+	out, err := p.attachTCX(d, bpf.TraceProgTcxEgress, ebpf.AttachTCXEgress)
+	if err != nil {
+		return deviceLinks{}, errors.Join(err, in.Close())
+	}
+	return deviceLinks{in: in, out: out}, nil
+}
+
+// attachTCX goes first, so that the packet is seen before another program may
+// drop, redirect or rewrite it.
+func (p *Probe) attachTCX(d tracer.Device, program string, at ebpf.AttachType) (link.Link, error) {
+	return link.AttachTCX(link.TCXOptions{
+		Interface: int(d.IfIndex),
+		Program:   p.coll.Programs[program],
+		Attach:    at,
+		Anchor:    link.Head(),
+	})
+}
+
+// errGone means that a path leads to another namespace than it did.
+var errGone = errors.New("namespace is gone")
+
+func vanished(err error) bool {
+	return errors.Is(err, errGone) || errors.Is(err, os.ErrNotExist) ||
+		errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ESRCH)
+}
+
+// inNetNS runs f on a thread that has entered the namespace. The thread ends
+// with its goroutine, so that no other code can meet it in there.
+func inNetNS(ns tracer.NetNS, f func()) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		done <- enter(ns, f)
+	}()
+	return <-done
+}
+
+func enter(ns tracer.NetNS, f func()) error {
+	path := ns.Path
+	if path == "" && ns.Host {
+		path = "/proc/thread-self/ns/net"
+	}
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("stat %s: %w", path, err)
+	}
+	if uint32(st.Ino) != ns.Inode {
+		return errGone
+	}
+	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("setns %s: %w", path, err)
+	}
+	f()
+	return nil
+}

@@ -1,0 +1,50 @@
+package probe
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"slices"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+// Blind lists what this kernel or this configuration cannot show.
+func (p *Probe) Blind() []tracer.Blind {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.blind)
+}
+
+func (p *Probe) noteBlindness(c Config) {
+	if p.reasons == nil {
+		p.blind = append(p.blind, tracer.Blind{
+			What:   "kernel has no drop reasons (before 5.17)",
+			Effect: "drops are told apart by the dropping function and its callers only",
+		})
+	}
+	if b, ok := symbolBlindness(p.symbols.path); ok {
+		p.blind = append(p.blind, b)
+	}
+	_ = c
+}
+
+// symbolBlindness looks at the first symbols only: hidden addresses are all 0.
+func symbolBlindness(path string) (tracer.Blind, bool) {
+	b := tracer.Blind{
+		What:   "kernel symbol addresses are hidden (kernel.kptr_restrict, or CAP_SYSLOG is missing)",
+		Effect: "the place of a drop is an address, and its stage is not known",
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return b, true
+	}
+	defer f.Close()
+	buf := make([]byte, 4096)
+	n, _ := f.Read(buf)
+	for n > 0 && buf[n-1] != '\n' {
+		n--
+	}
+	_, err = parseSymbols(bytes.NewReader(buf[:n]))
+	return b, errors.Is(err, errHidden)
+}

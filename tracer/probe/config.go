@@ -1,0 +1,55 @@
+package probe
+
+import "log/slog"
+
+// Tier is which kernel hooks see the packets at devices.
+type Tier string
+
+const (
+	// TierAuto takes TCX where the kernel has it, else tracepoints.
+	TierAuto Tier = ""
+	// TierTCX attaches to each device (kernel 6.6 and later); devices that
+	// nobody asked for cost nothing.
+	TierTCX Tier = "tcx"
+	// TierTracepoint sees every device of the node (5.10 and later).
+	TierTracepoint Tier = "tracepoint"
+)
+
+// Config says what to load. The zero value works.
+type Config struct {
+	// Logger receives what happens to attachments; nil discards it.
+	Logger *slog.Logger
+	Tier   Tier
+	// Wide watches every device in every namespace of the node, by tracepoint.
+	Wide bool
+	// DropsOnly loads nothing but the drop hook.
+	DropsOnly bool
+	// DropsAll counts every drop in the node's namespaces. Otherwise only those
+	// of selected flows are looked at.
+	DropsAll bool
+	// FirstEvents is how many packets of a flow are events at each device and
+	// hook before only their number counts; 0 means 8.
+	FirstEvents uint32
+	// DropEvents limits events a second for one dropped flow; 0 means 100.
+	DropEvents uint32
+	// ARPEvents limits events a second for one pair of addresses; 0 means 4.
+	ARPEvents uint32
+	// SampleEvents limits, a second and CPU, the example events of drops whose
+	// flow is not selected; 0 means 200.
+	SampleEvents uint32
+	// RingBytes is the size of the ring buffer, rounded up to a power of two;
+	// 0 means 8 MiB.
+	RingBytes int
+	// VXLANPorts are UDP ports that carry VXLAN, four at most; nil means 8472
+	// (Linux, flannel, Cilium) and 4789 (IANA, Calico).
+	VXLANPorts []uint16
+	// GenevePort carries Geneve; 0 means 6081.
+	GenevePort uint16
+}
+
+func orDefault[T uint16 | uint32 | int](v, def T) T {
+	if v == 0 {
+		return def
+	}
+	return v
+}

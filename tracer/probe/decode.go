@@ -1,0 +1,141 @@
+package probe
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"unsafe"
+
+	"github.com/podpath/podpath/bpf"
+	"github.com/podpath/podpath/tracer"
+)
+
+// errRecord means that a ring buffer record is none of ours.
+var errRecord = errors.New("record of unknown size")
+
+const (
+	eventSize = int(unsafe.Sizeof(bpf.TraceEvent{}))
+	dropSize  = int(unsafe.Sizeof(bpf.TraceDropEvent{}))
+)
+
+// decode copies a record into the generated type. The length says which of the
+// two records it is.
+func decode(data []byte) (*bpf.TraceDropEvent, error) {
+	if len(data) != eventSize && len(data) != dropSize {
+		return nil, errRecord
+	}
+	var raw bpf.TraceDropEvent
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&raw)), dropSize), data)
+	drop := raw.Event.Kind == bpf.TraceKindKIND_DROP
+	if drop != (len(data) == dropSize) {
+		return nil, errRecord
+	}
+	return &raw, nil
+}
+
+// event converts all but time, number and drop.
+func event(raw *bpf.TraceEvent) tracer.Event {
+	has := func(f bpf.TraceEventFlag) bool { return raw.Flags&f != 0 }
+	e := tracer.Event{
+		MonoNS:     raw.MonoNs,
+		Kind:       kindName(raw.Kind),
+		NetNS:      raw.Netns,
+		IfIndex:    raw.Ifindex,
+		InIfIndex:  raw.Iif,
+		SKB:        raw.Skb,
+		Tuple:      tuple(&raw.Tuple),
+		ARP:        has(bpf.TraceEventFlagEVENT_ARP),
+		Len:        raw.Len,
+		Mark:       raw.Mark,
+		TTL:        raw.Ttl,
+		IPID:       raw.IpId,
+		DF:         has(bpf.TraceEventFlagEVENT_DF),
+		Frag:       has(bpf.TraceEventFlagEVENT_FRAG),
+		GSOSegs:    raw.GsoSegs,
+		TCPFlags:   raw.TcpFlags,
+		TCPSeq:     raw.Seq,
+		TCPAck:     raw.Ack,
+		Payload:    raw.Payload,
+		Retransmit: has(bpf.TraceEventFlagEVENT_RETRANSMIT),
+		ICMPType:   raw.IcmpType,
+		ICMPCode:   raw.IcmpCode,
+		ICMPMTU:    raw.IcmpMtu,
+	}
+	if has(bpf.TraceEventFlagEVENT_INNER) {
+		e.Inner = &tracer.Inner{
+			Tunnel:   tunnelName(raw.Tunnel),
+			VNI:      raw.Vni,
+			Tuple:    tuple(&raw.Aux),
+			TCPFlags: raw.InnerTcpFlags,
+		}
+	}
+	if has(bpf.TraceEventFlagEVENT_QUOTED) {
+		q := tuple(&raw.Aux)
+		e.Quoted = &q
+	}
+	if has(bpf.TraceEventFlagEVENT_CT) {
+		e.CT = &tracer.CT{
+			Orig:   tuple(&raw.Orig),
+			Reply:  tuple(&raw.Reply),
+			Status: raw.CtStatus,
+			Info:   raw.CtInfo,
+			Zone:   raw.CtZone,
+			Mark:   raw.CtMark,
+		}
+	}
+	return e
+}
+
+func kindName(k bpf.TraceKind) tracer.EventKind {
+	switch k {
+	case bpf.TraceKindKIND_RX:
+		return tracer.EventRX
+	case bpf.TraceKindKIND_TX:
+		return tracer.EventTX
+	case bpf.TraceKindKIND_DROP:
+		return tracer.EventDrop
+	}
+	return ""
+}
+
+func tunnelName(t bpf.TraceTunnel) string {
+	switch t {
+	case bpf.TraceTunnelTUNNEL_VXLAN:
+		return "vxlan"
+	case bpf.TraceTunnelTUNNEL_GENEVE:
+		return "geneve"
+	case bpf.TraceTunnelTUNNEL_IPIP:
+		return "ipip"
+	}
+	return ""
+}
+
+// tuple is the zero Tuple if the kernel did not set it.
+func tuple(t *bpf.TraceTuple) tracer.Tuple {
+	if t.Family == 0 {
+		return tracer.Tuple{}
+	}
+	return tracer.Tuple{
+		Src:   netip.AddrPortFrom(address(&t.Saddr), t.Sport),
+		Dst:   netip.AddrPortFrom(address(&t.Daddr), t.Dport),
+		Proto: t.Proto,
+	}
+}
+
+// address turns network byte order words into an address; v4-mapped is IPv4.
+func address(a *bpf.TraceAddr) netip.Addr {
+	var b [16]byte
+	for i, w := range a.Word {
+		binary.NativeEndian.PutUint32(b[4*i:], w)
+	}
+	return netip.AddrFrom16(b).Unmap()
+}
+
+func rawAddress(a netip.Addr) bpf.TraceAddr {
+	var out bpf.TraceAddr
+	b := a.As16()
+	for i := range out.Word {
+		out.Word[i] = binary.NativeEndian.Uint32(b[4*i:])
+	}
+	return out
+}

@@ -1,0 +1,220 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/bits"
+	"os"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+
+	"github.com/podpath/podpath/bpf"
+	"github.com/podpath/podpath/tracer"
+)
+
+// Probe is the loaded kernel side. Its methods may be called concurrently,
+// except that only one Run may be under way.
+type Probe struct {
+	log      *slog.Logger
+	tier     Tier
+	coll     *ebpf.Collection
+	reader   *ringbuf.Reader
+	counters []string // names of enum stat
+	reasons  reasons
+	symbols  *symbols
+	samples  samples
+
+	mu       sync.Mutex
+	links    []link.Link // of the tracing programs
+	devices  map[tracer.DeviceKey]deviceLinks
+	netns    map[uint32]struct{}
+	selected selected
+	blind    []tracer.Blind
+	closed   bool
+}
+
+// Open loads the programs that the configuration needs and attaches those that
+// are not bound to a device. Nothing is selected yet and no namespace counts
+// as the node's, so no event comes before Select and SetInventory.
+// Errors wrap ErrNoPrivilege, ErrNoBTF or ErrTier where these are the cause.
+func Open(c Config) (*Probe, error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		if errors.Is(err, os.ErrPermission) {
+			return nil, fmt.Errorf("read kernel types: %w (%w)", ErrNoPrivilege, err)
+		}
+		return nil, fmt.Errorf("read kernel types: %w (%w)", ErrNoBTF, err)
+	}
+	// Needed before 5.11 only, where maps count as locked memory.
+	if err := rlimit.RemoveMemlock(); err != nil {
+		c.Logger.Debug("memlock limit stays", "error", err)
+	}
+	p := &Probe{
+		log:     c.Logger,
+		reasons: kernelReasons(kernel),
+		symbols: newSymbols("/proc/kallsyms"),
+		samples: newSamples(),
+		devices: map[tracer.DeviceKey]deviceLinks{},
+		netns:   map[uint32]struct{}{},
+	}
+	p.noteBlindness(c)
+	if err := p.load(c, kernel); err != nil {
+		return nil, err
+	}
+	if err := p.start(); err != nil {
+		_ = p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// load tries the tier asked for; TierAuto falls back on tracepoints.
+func (p *Probe) load(c Config, kernel *btf.Spec) error {
+	tier := c.Tier
+	hasTCX := kernelHasTCX(kernel)
+	switch {
+	case c.Wide:
+		tier = TierTracepoint
+	case tier == TierTCX && !hasTCX:
+		return ErrTier
+	case tier == TierAuto && hasTCX:
+		err := p.loadTier(c, kernel, TierTCX)
+		if err == nil || errors.Is(err, ErrNoPrivilege) {
+			return err
+		}
+		p.log.Warn("no tcx, using tracepoints", "error", err)
+		tier = TierTracepoint
+	case tier == TierAuto:
+		tier = TierTracepoint
+	}
+	return p.loadTier(c, kernel, tier)
+}
+
+func (p *Probe) loadTier(c Config, kernel *btf.Spec, tier Tier) error {
+	spec, err := bpf.LoadTrace()
+	if err != nil {
+		return fmt.Errorf("read embedded programs: %w", err)
+	}
+	if p.counters, err = counterNames(spec); err != nil {
+		return err
+	}
+	wanted := programsFor(tier, c.DropsOnly)
+	for name := range spec.Programs {
+		if !wanted[name] {
+			delete(spec.Programs, name)
+		}
+	}
+	if err := spec.Variables[bpf.TraceVarConfig].Set(kernelConfig(c, kernel)); err != nil {
+		return fmt.Errorf("set program configuration: %w", err)
+	}
+	spec.Maps[bpf.TraceMapEvents].MaxEntries = ringSize(c.RingBytes)
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+		Programs: ebpf.ProgramOptions{KernelTypes: kernel},
+	})
+	if err != nil {
+		return loadError(err)
+	}
+	p.coll, p.tier = coll, tier
+	return nil
+}
+
+func programsFor(tier Tier, dropsOnly bool) map[string]bool {
+	switch {
+	case dropsOnly:
+		return map[string]bool{bpf.TraceProgKfreeSkb: true}
+	case tier == TierTCX:
+		return map[string]bool{
+			bpf.TraceProgKfreeSkb:   true,
+			bpf.TraceProgTcxIngress: true,
+			bpf.TraceProgTcxEgress:  true,
+		}
+	default:
+		return map[string]bool{
+			bpf.TraceProgKfreeSkb:        true,
+			bpf.TraceProgNetifReceiveSkb: true,
+			bpf.TraceProgNetDevQueue:     true,
+		}
+	}
+}
+
+func kernelConfig(c Config, kernel *btf.Spec) bpf.TraceConfig {
+	cfg := bpf.TraceConfig{
+		FirstEvents:  orDefault(c.FirstEvents, 8),
+		DropEvents:   orDefault(c.DropEvents, 100),
+		ArpEvents:    orDefault(c.ARPEvents, 4),
+		SampleEvents: orDefault(c.SampleEvents, 200),
+		GenevePort:   orDefault(c.GenevePort, 6081),
+		KfreeArgs:    tracepointArgs(kernel, "btf_trace_kfree_skb"),
+	}
+	if c.DropsAll {
+		cfg.DropsAll = 1
+	}
+	ports := c.VXLANPorts
+	if ports == nil {
+		ports = []uint16{8472, 4789}
+	}
+	copy(cfg.VxlanPorts[:], ports)
+	return cfg
+}
+
+// ringSize rounds up to what the kernel takes: a power of two, a page or more.
+func ringSize(bytes int) uint32 {
+	n := max(orDefault(bytes, 8<<20), os.Getpagesize())
+	return 1 << bits.Len(uint(n-1))
+}
+
+// start attaches the tracing programs and opens the ring buffer.
+func (p *Probe) start() error {
+	r, err := ringbuf.NewReader(p.coll.Maps[bpf.TraceMapEvents])
+	if err != nil {
+		return fmt.Errorf("open ring buffer: %w", err)
+	}
+	p.reader = r
+	for name, prog := range p.coll.Programs {
+		if prog.Type() != ebpf.Tracing {
+			continue
+		}
+		l, err := link.AttachTracing(link.TracingOptions{Program: prog, AttachType: ebpf.AttachTraceRawTp})
+		if err != nil {
+			return fmt.Errorf("attach tracepoint program %s: %w", name, err)
+		}
+		p.links = append(p.links, l)
+	}
+	return nil
+}
+
+// Tier is the one in use.
+func (p *Probe) Tier() Tier { return p.tier }
+
+// Close detaches everything and frees it. Events not read are lost: let Run
+// return first. Close may be called twice.
+func (p *Probe) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	var errs []error
+	for _, l := range p.links {
+		errs = append(errs, l.Close())
+	}
+	for _, d := range p.devices {
+		errs = append(errs, d.Close())
+	}
+	clear(p.devices)
+	if p.reader != nil {
+		errs = append(errs, p.reader.Close())
+	}
+	p.coll.Close()
+	return errors.Join(errs...)
+}

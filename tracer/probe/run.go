@@ -1,0 +1,133 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"github.com/podpath/podpath/bpf"
+	"github.com/podpath/podpath/tracer"
+)
+
+const (
+	// pollInterval bounds how long an event waits in the ring buffer: the
+	// kernel wakes the reader only when many have gathered.
+	pollInterval = 10 * time.Millisecond
+	// drainTime bounds reading on after the end was asked for.
+	drainTime = 500 * time.Millisecond
+	// busyCheck is how many events may pass between looks at the context.
+	busyCheck = 256
+)
+
+// Run reads events in order, numbers them from 1 and hands each to f, until
+// the context ends; what is in the ring buffer by then is still handed over.
+// f runs on Run's goroutine: while it blocks, the ring buffer fills.
+func (p *Probe) Run(ctx context.Context, f func(tracer.Event)) error {
+	r := run{probe: p, handle: f, clock: newClock()}
+	for {
+		if ctx.Err() != nil {
+			return r.drain()
+		}
+		p.reader.SetDeadline(time.Now().Add(pollInterval))
+		if err := r.batch(); err != nil {
+			return err
+		}
+		r.clock.refresh()
+		p.refreshLearned()
+	}
+}
+
+type run struct {
+	probe  *Probe
+	handle func(tracer.Event)
+	clock  clock
+	record ringbuf.Record
+	seq    uint64
+}
+
+// batch reads until nothing is left or it has been busy for long enough.
+func (r *run) batch() error {
+	for range busyCheck {
+		err := r.probe.reader.ReadInto(&r.record)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read ring buffer: %w", err)
+		}
+		r.one(r.record.RawSample)
+	}
+	return nil
+}
+
+func (r *run) drain() error {
+	end := time.Now().Add(drainTime)
+	if err := r.probe.reader.Flush(); err != nil {
+		return fmt.Errorf("flush ring buffer: %w", err)
+	}
+	for time.Now().Before(end) {
+		r.probe.reader.SetDeadline(end)
+		err := r.probe.reader.ReadInto(&r.record)
+		if errors.Is(err, ringbuf.ErrFlushed) || errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("drain ring buffer: %w", err)
+		}
+		r.one(r.record.RawSample)
+	}
+	return nil
+}
+
+func (r *run) one(data []byte) {
+	raw, err := decode(data)
+	if err != nil {
+		r.probe.log.Error("event not decoded", "bytes", len(data), "error", err)
+		return
+	}
+	e := event(&raw.Event)
+	if raw.Event.Kind == bpf.TraceKindKIND_DROP {
+		e.Drop = r.probe.drop(raw)
+		r.probe.samples.add(raw, e)
+	}
+	r.seq++
+	e.Seq = r.seq
+	e.Time = r.clock.wall(raw.Event.MonoNs)
+	r.handle(e)
+}
+
+// clock turns CLOCK_MONOTONIC into wall time; the difference moves when the
+// wall clock is set.
+type clock struct {
+	offset int64
+	taken  time.Time
+}
+
+func newClock() clock {
+	c := clock{}
+	c.take()
+	return c
+}
+
+func (c *clock) take() {
+	var mono unix.Timespec
+	// Cannot fail: the clock exists on every kernel.
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono)
+	c.taken = time.Now()
+	c.offset = c.taken.UnixNano() - mono.Nano()
+}
+
+func (c *clock) refresh() {
+	if time.Since(c.taken) > time.Second {
+		c.take()
+	}
+}
+
+func (c *clock) wall(mono uint64) time.Time {
+	return time.Unix(0, c.offset+int64(mono)).UTC()
+}

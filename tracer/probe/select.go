@@ -1,0 +1,185 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/podpath/podpath/bpf"
+)
+
+// Selection says which packets to report: those with one end in A and the
+// other in B, in either direction, before or after translation.
+type Selection struct {
+	A, B       []netip.Prefix
+	AnyA, AnyB bool
+}
+
+// selected is a Selection as the kernel's tables hold it.
+type selected struct {
+	any      bpf.TraceSide
+	hosts    map[netip.Addr]bpf.TraceSide
+	prefixes map[netip.Prefix]bpf.TraceSide
+}
+
+// mapped is where IPv4 lives among the 16-byte keys.
+var mappedBits = 96
+
+// compile splits a selection into single addresses and prefixes. IPv4 stays
+// IPv4 here; lpmKey maps it.
+func compile(s Selection) (selected, error) {
+	out := selected{
+		hosts:    map[netip.Addr]bpf.TraceSide{},
+		prefixes: map[netip.Prefix]bpf.TraceSide{},
+	}
+	if s.AnyA {
+		out.any |= bpf.TraceSideSIDE_A
+	}
+	if s.AnyB {
+		out.any |= bpf.TraceSideSIDE_B
+	}
+	for _, side := range []struct {
+		bit  bpf.TraceSide
+		list []netip.Prefix
+	}{{bpf.TraceSideSIDE_A, s.A}, {bpf.TraceSideSIDE_B, s.B}} {
+		for _, p := range side.list {
+			if !p.IsValid() {
+				return out, fmt.Errorf("select %q: not a prefix", p)
+			}
+			p = netip.PrefixFrom(p.Addr().WithZone(""), p.Bits()).Masked()
+			if p.Addr().Is4In6() && p.Bits() >= mappedBits {
+				p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mappedBits)
+			}
+			if p.IsSingleIP() {
+				out.hosts[p.Addr()] |= side.bit
+			} else {
+				out.prefixes[p] |= side.bit
+			}
+		}
+	}
+	out.accumulate()
+	return out, nil
+}
+
+// accumulate gives every prefix the sides of those that hold it, because the
+// kernel's look-up stops at the longest. An IPv6 prefix that holds the mapped
+// range must not reach IPv4: the whole of IPv4 then gets an entry of its own.
+func (s *selected) accumulate() {
+	list := make([]netip.Prefix, 0, len(s.prefixes))
+	for p := range s.prefixes {
+		list = append(list, p)
+	}
+	slices.SortFunc(list, func(a, b netip.Prefix) int { return a.Bits() - b.Bits() })
+	own := make(map[netip.Prefix]bpf.TraceSide, len(list))
+	for p, side := range s.prefixes {
+		own[p] = side
+	}
+	v4, holdsMapped := netip.MustParsePrefix("0.0.0.0/0"), false
+	for i, p := range list {
+		for _, shorter := range list[:i] {
+			if shorter.Bits() < p.Bits() && shorter.Contains(p.Addr()) {
+				s.prefixes[p] |= own[shorter]
+			}
+		}
+		if p.Addr().Is6() && p.Contains(netip.MustParseAddr("::ffff:0:0")) {
+			holdsMapped = true
+		}
+	}
+	if _, ok := s.prefixes[v4]; holdsMapped && !ok {
+		s.prefixes[v4] = 0
+	}
+}
+
+func lpmKey(p netip.Prefix) bpf.TraceLpmKey {
+	bits := p.Bits()
+	if p.Addr().Is4() {
+		bits += mappedBits
+	}
+	return bpf.TraceLpmKey{PrefixLen: uint32(bits), Addr: rawAddress(p.Addr())}
+}
+
+// Select replaces the selection. Packets that both the old and the new one
+// select are never missed: entries are added first, removed last.
+func (p *Probe) Select(s Selection) error {
+	next, err := compile(s)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return errClosed
+	}
+	hosts, prefixes := p.coll.Maps[bpf.TraceMapHosts], p.coll.Maps[bpf.TraceMapPrefixes]
+	if err := addEntries(hosts, p.selected.hosts, next.hosts, rawAddress); err != nil {
+		return fmt.Errorf("select %d addresses: %w", len(next.hosts), err)
+	}
+	if err := addEntries(prefixes, p.selected.prefixes, next.prefixes, lpmKey); err != nil {
+		return fmt.Errorf("select %d prefixes: %w", len(next.prefixes), err)
+	}
+	if err := p.coll.Variables[bpf.TraceVarSelection].Set(next.filter()); err != nil {
+		return fmt.Errorf("set selection: %w", err)
+	}
+	err = errors.Join(
+		removeEntries(hosts, p.selected.hosts, next.hosts, rawAddress),
+		removeEntries(prefixes, p.selected.prefixes, next.prefixes, lpmKey))
+	p.selected = next
+	if err != nil {
+		return fmt.Errorf("remove old selection: %w", err)
+	}
+	return nil
+}
+
+func (s *selected) filter() bpf.TraceSelection {
+	f := bpf.TraceSelection{Any: uint32(s.any), Prefixes: uint32(len(s.prefixes))}
+	for a := range s.hosts {
+		f.Hosts[addrSlot(rawAddress(a))] = 1
+	}
+	return f
+}
+
+func addEntries[K comparable, R any](m *ebpf.Map, old, next map[K]bpf.TraceSide, raw func(K) R) error {
+	for k, side := range next {
+		if was, ok := old[k]; ok && was == side {
+			continue
+		}
+		if err := m.Put(raw(k), side); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func removeEntries[K comparable, R any](m *ebpf.Map, old, next map[K]bpf.TraceSide, raw func(K) R) error {
+	var errs []error
+	for k := range old {
+		if _, ok := next[k]; ok {
+			continue
+		}
+		if err := m.Delete(raw(k)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// addrSlot and tupleSlot are mix, addr_slot and tuple_slot of
+// bpf/include/select.h; a test runs both sides against each other.
+func addrSlot(a bpf.TraceAddr) uint32 {
+	return mix(a.Word[0], a.Word[1], a.Word[2], a.Word[3])
+}
+
+func tupleSlot(t bpf.TraceTuple) uint32 {
+	return mix(t.Saddr.Word[3]^t.Saddr.Word[0], t.Daddr.Word[3]^t.Daddr.Word[1],
+		uint32(t.Sport)<<16|uint32(t.Dport), uint32(t.Proto))
+}
+
+func mix(a, b, c, d uint32) uint32 {
+	h := a*0x9e3779b1 ^ b*0x85ebca77 ^ c*0xc2b2ae3d ^ d*0x27d4eb2f
+	h ^= h >> 15
+	h *= 0x9e3779b1
+	return h >> 18
+}

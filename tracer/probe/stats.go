@@ -1,0 +1,109 @@
+package probe
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/podpath/podpath/bpf"
+	"github.com/podpath/podpath/tracer"
+)
+
+// Stats is what the programs did since Open.
+type Stats struct {
+	// Hooks holds the kernel's counters by hook, under the names of enum stat
+	// (bpf/include/types.h) in lower case: "packets", "miss", "ring_full", ...
+	Hooks map[tracer.EventKind]map[string]uint64
+	// Seen is how many events the kernel wanted to hand over, Lost how many of
+	// these the ring buffer had no room for. Read = Seen - Lost.
+	Seen uint64
+	Lost uint64
+	// Limited is how many packets were counted but held back as events by a
+	// rate limit.
+	Limited uint64
+	// Uncounted is how often a table had no room for a flow or a drop.
+	Uncounted uint64
+	Programs  []ProgramStats
+}
+
+// ProgramStats is a program's own cost. Runs and RunTime are only kept by the
+// kernel while BPF statistics are enabled (kernel.bpf_stats_enabled).
+type ProgramStats struct {
+	Name    string
+	Runs    uint64
+	RunTime time.Duration
+	// Missed counts runs that the kernel skipped because the program was
+	// already running on that CPU (5.12 and later).
+	Missed uint64
+}
+
+// Stats reads the counters.
+func (p *Probe) Stats() (Stats, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return Stats{}, errClosed
+	}
+	s := Stats{Hooks: map[tracer.EventKind]map[string]uint64{}}
+	for _, kind := range []bpf.TraceKind{bpf.TraceKindKIND_RX, bpf.TraceKindKIND_TX, bpf.TraceKindKIND_DROP} {
+		var perCPU []bpf.TraceHookStats
+		if err := p.coll.Maps[bpf.TraceMapStats].Lookup(uint32(kind), &perCPU); err != nil {
+			return Stats{}, fmt.Errorf("read counters: %w", err)
+		}
+		s.add(kindName(kind), p.counters, perCPU)
+	}
+	for name, prog := range p.coll.Programs {
+		ps, err := programStats(name, prog)
+		if err != nil {
+			return Stats{}, err
+		}
+		s.Programs = append(s.Programs, ps)
+	}
+	return s, nil
+}
+
+func (s *Stats) add(kind tracer.EventKind, names []string, perCPU []bpf.TraceHookStats) {
+	var sum [bpf.TraceStatSTAT_MAX]uint64
+	for _, cpu := range perCPU {
+		for i, n := range cpu.Count {
+			sum[i] += n
+		}
+	}
+	named := make(map[string]uint64, len(names))
+	for i, name := range names {
+		named[name] = sum[i]
+	}
+	s.Hooks[kind] = named
+	lost := sum[bpf.TraceStatSTAT_RING_FULL] + sum[bpf.TraceStatSTAT_SAMPLE_RING_FULL]
+	s.Lost += lost
+	s.Seen += lost + sum[bpf.TraceStatSTAT_EVENTS] + sum[bpf.TraceStatSTAT_SAMPLE_EVENTS]
+	s.Limited += sum[bpf.TraceStatSTAT_RATE_LIMITED] + sum[bpf.TraceStatSTAT_SAMPLE_LIMITED]
+	s.Uncounted += sum[bpf.TraceStatSTAT_FLOW_FULL] + sum[bpf.TraceStatSTAT_DROP_FULL] + sum[bpf.TraceStatSTAT_DROP_TOTAL_FULL]
+}
+
+func programStats(name string, prog *ebpf.Program) (ProgramStats, error) {
+	st, err := prog.Stats()
+	if err != nil {
+		return ProgramStats{}, fmt.Errorf("read statistics of program %s: %w", name, err)
+	}
+	return ProgramStats{Name: name, Runs: st.RunCount, RunTime: st.Runtime, Missed: st.RecursionMisses}, nil
+}
+
+// counterNames reads enum stat from the programs' own type information, so
+// that no list of names has to be kept in step.
+func counterNames(spec *ebpf.CollectionSpec) ([]string, error) {
+	var enum *btf.Enum
+	if err := spec.Types.TypeByName("stat", &enum); err != nil {
+		return nil, fmt.Errorf("read counter names: %w", err)
+	}
+	names := make([]string, bpf.TraceStatSTAT_MAX)
+	for _, v := range enum.Values {
+		if v.Value < uint64(len(names)) {
+			names[v.Value] = strings.ToLower(strings.TrimPrefix(v.Name, "STAT_"))
+		}
+	}
+	return names, nil
+}

@@ -26,7 +26,11 @@ type DropSite struct {
 	InDevice DeviceKey `json:"in_device,omitzero"`
 	Tuple    Tuple     `json:"tuple"`
 	Mark     uint32    `json:"mark,omitempty"`
-	Drop     Drop      `json:"drop"`
+	// TCPFlags and Conn are the first dropped packet's, if seen. Rules ask for
+	// them ("ct state new"); without them such rules stay undecided.
+	TCPFlags uint8 `json:"tcp_flags,omitempty"`
+	Conn     *CT   `json:"conn,omitempty"`
+	Drop     Drop  `json:"drop"`
 }
 
 // NodeFacts is what the node said about one flow, read at one moment. A nil or

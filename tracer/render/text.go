@@ -43,6 +43,8 @@ func (p *textPrinter) Print(object any) error {
 		p.flow(v)
 	case *Drop:
 		p.drop(v)
+	case *Fault:
+		p.fault(v)
 	case *Explanation:
 		p.explanation(v)
 	case *Summary:

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/podpath/podpath/kube"
+	"github.com/podpath/podpath/tracer"
+	"github.com/podpath/podpath/tracer/probe"
+)
+
+// endpoints is what was asked for.
+type endpoints struct {
+	from, to kube.EndpointSpec
+	selector labels.Selector
+	node     string
+}
+
+func parseEndpoints(from, to, selector, namespace, node string) (endpoints, error) {
+	e := endpoints{node: node}
+	var err error
+	if e.from, err = kube.ParseEndpoint(from, namespace); err != nil {
+		return e, fmt.Errorf("--from: %w", err)
+	}
+	if e.to, err = kube.ParseEndpoint(to, namespace); err != nil {
+		return e, fmt.Errorf("--to: %w", err)
+	}
+	if selector != "" {
+		if e.selector, err = labels.Parse(selector); err != nil {
+			return e, fmt.Errorf("--selector: %w", err)
+		}
+	}
+	return e, nil
+}
+
+// needCluster: an end is named by an object, which only cluster data resolves.
+func (e *endpoints) needCluster() bool {
+	object := func(s kube.EndpointSpec) bool {
+		return s.Kind != kube.SpecPrefix && s.Kind != kube.SpecAny && s.Kind != kube.SpecDNS && s.Kind != kube.SpecInternet
+	}
+	return object(e.from) || object(e.to) || e.selector != nil
+}
+
+// aim is what the endpoints stand for in one snapshot.
+type aim struct {
+	from, to  kube.Resolved
+	selection probe.Selection
+	podIPs    []netip.Addr // of pods on this node
+	inside    []netip.Prefix
+}
+
+func (e *endpoints) resolve(ctx context.Context, view *kube.Snapshot) (*aim, error) {
+	lookup := func(ctx context.Context, host string) ([]netip.Addr, error) {
+		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	}
+	a := &aim{inside: view.Inside()}
+	var err error
+	a.from, err = view.Resolve(ctx, e.from, kube.ResolveOptions{Source: true, Node: e.node, Selector: e.selector, LookupHost: lookup})
+	if err != nil {
+		return nil, fmt.Errorf("--from: %w", err)
+	}
+	a.to, err = view.Resolve(ctx, e.to, kube.ResolveOptions{Node: e.node, LookupHost: lookup})
+	if err != nil {
+		return nil, fmt.Errorf("--to: %w", err)
+	}
+	a.selection = probe.Selection{
+		A: a.from.Prefixes(), B: a.to.Prefixes(),
+		AnyA: a.from.Any || a.from.Internet, AnyB: a.to.Any || a.to.Internet,
+	}
+	for p := range view.Pods() {
+		if p.Node == e.node && !p.HostNetwork {
+			a.podIPs = append(a.podIPs, p.IPs...)
+		}
+	}
+	return a, nil
+}
+
+// want: the flow, as its client sent it, goes from one of the sources to one of
+// the destinations.
+func (a *aim) want(t tracer.Tuple) bool {
+	return a.side(&a.from, t.Src, 0) && a.side(&a.to, t.Dst, t.Proto)
+}
+
+func (a *aim) side(r *kube.Resolved, p netip.AddrPort, proto uint8) bool {
+	if r.Any {
+		return r.Port == 0 || r.Port == p.Port()
+	}
+	if r.Internet {
+		in := slices.ContainsFunc(a.inside, func(x netip.Prefix) bool { return x.Contains(p.Addr()) })
+		return !in && (r.Port == 0 || r.Port == p.Port())
+	}
+	return slices.ContainsFunc(r.Targets, func(t kube.Target) bool {
+		return t.Prefix.Contains(p.Addr()) && (t.Port == 0 || t.Port == p.Port()) && (t.Proto == 0 || proto == 0 || t.Proto == proto)
+	})
+}
+
+// watched is the part of the node to attach to: every namespace, so that drops
+// count wherever they happen, but only the devices that the flows can use.
+func (a *aim) watched(inv tracer.Inventory, wide bool) tracer.Inventory {
+	if wide {
+		return inv
+	}
+	out := inv
+	out.Devices = nil
+	chosen := map[uint32]bool{}
+	for i := range inv.Devices {
+		d := &inv.Devices[i]
+		if d.NetNS != inv.HostNetNS && a.selects(d) {
+			chosen[d.NetNS] = true
+		}
+	}
+	for i := range inv.Devices {
+		d := inv.Devices[i]
+		switch {
+		case d.Role == tracer.RoleLoopback:
+			continue
+		case d.NetNS != inv.HostNetNS && !chosen[d.NetNS], d.Role == tracer.RolePodHost && !chosen[d.Peer.NetNS]:
+			continue
+		}
+		out.Devices = append(out.Devices, d)
+	}
+	return out
+}
+
+func (a *aim) selects(d *tracer.Device) bool {
+	if a.selection.AnyA {
+		return true
+	}
+	for _, p := range d.Addrs {
+		in := func(x netip.Prefix) bool { return x.Contains(p.Addr()) }
+		if slices.ContainsFunc(a.selection.A, in) || slices.ContainsFunc(a.selection.B, in) {
+			return true
+		}
+	}
+	return false
+}
+
+// first is the flow to speak of if none was seen: from the first single source
+// to the first single destination of the same family.
+func (a *aim) first() (tracer.Tuple, bool) {
+	for _, s := range a.from.Targets {
+		for _, d := range a.to.Targets {
+			if !s.Prefix.IsSingleIP() || !d.Prefix.IsSingleIP() || s.Prefix.Addr().Is4() != d.Prefix.Addr().Is4() {
+				continue
+			}
+			t := tracer.Tuple{Src: netip.AddrPortFrom(s.Prefix.Addr(), 0), Dst: netip.AddrPortFrom(d.Prefix.Addr(), d.Port), Proto: d.Proto}
+			if t.Proto == 0 {
+				t.Proto = tracer.ProtoTCP
+			}
+			return t, true
+		}
+	}
+	return tracer.Tuple{}, false
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/podpath/podpath/kube"
+	"github.com/podpath/podpath/tracer"
+	"github.com/podpath/podpath/tracer/path"
+	"github.com/podpath/podpath/tracer/session"
+	"github.com/podpath/podpath/tracer/verdict"
+)
+
+// analyser is the one way from events to verdicts, for live traffic and for
+// recordings alike: whatever it consumes, in that order, can be recorded and
+// given to it again. Its methods may be called from several goroutines.
+type analyser struct {
+	mu     sync.Mutex
+	joiner *path.Joiner
+	engine *verdict.Engine
+	node   string
+	inv    tracer.Inventory
+	blind  []tracer.Blind
+	lost   uint64
+	open   []uint64 // flows without a verdict, oldest first
+	known  map[uint64]bool
+
+	rec recorder
+	// view gives the cluster at a moment; nil results mean "not known".
+	view func(time.Time) *kube.Snapshot
+	// stale is how old the cluster data is because the API server is away.
+	stale func() time.Duration
+	// ask reads the node's facts about one flow.
+	ask func(id uint64, q tracer.Query) *tracer.NodeFacts
+	// emit takes the verdicts; it is called with the lock held.
+	emit func(*tracer.Verdict)
+}
+
+func newAnalyser(node string, want path.Want) *analyser {
+	return &analyser{
+		joiner: path.New(want), engine: verdict.NewEngine(), node: node, known: map[uint64]bool{},
+		view:  func(time.Time) *kube.Snapshot { return nil },
+		stale: func() time.Duration { return 0 },
+		ask:   func(uint64, tracer.Query) *tracer.NodeFacts { return nil },
+		emit:  func(*tracer.Verdict) {},
+	}
+}
+
+func (a *analyser) event(ev *tracer.Event) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rec.event(ev)
+	id := a.joiner.Add(ev)
+	if id != 0 && !a.known[id] {
+		a.known[id] = true
+		a.open = append(a.open, id)
+	}
+}
+
+func (a *analyser) inventory(inv tracer.Inventory) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rec.inventory(&inv)
+	a.inv = inv
+	a.joiner.SetInventory(inv)
+}
+
+func (a *analyser) want(w path.Want) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.joiner.SetWant(w)
+}
+
+func (a *analyser) count(c *tracer.FlowCount) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rec.count(c)
+	a.joiner.Count(c)
+}
+
+func (a *analyser) visibility(blind []tracer.Blind) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rec.blind(blind)
+	a.blind = blind
+}
+
+func (a *analyser) stats(now time.Time, s session.Stats) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rec.stats(now, s)
+	a.lost = s.Lost
+}
+
+// flush writes out what was recorded so far.
+func (a *analyser) flush() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rec.flush()
+}
+
+// tick moves the clock and decides what can be decided.
+func (a *analyser) tick(now time.Time, ending bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	ticked := false
+	a.open = slices.DeleteFunc(a.open, func(id uint64) bool {
+		j, ok := a.joiner.Journey(id)
+		if !ok {
+			return true
+		}
+		outcome, settled := verdict.Settle(j, now, ending)
+		if !settled {
+			return false
+		}
+		if !ticked { // a tick at which nothing is decided changes nothing
+			a.rec.tick(now)
+			ticked = true
+		}
+		a.decide(j, outcome, now)
+		return true
+	})
+}
+
+// end judges what is still open; nothing more will come.
+func (a *analyser) end(now time.Time) {
+	a.mu.Lock()
+	a.rec.end(now)
+	a.mu.Unlock()
+	a.tick(now, true)
+}
+
+// unseen gives a verdict for a flow that was asked for but never seen.
+func (a *analyser) unseen(t tracer.Tuple, now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	j := &tracer.Journey{Flow: t, Translated: t, First: now, Last: now}
+	if d, ok := a.inv.Owner(t.Src.Addr()); ok {
+		j.SrcDevice = d.DeviceKey
+	}
+	if d, ok := a.inv.Owner(t.Dst.Addr()); ok {
+		j.DstDevice = d.DeviceKey
+	}
+	a.decide(j, tracer.OutcomeNotSeen, now)
+}
+
+func (a *analyser) decide(j *tracer.Journey, outcome tracer.Outcome, now time.Time) {
+	in := &verdict.Input{
+		Journey: j, Outcome: outcome, Inventory: &a.inv, NodeName: a.node, Now: now, Lost: a.lost,
+		Blind: a.blind, Cluster: a.cluster(j),
+	}
+	if outcome != tracer.OutcomeDelivered {
+		in.Node = a.ask(j.ID, a.joiner.Query(j))
+		a.rec.facts(j.ID, in.Node)
+	}
+	a.emit(a.engine.Decide(in))
+}
+
+func (a *analyser) cluster(j *tracer.Journey) *tracer.ClusterFacts {
+	view := a.view(j.First)
+	if view == nil {
+		return &tracer.ClusterFacts{}
+	}
+	a.rec.cluster(j.Last, view)
+	c := clusterFacts(view, j, a.node)
+	c.Stale = a.stale()
+	return c
+}
+
+// journey returns what is known of a flow now, for showing it.
+func (a *analyser) journey(id uint64) (*tracer.Journey, bool) { return a.joiner.Journey(id) }

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"github.com/podpath/podpath/kube"
+	"github.com/podpath/podpath/kube/policy"
+	"github.com/podpath/podpath/kube/service"
+	"github.com/podpath/podpath/tracer"
+)
+
+// clusterFacts is what the cluster's objects say about one flow.
+func clusterFacts(view *kube.Snapshot, j *tracer.Journey, node string) *tracer.ClusterFacts {
+	proto := j.Flow.Proto
+	c := &tracer.ClusterFacts{
+		Known: true, Node: node,
+		Source:      view.Endpoint(j.Flow.Src.Addr(), 0, proto),
+		Destination: view.Endpoint(j.Flow.Dst.Addr(), j.Flow.Dst.Port(), proto),
+		Target:      view.Endpoint(j.Translated.Dst.Addr(), j.Translated.Dst.Port(), proto),
+		Nodes:       view.Nodes(),
+		InPodCIDR:   view.InPodCIDR(j.Translated.Dst.Addr()),
+	}
+	c.InServiceRange = view.InServiceRange(j.Flow.Dst.Addr())
+	src, srcOK := view.PodByIP(j.Flow.Src.Addr())
+	if srcOK {
+		c.SourcePod = view.PodFacts(src)
+	}
+	dst, dstOK := view.PodByIP(j.Translated.Dst.Addr())
+	if dstOK {
+		c.TargetPod = view.PodFacts(dst)
+	}
+	c.Service = service.Facts(view, j.Flow)
+	f := policy.Flow{
+		Src: j.Flow.Src.Addr(), Dst: j.Translated.Dst.Addr(), SrcPod: src, DstPod: dst,
+		Port: j.Translated.Dst.Port(), Proto: proto,
+	}
+	if j.Translated.Dst != j.Flow.Dst {
+		f.ServicePort = j.Flow.Dst.Port()
+	}
+	if proto == tracer.ProtoICMP || proto == tracer.ProtoICMPv6 {
+		f.Port = 0
+	}
+	c.Egress, c.Ingress = policy.Decide(view, f)
+	return c
+}

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/podpath/podpath/kube"
+	"github.com/podpath/podpath/tracer"
+	"github.com/podpath/podpath/tracer/node"
+	"github.com/podpath/podpath/tracer/probe"
+	"github.com/podpath/podpath/tracer/session"
+)
+
+// How often the analyser's clock moves, the kernel's counts are read, and a
+// line is written while nothing happens.
+const (
+	tickEvery  = 25 * time.Millisecond
+	countEvery = 500 * time.Millisecond
+	heartbeat  = 30 * time.Second
+	factsTime  = 2 * time.Second
+)
+
+// live traces this node.
+type live struct {
+	log      *slog.Logger
+	say      func(format string, args ...any) // progress, to standard error
+	node     *node.Node
+	rules    ruleReader
+	probe    *probe.Probe
+	analyser *analyser
+	cluster  *clusterSource
+	aim      func(*kube.Snapshot) (*aim, error) // resolves the endpoints anew
+	wide     bool
+
+	mu      sync.Mutex
+	current *aim
+	counted map[countKey]uint64
+	alarmed bool
+}
+
+type countKey struct {
+	dev   tracer.DeviceKey
+	kind  tracer.EventKind
+	tuple tracer.Tuple
+}
+
+// start attaches everything; when it returns nil, every selection is in place.
+func (l *live) start(ctx context.Context) error {
+	if err := l.retarget(ctx); err != nil {
+		return err
+	}
+	if err := l.node.Baseline(ctx); err != nil {
+		l.log.Warn("counters are not available as a baseline", "error", err)
+	}
+	if l.rules != nil {
+		l.rules.Baseline(ctx)
+	}
+	l.analyser.visibility(l.probe.Blind())
+	return nil
+}
+
+// retarget resolves the endpoints against the cluster as it is now, and brings
+// selection and attachments up to date.
+func (l *live) retarget(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	aim, err := l.aim(l.cluster.current())
+	if err != nil {
+		if l.current == nil {
+			return err
+		}
+		l.log.Warn("endpoints cannot be resolved any more, going on with what is known", "error", err)
+		aim = l.current
+	}
+	l.current = aim
+	inv, err := l.node.Inventory(ctx, aim.podIPs...)
+	if err != nil {
+		return fmt.Errorf("read this node's namespaces and devices: %w", err)
+	}
+	l.analyser.want(aim.want)
+	l.analyser.inventory(inv)
+	if err := l.probe.Select(aim.selection); err != nil {
+		return fmt.Errorf("select the flows: %w", err)
+	}
+	if err := l.probe.SetInventory(aim.watched(inv, l.wide)); err != nil {
+		return fmt.Errorf("attach to this node's devices: %w", err)
+	}
+	return nil
+}
+
+// run traces until the context ends or done says that it is enough.
+func (l *live) run(ctx context.Context, done <-chan struct{}) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	errs := make(chan error, 3)
+	start := func(f func() error) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if err := f(); err != nil && !errors.Is(err, context.Canceled) {
+				errs <- err
+			}
+		}()
+	}
+	changed := make(chan struct{}, 1)
+	poke := func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+	start(func() error { return l.probe.Run(ctx, func(ev tracer.Event) { l.analyser.event(&ev) }) })
+	start(func() error { return l.node.Watch(ctx, poke) })
+	start(func() error { return l.cluster.watch(ctx, poke) })
+	err := l.loop(ctx, done, changed, errs)
+	cancel()
+	wg.Wait() // the ring buffer is drained here
+	return err
+}
+
+func (l *live) loop(ctx context.Context, done <-chan struct{}, changed <-chan struct{}, errs <-chan error) error {
+	tick, count, beat := time.NewTicker(tickEvery), time.NewTicker(countEvery), time.NewTicker(heartbeat)
+	defer tick.Stop()
+	defer count.Stop()
+	defer beat.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-done:
+			return nil
+		case err := <-errs:
+			return err
+		case now := <-tick.C:
+			l.analyser.tick(now.Round(0), false)
+		case now := <-count.C:
+			l.counts(now.Round(0))
+		case <-beat.C:
+			l.heartbeat()
+		case <-changed:
+			if err := l.retarget(ctx); err != nil && ctx.Err() == nil {
+				l.log.Warn("selection may be out of date", "error", err)
+			}
+		}
+	}
+}
+
+// counts hands the kernel's counts of flows that moved to the analyser, and
+// takes note of losses.
+func (l *live) counts(now time.Time) {
+	l.analyser.stats(now, l.stats())
+	flows, err := l.probe.FlowCounts()
+	if err != nil {
+		l.log.Debug("flow counts are not available", "error", err)
+		return
+	}
+	for i := range flows {
+		f := &flows[i]
+		k := countKey{f.DeviceKey, f.Kind, f.Tuple}
+		if f.ARP || f.Tunnel != "" || f.Kind == tracer.EventDrop || f.Packets == f.Events || l.counted[k] == f.Packets {
+			continue
+		}
+		l.counted[k] = f.Packets
+		l.analyser.count(&tracer.FlowCount{Kind: f.Kind, Device: f.DeviceKey, Tuple: f.Tuple, Packets: f.Packets, Bytes: f.Bytes, Last: f.Last})
+	}
+	l.analyser.flush()
+}
+
+func (l *live) stats() session.Stats {
+	st, err := l.probe.Stats()
+	if err != nil {
+		return session.Stats{}
+	}
+	s := session.Stats{Seen: st.Seen, Lost: st.Lost, Counters: map[string]uint64{}}
+	for kind, counters := range st.Hooks {
+		for name, n := range counters {
+			if n > 0 {
+				s.Counters[string(kind)+"."+name] = n
+			}
+		}
+	}
+	if st.Lost > 0 && !l.alarmed {
+		l.alarmed = true
+		l.say("warning: %d events were lost so far; counts stay exact, but what was not seen may have happened", st.Lost)
+	}
+	return s
+}
+
+func (l *live) heartbeat() {
+	l.analyser.mu.Lock()
+	open := len(l.analyser.open)
+	l.analyser.mu.Unlock()
+	l.say("still tracing: %d flows open", open)
+}
+
+// ask reads the node's facts about one flow, within a bounded time.
+func (l *live) ask(_ uint64, q tracer.Query) *tracer.NodeFacts {
+	ctx, cancel := context.WithTimeout(context.Background(), factsTime)
+	defer cancel()
+	f := l.node.Collect(ctx, q)
+	if l.rules != nil {
+		l.rules.Collect(ctx, q, &f)
+	}
+	return &f
+}
+
+// finish judges what is open after the events have been drained.
+func (l *live) finish() {
+	l.counts(time.Now().Round(0))
+	l.analyser.end(time.Now().Round(0))
+}
+
+// single lists the prefixes that are one address.
+func single(prefixes []netip.Prefix) []netip.Addr {
+	var out []netip.Addr
+	for _, p := range prefixes {
+		if p.IsSingleIP() {
+			out = append(out, p.Addr())
+		}
+	}
+	return out
+}
+
+type ruleReader interface {
+	Baseline(context.Context)
+	Collect(context.Context, tracer.Query, *tracer.NodeFacts)
+}

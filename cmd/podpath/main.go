@@ -1,0 +1,20 @@
+// Command podpath tells, from the packets themselves, why a pod cannot reach
+// something and whose fault it is.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/podpath/podpath/tracer/lab"
+)
+
+func main() {
+	lab.ServeIfChild()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr})
+	stop()
+	os.Exit(code)
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/podpath/podpath/kube"
+	"github.com/podpath/podpath/tracer"
+	"github.com/podpath/podpath/tracer/session"
+)
+
+// recorder writes what the analyser consumes. The zero recorder records
+// nothing. The first error ends the recording and is told once; the trace goes on.
+type recorder struct {
+	w    *session.Writer
+	warn func(error)
+	view *kube.Snapshot // last recorded
+}
+
+func (r *recorder) try(err error) {
+	if err == nil {
+		return
+	}
+	_ = r.w.Close()
+	r.w = nil
+	r.warn(err)
+}
+
+func (r *recorder) event(ev *tracer.Event) {
+	if r.w != nil {
+		r.try(r.w.Event(ev))
+	}
+}
+
+func (r *recorder) inventory(v *tracer.Inventory) {
+	if r.w != nil {
+		r.try(r.w.Inventory(v))
+	}
+}
+
+func (r *recorder) count(c *tracer.FlowCount) {
+	if r.w != nil {
+		r.try(r.w.Count(c))
+	}
+}
+
+func (r *recorder) blind(b []tracer.Blind) {
+	if r.w != nil {
+		r.try(r.w.Blind(b))
+	}
+}
+
+func (r *recorder) tick(now time.Time) {
+	if r.w != nil {
+		r.try(r.w.Tick(now))
+	}
+}
+
+func (r *recorder) stats(now time.Time, s session.Stats) {
+	if r.w != nil {
+		r.try(r.w.Stats(now, s))
+	}
+}
+
+func (r *recorder) facts(id uint64, f *tracer.NodeFacts) {
+	if r.w != nil && f != nil {
+		r.try(r.w.Facts(id, f))
+	}
+}
+
+// cluster records a snapshot the first time it is used.
+func (r *recorder) cluster(now time.Time, v *kube.Snapshot) {
+	if r.w == nil || v == nil || v == r.view {
+		return
+	}
+	r.view = v
+	var b bytes.Buffer
+	if err := v.WriteDump(&b); err != nil {
+		r.try(err)
+		return
+	}
+	r.try(r.w.Cluster(now, b.Bytes()))
+}
+
+// endNote marks the point from which on every open flow is judged.
+const endNote = "end of the trace"
+
+func (r *recorder) end(now time.Time) {
+	if r.w != nil {
+		r.try(r.w.Note(now, endNote))
+	}
+	r.tick(now)
+}
+
+// flush makes what was recorded readable, should this process be killed.
+func (r *recorder) flush() {
+	if r.w != nil {
+		r.try(r.w.Flush())
+	}
+}
+
+func (r *recorder) close() {
+	if r.w != nil {
+		r.try(r.w.Close())
+	}
+	r.w = nil
+}

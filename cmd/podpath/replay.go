@@ -1,0 +1,243 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/podpath/podpath/kube"
+	"github.com/podpath/podpath/tracer"
+	"github.com/podpath/podpath/tracer/render"
+	"github.com/podpath/podpath/tracer/session"
+)
+
+func (a *app) replayCommand() *cobra.Command {
+	var flows bool
+	c := &cobra.Command{
+		Use:   "replay FILE",
+		Short: "Judge a recorded session again, without root, kernel or cluster",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.replay(c.Context(), args[0], flows)
+		},
+	}
+	c.Flags().BoolVar(&flows, "flows", false, "also print each flow's path when it is decided")
+	return c
+}
+
+// replay gives a recording to the analyser.
+type replay struct {
+	app      *app
+	r        *session.Reader
+	h        session.Header
+	analyser *analyser
+	view     *kube.Snapshot
+	aim      *aim
+	ahead    *session.Record
+	ending   bool
+	last     time.Time
+	events   int
+	records  int
+	damage   error
+	stats    session.Stats
+	blind    []tracer.Blind
+	tally    tally
+}
+
+func (a *app) replay(ctx context.Context, file string, flows bool) error {
+	printer, err := a.printer()
+	if err != nil {
+		return err
+	}
+	r, err := session.Open(file)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.Close() }()
+	p := &replay{app: a, r: r, h: r.Header()}
+	p.analyser = newAnalyser(p.h.Node, func(tracer.Tuple) bool { return p.h.From == "" })
+	p.analyser.view = func(time.Time) *kube.Snapshot { p.peekCluster(); return p.view }
+	p.analyser.ask = p.facts
+	var printErr error
+	p.analyser.emit = func(v *tracer.Verdict) {
+		p.tally.add(v)
+		if printErr != nil {
+			return
+		}
+		inv := &p.analyser.inv
+		if flows && len(v.Journey.Hops) > 0 {
+			printErr = printer.Print(render.NewFlow(v.Journey, v.Cluster, inv, v.Node, v.Outcome))
+		}
+		if printErr == nil {
+			printErr = printer.Print(render.NewVerdict(v, inv))
+		}
+	}
+	if err := p.run(ctx); err != nil {
+		return err
+	}
+	if printErr == nil {
+		printErr = printer.Print(p.summary())
+	}
+	if printErr != nil {
+		return fmt.Errorf("print results: %w", printErr)
+	}
+	if code := p.tally.code(); code != exitHealthy {
+		return &exitError{code}
+	}
+	return nil
+}
+
+func (p *replay) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		rec, ok := p.next()
+		if !ok {
+			break
+		}
+		p.take(ctx, rec)
+	}
+	if p.events == 0 && p.damage != nil && p.records == 0 {
+		return p.damage
+	}
+	if p.damage != nil {
+		p.app.say("warning: %v", p.damage)
+	}
+	if !p.ending {
+		p.analyser.tick(p.last, true)
+	}
+	if len(p.tally.codes) == 0 && p.aim != nil {
+		if t, ok := p.aim.first(); ok {
+			p.analyser.unseen(t, p.last)
+		}
+	}
+	if n := p.r.Skipped(); n > 0 {
+		p.app.say("warning: %d records of kinds that this version does not know were skipped", n)
+	}
+	return ctx.Err()
+}
+
+// next is the record looked at ahead, or the next one of the file.
+func (p *replay) next() (session.Record, bool) {
+	if rec := p.ahead; rec != nil {
+		p.ahead = nil
+		return *rec, true
+	}
+	rec, err := p.r.Next()
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			p.damage = err
+		}
+		return rec, false
+	}
+	p.records++
+	return rec, true
+}
+
+func (p *replay) take(ctx context.Context, rec session.Record) {
+	if !rec.Time.IsZero() {
+		p.last = rec.Time
+	}
+	switch rec.Kind {
+	case session.KindEvent:
+		p.events++
+		p.last = rec.Event.Time
+		p.analyser.event(rec.Event)
+	case session.KindInventory:
+		p.analyser.inventory(*rec.Inventory)
+		if p.aim == nil {
+			p.peekCluster()
+			p.retarget(ctx)
+		}
+	case session.KindCluster:
+		p.cluster(ctx, &rec)
+	case session.KindCount:
+		p.analyser.count(rec.Count)
+	case session.KindBlind:
+		p.blind = rec.Blind
+		p.analyser.visibility(rec.Blind)
+	case session.KindStats:
+		p.stats = *rec.Stats
+		p.analyser.stats(rec.Time, *rec.Stats)
+	case session.KindNote:
+		p.ending = p.ending || rec.Note == endNote
+	case session.KindTick:
+		p.analyser.tick(rec.Time, p.ending)
+	}
+}
+
+func (p *replay) cluster(ctx context.Context, rec *session.Record) {
+	s, _, err := kube.ReadDump(bytes.NewReader(rec.Cluster), "the recording")
+	if err != nil {
+		p.app.say("warning: cluster state in the recording: %v", err)
+		return
+	}
+	p.view = s
+	p.retarget(ctx)
+}
+
+// retarget selects the flows that were asked for, as the recorder did.
+func (p *replay) retarget(ctx context.Context) {
+	if p.h.From == "" {
+		return
+	}
+	ends, err := parseEndpoints(p.h.From, p.h.To, p.h.Selector, p.h.Namespace, p.h.Node)
+	if err != nil {
+		return
+	}
+	view := p.view
+	if view == nil {
+		view = &kube.Snapshot{}
+	}
+	if aim, err := ends.resolve(ctx, view); err == nil {
+		p.aim = aim
+		p.analyser.joiner.SetWant(aim.want)
+	}
+}
+
+// peekCluster takes a cluster record that stands right here.
+func (p *replay) peekCluster() {
+	rec, ok := p.next()
+	if !ok {
+		return
+	}
+	if rec.Kind == session.KindCluster {
+		p.cluster(context.Background(), &rec)
+		return
+	}
+	p.ahead = &rec
+}
+
+// facts gives the answer that the recorder got at this point.
+func (p *replay) facts(id uint64, _ tracer.Query) *tracer.NodeFacts {
+	rec, ok := p.next()
+	if !ok {
+		return nil
+	}
+	if rec.Kind == session.KindFacts && rec.Journey == id {
+		return rec.Facts
+	}
+	p.ahead = &rec
+	return nil
+}
+
+func (p *replay) summary() *render.Summary {
+	s := render.NewSummary()
+	s.Time, s.Node, s.Tier = p.last, p.h.Node, p.h.Tier
+	s.Duration = p.last.Sub(p.h.Started).Round(time.Millisecond).String()
+	s.Flows = p.tally.flows
+	for k, n := range p.tally.codes {
+		s.Verdicts[k] = n
+	}
+	s.Events, s.Lost = p.stats.Seen, p.stats.Lost
+	if p.stats.Counters != nil {
+		s.Counters = p.stats.Counters
+	}
+	if p.blind != nil {
+		s.Blind = p.blind
+	}
+	return s
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+
+	"github.com/podpath/podpath/tracer/render"
+)
+
+// version is set at build time.
+var version = "devel"
+
+// stdio are the streams of one run.
+type stdio struct {
+	in  io.Reader
+	out io.Writer
+	err io.Writer
+}
+
+// app is what every verb shares.
+type app struct {
+	stdio
+	kube          *genericclioptions.ConfigFlags
+	allNamespaces bool
+	selector      string
+	dump          string
+	node          string
+	output        string
+	noColor       bool
+	verbosity     int
+}
+
+// run executes one command line and returns the exit code.
+func run(ctx context.Context, args []string, s stdio) int {
+	a := &app{stdio: s, kube: genericclioptions.NewConfigFlags(true)}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(s.in)
+	root.SetOut(s.out)
+	root.SetErr(s.err)
+	err := root.ExecuteContext(ctx)
+	a.complain(err)
+	return exitCode(err)
+}
+
+// complain prints an error once, in one line, and then what to do about it.
+func (a *app) complain(err error) {
+	var e *exitError
+	if err == nil || errors.As(err, &e) {
+		return
+	}
+	fmt.Fprintf(a.err, "podpath: %s\n", render.Escape(err.Error()))
+	var h interface{ Hint() string }
+	if errors.As(err, &h) && h.Hint() != "" {
+		fmt.Fprintf(a.err, "  %s\n", render.Escape(h.Hint()))
+	}
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "podpath",
+		Short: "Why can this pod not reach that, and whose fault is it?",
+		Long: `podpath watches the packets of selected pods on this node with eBPF, follows
+them through address translation, filters and routing, and says who is at
+fault: the CNI, a NetworkPolicy, kube-proxy, egress, DNS, the node, the
+application or the far side.
+
+It changes nothing on the node. Run it as root on the node that the client pod
+runs on, or in the debug pod of deploy/.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       version,
+	}
+	f := root.PersistentFlags()
+	a.kube.AddFlags(f)
+	f.StringVarP(&a.output, "output", "o", "text", "output format: text, wide, json or yaml")
+	f.StringVar(&a.dump, "cluster-dump", "", "read cluster state from a file (kubectl get ... -o json|yaml) instead of the API server; - is standard input")
+	f.StringVar(&a.node, "node", "", "name of this node in the cluster (default $NODE_NAME, then the host name)")
+	f.BoolVar(&a.noColor, "no-color", false, "no colours, also on a terminal")
+	f.CountVarP(&a.verbosity, "verbose", "v", "more on standard error; repeat for more")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return &hinted{err, "see " + c.CommandPath() + " --help"}
+	})
+	root.AddCommand(a.traceCommand(), a.dropsCommand(), a.demoCommand(), a.replayCommand(), a.explainCommand(), a.versionCommand())
+	return root
+}
+
+// printer makes the printer that -o asks for.
+func (a *app) printer() (render.Printer, error) {
+	o := render.Options{Format: a.output}
+	if fd, ok := a.terminal(); ok {
+		o.Colour = !a.noColor && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+		if w, _, err := term.GetSize(fd); err == nil {
+			o.Width = w
+		}
+	}
+	return render.New(a.out, o)
+}
+
+func (a *app) terminal() (fd int, ok bool) {
+	f, isFile := a.out.(*os.File)
+	if !isFile {
+		return 0, false
+	}
+	fd = int(f.Fd())
+	return fd, term.IsTerminal(fd)
+}
+
+func (a *app) logger() *slog.Logger {
+	level := slog.LevelWarn
+	switch {
+	case a.verbosity == 1:
+		level = slog.LevelInfo
+	case a.verbosity > 1:
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level}))
+}
+
+// nodeName is --node, else $NODE_NAME, else the host name.
+func (a *app) nodeName() string {
+	if a.node != "" {
+		return a.node
+	}
+	if n := os.Getenv("NODE_NAME"); n != "" {
+		return n
+	}
+	n, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return n
+}
+
+func (a *app) namespace() string {
+	ns, _, err := a.kube.ToRawKubeConfigLoader().Namespace()
+	if err != nil || ns == "" {
+		return "default"
+	}
+	return ns
+}

@@ -1,0 +1,338 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/podpath/podpath/kube"
+	"github.com/podpath/podpath/tracer"
+	"github.com/podpath/podpath/tracer/node"
+	"github.com/podpath/podpath/tracer/probe"
+	"github.com/podpath/podpath/tracer/render"
+	"github.com/podpath/podpath/tracer/session"
+)
+
+// traceFlags are the options of trace.
+type traceFlags struct {
+	from, to     string
+	duration     time.Duration
+	count        int
+	untilVerdict bool
+	write        string
+	wide         bool
+	hook         string
+	firstPackets uint32
+	flows        bool
+	hostNetNS    string
+}
+
+func (a *app) traceCommand() *cobra.Command {
+	var f traceFlags
+	c := &cobra.Command{
+		Use:   "trace --from A --to B",
+		Short: "Follow live traffic between A and B and say who is at fault",
+		Long: `Follow live traffic from A to B on this node and give a verdict for each flow.
+
+A and B are [NAMESPACE/]KIND/NAME[:PORT] with KIND pod, svc, deploy, sts, ds,
+node or ns; an address, a CIDR or a DNS name with an optional :PORT; any; or
+internet (everything outside the cluster).`,
+		Example: `  podpath trace --from shop/pod/checkout-7d9f --to payments/svc/api:80
+  podpath trace -n shop --from deploy/checkout --to internet --until-verdict
+  podpath trace --from 10.244.1.7 --to any --duration 30s -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.trace(c.Context(), f) },
+	}
+	fs := c.Flags()
+	fs.StringVar(&f.from, "from", "", "where the traffic comes from (required)")
+	fs.StringVar(&f.to, "to", "", "where it goes (required)")
+	fs.StringVarP(&a.selector, "selector", "l", "", "narrow --from to pods with these labels")
+	fs.DurationVar(&f.duration, "duration", 0, "stop after this time (default: until Ctrl-C)")
+	fs.IntVar(&f.count, "count", 0, "stop after this many verdicts")
+	fs.BoolVar(&f.untilVerdict, "until-verdict", false, "stop at the first verdict")
+	fs.StringVar(&f.write, "write", "", "record the session to a file, for podpath replay")
+	fs.BoolVar(&f.wide, "wide", false, "watch every device of this node, at a higher cost")
+	fs.StringVar(&f.hook, "hook", "auto", "how packets are seen: auto, tcx or tracepoint")
+	fs.Uint32Var(&f.firstPackets, "first-packets", 8, "packets of each flow and device to follow one by one; the rest is counted")
+	fs.BoolVar(&f.flows, "flows", false, "also print each flow's path when it is decided")
+	fs.StringVar(&f.hostNetNS, "host-netns", "", "path to the node's own network namespace (default: this process's)")
+	_ = c.MarkFlagRequired("from")
+	_ = c.MarkFlagRequired("to")
+	return c
+}
+
+func (f *traceFlags) check() error {
+	switch f.hook {
+	case "auto", "tcx", "tracepoint":
+	default:
+		return fmt.Errorf("unknown --hook %q: use auto, tcx or tracepoint", f.hook)
+	}
+	if f.duration < 0 {
+		return fmt.Errorf("--duration %s: must not be negative", f.duration)
+	}
+	if f.count < 0 {
+		return fmt.Errorf("--count %d: must not be negative", f.count)
+	}
+	if f.untilVerdict {
+		f.count = 1
+	}
+	return nil
+}
+
+func (a *app) trace(ctx context.Context, f traceFlags) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	printer, err := a.printer()
+	if err != nil {
+		return err
+	}
+	ends, err := parseEndpoints(f.from, f.to, a.selector, a.namespace(), a.nodeName())
+	if err != nil {
+		return err
+	}
+	cluster, err := a.openCluster(ctx, ends.needCluster())
+	if err != nil {
+		return err
+	}
+	s, err := a.openSession(ctx, f, &ends, cluster)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return s.trace(ctx, f, printer)
+}
+
+// traceSession is one run of trace, live or in the demo.
+type traceSession struct {
+	app   *app
+	live  *live
+	tally tally
+	begun time.Time
+	ends  *endpoints
+	// enough, if set, ends the trace when it closes.
+	enough <-chan struct{}
+	closer []func() error
+}
+
+func (s *traceSession) close() {
+	for _, f := range slices.Backward(s.closer) {
+		if err := f(); err != nil {
+			s.live.log.Debug("close", "error", err)
+		}
+	}
+	s.closer = nil
+}
+
+// openSession loads the programs, resolves the endpoints and attaches.
+func (a *app) openSession(ctx context.Context, f traceFlags, ends *endpoints, cluster *clusterSource) (*traceSession, error) {
+	log := a.logger()
+	s := &traceSession{app: a, ends: ends}
+	l := &live{
+		log: log, say: a.say, cluster: cluster, wide: f.wide, counted: map[countKey]uint64{},
+		analyser: newAnalyser(ends.node, nil),
+		aim:      func(v *kube.Snapshot) (*aim, error) { return ends.resolve(ctx, v) },
+	}
+	s.live = l
+	if _, err := ends.resolve(ctx, cluster.current()); err != nil { // before anything is loaded
+		return nil, err
+	}
+	if err := s.attach(ctx, f); err != nil {
+		s.close()
+		return nil, err
+	}
+	for _, n := range l.current.from.Notes {
+		a.say("note: %s", n)
+	}
+	for _, n := range l.current.to.Notes {
+		a.say("note: %s", n)
+	}
+	return s, nil
+}
+
+func (s *traceSession) attach(ctx context.Context, f traceFlags) error {
+	l, log := s.live, s.live.log
+	var err error
+	l.probe, err = probe.Open(probe.Config{Logger: log, Tier: tierOf(f.hook), Wide: f.wide, FirstEvents: f.firstPackets})
+	if err != nil {
+		return err
+	}
+	s.closer = append(s.closer, l.probe.Close)
+	l.node, err = node.New(node.Config{Logger: log, HostNetNS: f.hostNetNS, OwnProgram: l.probe.OwnProgram})
+	if err != nil {
+		return err
+	}
+	s.closer = append(s.closer, l.node.Close)
+	l.analyser.view, l.analyser.stale, l.analyser.ask = l.cluster.at, l.cluster.stale, l.ask
+	if f.write != "" {
+		if err := s.record(f); err != nil {
+			return err
+		}
+	}
+	return l.start(ctx)
+}
+
+func tierOf(hook string) probe.Tier {
+	switch hook {
+	case "tcx":
+		return probe.TierTCX
+	case "tracepoint":
+		return probe.TierTracepoint
+	}
+	return probe.TierAuto
+}
+
+func (s *traceSession) record(f traceFlags) error {
+	l := s.live
+	w, err := session.Create(f.write, session.Header{
+		Podpath: version, Node: s.ends.node, Kernel: kernelRelease(), Tier: string(l.probe.Tier()), Started: time.Now().Round(0),
+		Command: []string{"trace", "--from", f.from, "--to", f.to}, HostNetNS: l.node.HostNetNS(),
+		From: f.from, To: f.to, Namespace: s.app.namespace(), Selector: s.app.selector,
+	})
+	if err != nil {
+		return err
+	}
+	l.analyser.rec = recorder{w: w, warn: func(err error) { s.app.say("warning: the recording ends here: %v", err) }}
+	s.closer = append(s.closer, func() error { l.analyser.rec.close(); return nil })
+	return nil
+}
+
+func kernelRelease() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// trace runs until it is told to stop and prints what was found.
+func (s *traceSession) trace(ctx context.Context, f traceFlags, printer render.Printer) error {
+	l := s.live
+	s.begun = time.Now()
+	runCtx := ctx
+	if f.duration > 0 {
+		var cancel context.CancelFunc
+		runCtx, cancel = context.WithTimeout(ctx, f.duration)
+		defer cancel()
+	}
+	done := make(chan struct{})
+	var printErr error
+	var stopOnce sync.Once
+	stop := func() { stopOnce.Do(func() { close(done) }) }
+	l.analyser.emit = func(v *tracer.Verdict) {
+		if f.count > 0 && s.total() >= f.count || printErr != nil {
+			return
+		}
+		s.tally.add(v)
+		if printErr = s.show(printer, f, v); printErr != nil || f.count > 0 && s.total() >= f.count {
+			stop()
+		}
+	}
+	s.app.say("ready: tracing %s to %s on node %s (%s)", l.current.from.Description, l.current.to.Description, s.ends.node, l.probe.Tier())
+	if s.enough != nil {
+		go func() {
+			select {
+			case <-s.enough:
+				stop()
+			case <-runCtx.Done():
+			}
+		}()
+	}
+	if err := l.run(runCtx, done); err != nil {
+		return err
+	}
+	l.finish()
+	if s.total() == 0 && printErr == nil {
+		s.nothingSeen()
+	}
+	if printErr == nil {
+		printErr = printer.Print(s.summary())
+	}
+	return s.result(ctx, printErr)
+}
+
+func (s *traceSession) total() int {
+	n := 0
+	for _, c := range s.tally.codes {
+		n += c
+	}
+	return n
+}
+
+func (s *traceSession) show(p render.Printer, f traceFlags, v *tracer.Verdict) error {
+	inv := &s.live.analyser.inv
+	if f.flows && len(v.Journey.Hops) > 0 {
+		if err := p.Print(render.NewFlow(v.Journey, v.Cluster, inv, v.Node, v.Outcome)); err != nil {
+			return err
+		}
+	}
+	return p.Print(render.NewVerdict(v, inv))
+}
+
+// nothingSeen says so, with what the node's state suggests.
+func (s *traceSession) nothingSeen() {
+	if t, ok := s.live.current.first(); ok {
+		s.live.analyser.unseen(t, time.Now().Round(0))
+		return
+	}
+	s.app.say("no packet from %s to %s was seen in %s", s.live.current.from.Description, s.live.current.to.Description, time.Since(s.begun).Round(time.Millisecond))
+}
+
+func (s *traceSession) result(ctx context.Context, printErr error) error {
+	switch {
+	case errors.Is(printErr, unix.EPIPE):
+		return &exitError{s.tally.code()} // the reader has seen enough
+	case printErr != nil:
+		return fmt.Errorf("print results: %w", printErr)
+	case ctx.Err() != nil:
+		return &exitError{exitInterrupted}
+	}
+	if code := s.tally.code(); code != exitHealthy {
+		return &exitError{code}
+	}
+	return nil
+}
+
+func (s *traceSession) summary() *render.Summary {
+	l := s.live
+	sum := render.NewSummary()
+	sum.Time, sum.Node, sum.Tier = time.Now().Round(0), s.ends.node, string(l.probe.Tier())
+	sum.Duration = time.Since(s.begun).Round(time.Millisecond).String()
+	sum.Flows = s.tally.flows
+	for k, v := range s.tally.codes {
+		sum.Verdicts[k] = v
+	}
+	st := l.stats()
+	sum.Events, sum.Lost, sum.Counters = st.Seen, st.Lost, st.Counters
+	sum.Blind = append(sum.Blind, l.probe.Blind()...)
+	sum.Cost = ownCost()
+	return sum
+}
+
+// ownCost is what this process used so far.
+func ownCost() *render.Cost {
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
+		return nil
+	}
+	seconds := func(t unix.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)/1e6 }
+	return &render.Cost{CPUSeconds: seconds(u.Utime) + seconds(u.Stime), MaxRSSKiB: u.Maxrss}
+}
+
+// say writes one line of progress to standard error.
+func (a *app) say(format string, args ...any) {
+	fmt.Fprintln(a.err, render.Escape(fmt.Sprintf(format, args...)))
+}
+
+// sayDump warns of what a dump does not hold.
+func (a *app) sayDump(r kube.DumpReport) {
+	for _, w := range r.Warnings {
+		a.say("warning: %s", w)
+	}
+}

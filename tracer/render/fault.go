@@ -1,0 +1,25 @@
+package render
+
+import "fmt"
+
+// Fault is one entry of the demo's list.
+type Fault struct {
+	TypeMeta
+	Name        string `json:"name"`
+	Title       string `json:"title"`
+	Description string `json:"description"`
+	Component   string `json:"component"`
+	Code        string `json:"code"`
+	Healthy     bool   `json:"healthy"`
+	IPv4Only    bool   `json:"ipv4_only"`
+}
+
+// NewFault sets the type of an object.
+func NewFault(f Fault) *Fault {
+	f.TypeMeta = meta("Fault")
+	return &f
+}
+
+func (p *textPrinter) fault(f *Fault) {
+	p.wrap(fmt.Sprintf("%-24s %-12s %-26s ", f.Name, f.Component, f.Code), "    ", f.Title)
+}

@@ -28,6 +28,8 @@ type Store struct {
 	history []past // oldest first; the last one is the current snapshot
 	formers []formerIP
 	subs    map[chan Change]struct{}
+
+	link *link // nil for a dump
 }
 
 // past is a snapshot of the history with what it cost.

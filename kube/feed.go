@@ -1,0 +1,246 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/version"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/tools/cache"
+)
+
+// resource is one kind that is followed.
+type resource struct {
+	kind        kind
+	name, group string
+	// optional resources may be forbidden or absent.
+	optional bool
+	example  runtime.Object
+	list     func(context.Context, metav1.ListOptions) (runtime.Object, error)
+	watch    func(context.Context, metav1.ListOptions) (apiwatch.Interface, error)
+}
+
+// api is what the typed clients have in common.
+type api[L runtime.Object] interface {
+	List(context.Context, metav1.ListOptions) (L, error)
+	Watch(context.Context, metav1.ListOptions) (apiwatch.Interface, error)
+}
+
+func follow[L runtime.Object](k kind, name, group string, example runtime.Object, c api[L]) resource {
+	return resource{
+		kind: k, name: name, group: group, example: example, watch: c.Watch,
+		list: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return c.List(ctx, o) },
+	}
+}
+
+// resources lists what is followed. ReplicaSets only name their owners, so
+// their metadata is enough; without them Deployments are derived from names.
+// ServiceCIDR objects exist since Kubernetes 1.33.
+func resources(c kubernetes.Interface, meta metadata.Interface) []resource {
+	const discovery, networking = "discovery.k8s.io", "networking.k8s.io"
+	out := []resource{
+		follow(kindPod, "pods", "", &corev1.Pod{}, c.CoreV1().Pods("")),
+		follow(kindService, "services", "", &corev1.Service{}, c.CoreV1().Services("")),
+		follow(kindSlice, "endpointslices", discovery, &discoveryv1.EndpointSlice{}, c.DiscoveryV1().EndpointSlices("")),
+		follow(kindNode, "nodes", "", &corev1.Node{}, c.CoreV1().Nodes()),
+		follow(kindNamespace, "namespaces", "", &corev1.Namespace{}, c.CoreV1().Namespaces()),
+		follow(kindPolicy, "networkpolicies", networking, &networkingv1.NetworkPolicy{}, c.NetworkingV1().NetworkPolicies("")),
+	}
+	cidrs := follow(kindServiceCIDR, "servicecidrs", networking, &networkingv1.ServiceCIDR{}, c.NetworkingV1().ServiceCIDRs())
+	cidrs.optional = true
+	out = append(out, cidrs)
+	if meta != nil {
+		gvr := schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"}
+		sets := follow(kindReplicaSet, gvr.Resource, gvr.Group, &metav1.PartialObjectMetadata{}, meta.Resource(gvr))
+		sets.optional = true
+		out = append(out, sets)
+	}
+	return out
+}
+
+// feed carries objects from informers into a Store.
+type feed struct {
+	store  *Store
+	log    *slog.Logger
+	loaded atomic.Bool
+	all    []*stream
+}
+
+// stream is the informer of one resource.
+type stream struct {
+	resource
+	cancel  context.CancelFunc
+	synced  cache.InformerSynced
+	lastErr atomic.Pointer[error]
+	// given up: optional, and refused or unknown to the server.
+	gone atomic.Bool
+}
+
+func (f *feed) start(ctx context.Context, r resource, client any) {
+	ctx, cancel := context.WithCancel(ctx)
+	s := &stream{resource: r, cancel: cancel}
+	lw := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			out, err := r.list(ctx, o)
+			f.heard(ctx, s, "list", err)
+			return out, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
+			out, err := r.watch(ctx, o)
+			f.heard(ctx, s, "watch", err)
+			return out, err
+		},
+	}, client)
+	inf := cache.NewSharedIndexInformer(lw, r.example, 0, cache.Indexers{})
+	// Both setters fail only after the start.
+	_ = inf.SetTransform(func(o any) (any, error) { return reduce(o) })
+	_ = inf.SetWatchErrorHandlerWithContext(func(context.Context, *cache.Reflector, error) {})
+	reg, err := inf.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { f.put(r.kind, o) },
+		UpdateFunc: func(_, o any) { f.put(r.kind, o) },
+		DeleteFunc: func(o any) { f.remove(r.kind, o) },
+	})
+	s.synced = func() bool { return err == nil && reg.HasSynced() }
+	f.all = append(f.all, s)
+	go inf.RunWithContext(ctx)
+}
+
+// heard notes what a request to the API server gave. client-go retries by
+// itself and keeps some errors to itself, so requests are looked at here.
+func (f *feed) heard(ctx context.Context, s *stream, verb string, err error) {
+	switch {
+	case ctx.Err() != nil:
+		return
+	case err == nil || reachable(err):
+		f.store.link.ok(s.name, time.Now())
+		return
+	}
+	if refusal(err) {
+		err = &AccessError{Verb: verb, Resource: s.name, Group: s.group, Err: err}
+	}
+	s.lastErr.Store(&err)
+	if s.optional {
+		if refusal(err) || apierrors.IsNotFound(err) {
+			f.log.Info("optional resource is not readable", "resource", s.name, "error", err)
+			s.gone.Store(true)
+			s.cancel()
+		}
+		return
+	}
+	if f.loaded.Load() {
+		f.store.link.fail(s.name, err)
+		f.log.Debug("api request", "verb", verb, "resource", s.name, "error", err)
+	}
+}
+
+// sync waits until everything is loaded.
+func (f *feed) sync(ctx context.Context, host string, timeout time.Duration) error {
+	deadline := time.Now().Add(timeout)
+	for {
+		missing, err := f.missing()
+		switch {
+		case refusal(err):
+			return err
+		case len(missing) == 0:
+			return nil
+		case time.Now().After(deadline):
+			if f.onlyOptional(missing) {
+				return nil
+			}
+			return &SyncError{Host: host, Timeout: timeout, Missing: missing, Err: err}
+		}
+		if !sleep(ctx, 20*time.Millisecond) {
+			return fmt.Errorf("load the cluster's state: %w", ctx.Err())
+		}
+	}
+}
+
+// missing lists what is not loaded, with the last error of a required resource.
+func (f *feed) missing() (names []string, err error) {
+	for _, s := range f.all {
+		if s.gone.Load() || s.synced() {
+			continue
+		}
+		names = append(names, s.name)
+		if e := s.lastErr.Load(); e != nil && !s.optional {
+			err = *e
+			if refusal(err) {
+				return names, err
+			}
+		}
+	}
+	return names, err
+}
+
+func (f *feed) onlyOptional(names []string) bool {
+	for _, s := range f.all {
+		for _, n := range names {
+			if s.name == n && !s.optional {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (f *feed) put(k kind, o any) {
+	if obj, ok := o.(object); ok {
+		f.store.put(op{kind: k, key: obj.Key(), obj: obj, at: time.Now()})
+	}
+}
+
+func (f *feed) remove(k kind, o any) {
+	if t, ok := o.(cache.DeletedFinalStateUnknown); ok {
+		o = t.Obj
+	}
+	if obj, ok := o.(object); ok {
+		f.store.put(op{kind: k, key: obj.Key(), at: time.Now()})
+	}
+}
+
+// reduce is the informers' transform. client-go may hand it an object that it
+// made itself.
+func reduce(o any) (any, error) {
+	switch o := o.(type) {
+	case object, cache.DeletedFinalStateUnknown:
+		return o, nil
+	case *corev1.Pod:
+		return reducePod(o), nil
+	case *corev1.Service:
+		return reduceService(o), nil
+	case *discoveryv1.EndpointSlice:
+		return reduceSlice(o), nil
+	case *corev1.Node:
+		return reduceNode(o), nil
+	case *corev1.Namespace:
+		return reduceNamespace(o), nil
+	case *networkingv1.NetworkPolicy:
+		return reducePolicy(o), nil
+	case *networkingv1.ServiceCIDR:
+		return reduceServiceCIDR(o), nil
+	case *metav1.PartialObjectMetadata:
+		return reduceReplicaSetMeta(&o.ObjectMeta), nil
+	}
+	return nil, fmt.Errorf("reduce an object of unexpected type %T", o)
+}
+
+func serverVersion(ctx context.Context, client kubernetes.Interface) (*version.Info, error) {
+	if d, ok := client.Discovery().(interface {
+		ServerVersionWithContext(context.Context) (*version.Info, error)
+	}); ok {
+		return d.ServerVersionWithContext(ctx)
+	}
+	return client.Discovery().ServerVersion()
+}

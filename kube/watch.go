@@ -1,0 +1,149 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+)
+
+// WatchOptions tune Watch. The zero value is usable.
+type WatchOptions struct {
+	Logger *slog.Logger // nil: no log
+	// SyncTimeout bounds the initial load; 0: 30 s. The first contact has at
+	// most 5 s of it.
+	SyncTimeout time.Duration
+	// Debounce is how long changes are collected for one snapshot; 0: 200 ms.
+	Debounce time.Duration
+	// Heartbeat is how often the API server is asked for its version, to notice
+	// a silent loss before the transport does (45 s); 0: 10 s.
+	Heartbeat time.Duration
+	// OnStatus is told when the connection is lost and when it is back. It must
+	// not block.
+	OnStatus func(Status)
+}
+
+func (o WatchOptions) withDefaults() WatchOptions {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.SyncTimeout <= 0 {
+		o.SyncTimeout = 30 * time.Second
+	}
+	if o.Debounce <= 0 {
+		o.Debounce = 200 * time.Millisecond
+	}
+	if o.Heartbeat <= 0 {
+		o.Heartbeat = 10 * time.Second
+	}
+	return o
+}
+
+// protobuf is a third of JSON's size and cost for the kinds that are watched.
+const protobuf = "application/vnd.kubernetes.protobuf"
+
+// Watch follows the cluster through its API server until the context ends. It
+// returns once everything is loaded. Errors are of type *UnreachableError,
+// *AccessError or *SyncError, or the context's.
+//
+// If the API server goes away later, the Store keeps what it knows; see
+// Store.Status. config is not changed.
+func Watch(ctx context.Context, config *rest.Config, opt WatchOptions) (*Store, error) {
+	opt = opt.withDefaults()
+	config = rest.CopyConfig(config)
+	if config.UserAgent == "" {
+		config.UserAgent = "podpath"
+	}
+	config.ContentType, config.AcceptContentTypes = protobuf, protobuf+",application/json"
+	// The loads start together; the default of 5 requests a second would make
+	// them queue.
+	config.QPS, config.Burst = 50, 100
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make the API client for %s: %w", config.Host, err)
+	}
+	meta, err := metadata.NewForConfig(metadata.ConfigFor(config))
+	if err != nil {
+		return nil, fmt.Errorf("make the metadata client for %s: %w", config.Host, err)
+	}
+	if err := contact(ctx, client, min(5*time.Second, opt.SyncTimeout)); err != nil {
+		var status apierrors.APIStatus
+		if errors.As(err, &status) {
+			return nil, &AccessError{Verb: "get", Resource: "/version", Err: err}
+		}
+		return nil, &UnreachableError{Host: config.Host, Err: err}
+	}
+	return watch(ctx, client, meta, config.Host, opt)
+}
+
+// contact asks for the server's version. That it is forbidden is an answer too.
+func contact(ctx context.Context, client kubernetes.Interface, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		_, err := serverVersion(ctx, client)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
+			return nil
+		}
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("no answer within %v: %w", timeout, ctx.Err())
+	}
+}
+
+// watch is Watch with given clients; meta may be nil, then ReplicaSets are not
+// read.
+func watch(
+	ctx context.Context, client kubernetes.Interface, meta metadata.Interface, host string, opt WatchOptions,
+) (*Store, error) {
+	opt = opt.withDefaults()
+	st := newStore(newSnapshot(nil, time.Now()), opt.Debounce)
+	st.link = newLink(time.Now(), opt.OnStatus)
+	ctx, cancel := context.WithCancel(klog.NewContext(ctx, logr.FromSlogHandler(opt.Logger.Handler())))
+	f := &feed{store: st, log: opt.Logger}
+	for _, r := range resources(client, meta) {
+		f.start(ctx, r, client)
+	}
+	if err := f.sync(ctx, host, opt.SyncTimeout); err != nil {
+		cancel()
+		return nil, err
+	}
+	st.flush()
+	f.loaded.Store(true)
+	go func() {
+		defer cancel()
+		st.run(ctx)
+	}()
+	go heartbeat(ctx, client, st.link, opt.Heartbeat)
+	return st, nil
+}
+
+// heartbeat asks for the version now and then; any answer at all counts.
+func heartbeat(ctx context.Context, client kubernetes.Interface, l *link, every time.Duration) {
+	const part = "API server"
+	for sleep(ctx, every) {
+		err := contact(ctx, client, min(every, 5*time.Second))
+		var status apierrors.APIStatus
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil, errors.As(err, &status):
+			l.ok(part, time.Now())
+		default:
+			l.fail(part, err)
+		}
+	}
+}

@@ -1,0 +1,289 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
+	clienttesting "k8s.io/client-go/testing"
+)
+
+// until polls; the deadline is only reached by a bug.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within 20 s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func fakePod(name, ip string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, CreationTimestamp: metav1.Now()},
+		Spec:       corev1.PodSpec{NodeName: "n1"},
+		Status:     corev1.PodStatus{Phase: corev1.PodRunning, PodIP: ip},
+	}
+}
+
+func TestWatchFollowsChanges(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	client := fake.NewClientset(fakePod("a", "10.0.0.1"))
+	st, err := watch(ctx, client, nil, "fake", WatchOptions{Debounce: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ip1, ip2 := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	if p, ok := st.Current().PodByIP(ip1); !ok || p.Name != "a" {
+		t.Fatalf("10.0.0.1 after the sync: got %v", p)
+	}
+	changes, stop := st.Subscribe()
+	defer stop()
+	if _, err := client.CoreV1().Pods("shop").Create(ctx, fakePod("b", "10.0.0.2"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case c := <-changes:
+		if !c.Pods || c.Services {
+			t.Errorf("got change %+v, want pods only", c)
+		}
+		if _, ok := c.Snapshot.PodByIP(ip2); !ok {
+			t.Error("the snapshot of the change does not have pod b")
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("no change was told")
+	}
+	before := time.Now()
+	if err := client.CoreV1().Pods("shop").Delete(ctx, "a", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "pod a gone", func() bool { _, ok := st.Current().PodByIP(ip1); return !ok })
+	if p, ok := st.At(before).PodByIP(ip1); !ok || p.Name != "a" {
+		t.Errorf("before the deletion: got %v", p)
+	}
+	if f, ok := st.Current().FormerPod(ip1); !ok || f.Pod.Name != "a" || f.Gone.Before(before) {
+		t.Errorf("former pod: got %+v", f)
+	}
+	if st.Staleness() != 0 {
+		t.Error("a connected store must not be stale")
+	}
+}
+
+func TestWatchForbidden(t *testing.T) {
+	client := fake.NewClientset()
+	client.PrependReactor("list", "networkpolicies", func(clienttesting.Action) (bool, runtime.Object, error) {
+		gr := schema.GroupResource{Group: "networking.k8s.io", Resource: "networkpolicies"}
+		return true, nil, apierrors.NewForbidden(gr, "", errors.New("no"))
+	})
+	_, err := watch(context.Background(), client, nil, "fake", WatchOptions{})
+	var access *AccessError
+	if !errors.As(err, &access) {
+		t.Fatalf("got %v, want an AccessError", err)
+	}
+	if access.Resource != "networkpolicies" || !strings.Contains(access.Hint(), `networkpolicies (apiGroup "networking.k8s.io")`) {
+		t.Errorf("got %v; hint %s", access, access.Hint())
+	}
+}
+
+func TestWatchOptionalForbidden(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	client := fake.NewClientset(fakePod("a", "10.0.0.1"))
+	client.PrependReactor("list", "servicecidrs", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "servicecidrs"}, "", errors.New("no"))
+	})
+	if _, err := watch(ctx, client, nil, "fake", WatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWatchSyncTimeout(t *testing.T) {
+	client := fake.NewClientset()
+	client.PrependReactor("list", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewInternalError(errors.New("etcd has no leader"))
+	})
+	_, err := watch(context.Background(), client, nil, "fake", WatchOptions{SyncTimeout: 300 * time.Millisecond})
+	var se *SyncError
+	if !errors.As(err, &se) || len(se.Missing) != 1 || se.Missing[0] != "pods" {
+		t.Fatalf("got %v, want a SyncError about pods", err)
+	}
+	if !strings.Contains(err.Error(), "etcd has no leader") {
+		t.Errorf("the last error is missing in %q", err)
+	}
+}
+
+func TestWatchUnreachable(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	_, err = Watch(context.Background(), &rest.Config{Host: "http://" + addr}, WatchOptions{})
+	var ue *UnreachableError
+	if !errors.As(err, &ue) {
+		t.Fatalf("got %v, want an UnreachableError", err)
+	}
+}
+
+func TestWatchSilentServer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // accepts into the backlog, never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, err = Watch(context.Background(), &rest.Config{Host: "http://" + l.Addr().String()},
+		WatchOptions{SyncTimeout: 200 * time.Millisecond})
+	var ue *UnreachableError
+	if !errors.As(err, &ue) {
+		t.Fatalf("got %v, want an UnreachableError", err)
+	}
+}
+
+func TestWatchUnauthorized(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusUnauthorized)
+		_ = json.NewEncoder(w).Encode(metav1.Status{
+			TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
+			Status:   metav1.StatusFailure, Reason: metav1.StatusReasonUnauthorized, Code: http.StatusUnauthorized,
+		})
+	}))
+	defer srv.Close()
+	_, err := Watch(context.Background(), &rest.Config{Host: srv.URL}, WatchOptions{})
+	var access *AccessError
+	if !errors.As(err, &access) || !strings.Contains(access.Hint(), "credentials") {
+		t.Fatalf("got %v, want an AccessError about the credentials", err)
+	}
+}
+
+// apiServer is a small API server: lists as JSON, watches that stay open.
+type apiServer struct {
+	mu    sync.Mutex
+	lists map[string]runtime.Object
+	down  bool
+	stop  chan struct{}
+}
+
+func newAPIServer() *apiServer {
+	list := func(kind, version string) *metav1.PartialObjectMetadataList {
+		return &metav1.PartialObjectMetadataList{
+			TypeMeta: metav1.TypeMeta{Kind: kind, APIVersion: version}, ListMeta: metav1.ListMeta{ResourceVersion: "1"},
+		}
+	}
+	return &apiServer{stop: make(chan struct{}), lists: map[string]runtime.Object{
+		"/api/v1/pods": &corev1.PodList{
+			TypeMeta: metav1.TypeMeta{Kind: "PodList", APIVersion: "v1"}, ListMeta: metav1.ListMeta{ResourceVersion: "1"},
+			Items: []corev1.Pod{*fakePod("a", "10.0.0.1")},
+		},
+		"/api/v1/services":                           list("ServiceList", "v1"),
+		"/api/v1/nodes":                              list("NodeList", "v1"),
+		"/api/v1/namespaces":                         list("NamespaceList", "v1"),
+		"/apis/discovery.k8s.io/v1/endpointslices":   list("EndpointSliceList", "discovery.k8s.io/v1"),
+		"/apis/networking.k8s.io/v1/networkpolicies": list("NetworkPolicyList", "networking.k8s.io/v1"),
+		"/version": &runtime.Unknown{},
+	}}
+}
+
+func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	list, down, stop := a.lists[r.URL.Path], a.down, a.stop
+	a.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
+	switch {
+	case down:
+		panic(http.ErrAbortHandler) // closes the connection, as a dead server does
+	case r.URL.Path == "/version":
+		_, _ = w.Write([]byte(`{"major":"1","minor":"35"}`))
+	case list == nil:
+		w.WriteHeader(http.StatusNotFound)
+	case r.URL.Query().Get("sendInitialEvents") != "":
+		w.WriteHeader(http.StatusUnprocessableEntity) // a server without streaming lists
+		_ = json.NewEncoder(w).Encode(metav1.Status{
+			TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure,
+			Reason: metav1.StatusReasonInvalid, Code: http.StatusUnprocessableEntity,
+		})
+	case r.URL.Query().Get("watch") != "":
+		w.(http.Flusher).Flush()
+		select {
+		case <-stop:
+			panic(http.ErrAbortHandler)
+		case <-r.Context().Done():
+		}
+	default:
+		_ = json.NewEncoder(w).Encode(list)
+	}
+}
+
+func (a *apiServer) setDown(down bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.down = down
+	if down {
+		close(a.stop)
+	} else {
+		a.stop = make(chan struct{})
+	}
+}
+
+func TestWatchServerGoesAway(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	api := newAPIServer()
+	srv := httptest.NewServer(api)
+	defer srv.Close()
+	defer cancel() // before Close, which waits for the watches
+	statuses := make(chan Status, 16)
+	st, err := Watch(ctx, &rest.Config{Host: srv.URL}, WatchOptions{
+		Debounce: time.Millisecond, Heartbeat: 50 * time.Millisecond, OnStatus: func(s Status) { statuses <- s },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := func(what string) Status {
+		t.Helper()
+		select {
+		case s := <-statuses:
+			return s
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%s: no status within 30 s", what)
+			return Status{}
+		}
+	}
+	api.setDown(true)
+	if s := next("server gone"); s.Connected || s.Err == nil || !s.Lost() {
+		t.Errorf("after the server went: got %+v", s)
+	}
+	until(t, "staleness grows", func() bool { return st.Staleness() > 20*time.Millisecond })
+	if _, ok := st.Current().PodByIP(netip.MustParseAddr("10.0.0.1")); !ok {
+		t.Error("what was known must stay known")
+	}
+	api.mu.Lock()
+	api.lists["/api/v1/pods"].(*corev1.PodList).Items = []corev1.Pod{*fakePod("b", "10.0.0.2")}
+	api.mu.Unlock()
+	api.setDown(false)
+	if s := next("server back"); !s.Connected {
+		t.Errorf("after the server came back: got %+v", s)
+	}
+	if st.Staleness() != 0 {
+		t.Errorf("stale by %v after the server came back", st.Staleness())
+	}
+}

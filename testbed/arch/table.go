@@ -30,6 +30,8 @@ const (
 	term     = "golang.org/x/term/"
 	rawNL    = "github.com/mdlayher/netlink/"
 	group    = "golang.org/x/sync/errgroup/"
+	klog     = "k8s.io/klog/v2/"
+	logr     = "github.com/go-logr/logr/"
 	dns      = "golang.org/x/net/dns/dnsmessage/"
 )
 
@@ -43,15 +45,15 @@ func table() map[string]allowed {
 		"tracer/probe":   {ours: []string{"bpf", "tracer"}, external: []string{ebpf, netlink, netns, group, sysUnix}},
 		"tracer/path":    {ours: []string{"tracer"}},
 		"tracer/node":    {ours: []string{"tracer"}, external: []string{ebpf, netlink, netns, rawNL, sysUnix}},
-		"tracer/rules":   {ours: []string{"tracer"}, external: []string{nftables, netns, rawNL, sysUnix}},
+		"tracer/rules":   {ours: []string{"tracer"}, external: []string{nftables, netlink, netns, rawNL, sysUnix}},
 		"tracer/verdict": {ours: []string{"tracer"}},
 		"tracer/session": {ours: []string{"tracer"}, external: []string{zstd}},
 		"tracer/render":  {ours: []string{"tracer"}, external: []string{packets, yaml}},
 		"tracer/lab":     {external: []string{ebpf, netlink, netns, nftables, rawNL, dns, group, api, apimach, sysUnix}},
-		"kube":           {ours: []string{"tracer"}, external: []string{client, cliRT, api, apimach, yaml, group}},
+		"kube":           {ours: []string{"tracer"}, external: []string{client, cliRT, api, apimach, yaml, group, klog, logr}},
 		"kube/policy":    {ours: []string{"kube", "tracer"}, external: []string{api, apimach}},
 		"kube/service":   {ours: []string{"kube", "tracer"}, external: []string{api, apimach}},
-		"cmd/podpath":    {ours: []string{"all"}, external: []string{cobra, pflag, cliRT, client, schema, yaml, sysUnix, term, netns, group}},
+		"cmd/podpath":    {ours: []string{"all"}, external: []string{cobra, pflag, cliRT, client, api, apimach, schema, yaml, sysUnix, term, netns, group}},
 		"deploy":         {},
 		"testbed/":       {ours: []string{"all", "testbed/"}, external: []string{ebpf, netlink, netns, sysUnix}},
 	}
@@ -64,7 +66,7 @@ func inTests() allowed {
 		ours: []string{"tracer", "tracer/lab"},
 		external: []string{
 			"github.com/google/go-cmp/", "github.com/rogpeppe/go-internal/testscript/",
-			ebpf, netlink, netns, sysUnix, api, apimach, yaml, zstd, packets,
+			ebpf, netlink, netns, nftables, rawNL, sysUnix, api, apimach, yaml, zstd, packets,
 		},
 	}
 }

@@ -91,7 +91,7 @@ func (l *Lab) Break(ctx context.Context, name string) (Scenario, error) {
 	if !ok {
 		return Scenario{}, fmt.Errorf("%w: %q", ErrUnknownFault, name)
 	}
-	if l.scene != nil {
+	if l.broken {
 		return Scenario{}, fmt.Errorf("break %s: %s is in place, undo it first", name, l.scene.Fault)
 	}
 	if f.IPv4Only && l.opts.IPv6 {
@@ -102,19 +102,19 @@ func (l *Lab) Break(ctx context.Context, name string) (Scenario, error) {
 		return Scenario{}, errors.Join(fmt.Errorf("break %s: %w", name, err), l.Undo(ctx))
 	}
 	s.Fault, s.Component, s.Code, s.Visible = f.Name, f.Component, f.Code, f.Visible
-	l.scene = s
+	l.scene, l.broken = s, true
 	l.log.DebugContext(ctx, "fault is in place", "fault", name, "from", s.From, "to", s.To)
 	return s.Scenario, nil
 }
 
-// Undo makes the lab healthy again. Traffic then still goes the same way, so
-// that the difference can be shown.
+// Undo makes the lab healthy again. Traffic still goes the same way, so that the
+// difference can be shown; it now succeeds.
 func (l *Lab) Undo(context.Context) error {
 	var errs []error
 	for _, f := range slices.Backward(l.undo) {
 		errs = append(errs, f())
 	}
-	l.undo, l.scene = nil, nil
+	l.undo, l.broken = nil, false
 	return errors.Join(errs...)
 }
 

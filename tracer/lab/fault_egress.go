@@ -67,7 +67,7 @@ func egressFaults() []Fault {
 	silent.Component, refused.Component = "external", "external"
 	return []Fault{
 		egress("masquerade-missing", "no masquerade", "The node does not masquerade; pods' packets leave with an address that nobody outside can answer.", "egr-masq-missing", silence, arrangeNoMasquerade),
-		egress("no-default-route", "node without default route", "The node has no default route.", "egr-no-default-route", 2*time.Second, arrangeNoDefault),
+		egress("no-default-route", "node without default route", "The node has no default route.", "egr-no-default-route", silence, arrangeNoDefault),
 		egress("gateway-dead", "the gateway is dead", "The node's default gateway does not answer ARP.", "egr-gateway-dead", silence, arrangeDeadGateway),
 		silent, refused,
 	}
@@ -117,5 +117,9 @@ func arrangeSilent(_ context.Context, l *Lab) (*scene, error) {
 }
 
 func arrangeRemoteRefused(_ context.Context, l *Lab) (*scene, error) {
+	// Nobody listens there until the fault is undone.
+	l.undo = append(l.undo, func() error {
+		return l.serveApp(l.ctx, l.ext, l.p.offPort, l.p.host4, l.p.host6)
+	})
 	return l.toHost(l.p.host4, l.p.host6, l.p.offPort).shows(Refused), nil
 }

@@ -50,6 +50,7 @@ func arrangeForwardPolicy(_ context.Context, l *Lab) (*scene, error) {
 		// What such a firewall allows: its own containers.
 		t.rule(c, "", meta(expr.MetaKeyIIFNAME, expr.CmpOpEq, ifname("docker0")), counter(), accept())
 		t.rule(c, "", ctState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), counter(), accept())
+		t.rule(c, "", neighbourDiscovery(), accept())
 	})
 }
 
@@ -67,6 +68,7 @@ func arrangeFirewallReject(_ context.Context, l *Lab) (*scene, error) {
 	return s, l.foreign(l.p.hostFW, nftables.ChainPolicyAccept, func(t *table, c *nftables.Chain) {
 		zone := t.chain("filter_FORWARD_reject")
 		t.rule(c, "", ctState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept())
+		t.rule(c, "", neighbourDiscovery(), accept())
 		t.rule(c, "", jump(zone))
 		// RFC 1812 §5.2.7.1 code 10, RFC 4443 §3.1 code 1.
 		t.rule(zone, "", t.family(false), counter(), exprs{&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: 10}})

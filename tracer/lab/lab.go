@@ -45,7 +45,8 @@ type Lab struct {
 	ext, node, peer *space
 	rules           ruleState
 	links           []link.Link // attached BPF programs
-	scene           *scene
+	scene           *scene      // what Traffic sends
+	broken          bool        // between Break and Undo
 	undo            []func() error
 
 	mu     sync.Mutex // guards spaces and closed
@@ -165,7 +166,8 @@ func (l *Lab) startServers(ctx context.Context) error {
 	if err := l.serveApp(ctx, l.peer, p.farPort, far.ip4, far.ip6); err != nil {
 		return err
 	}
-	if err := l.serveApp(ctx, l.ext, p.hostPort, netip.IPv4Unspecified(), netip.IPv6Unspecified()); err != nil {
+	// By address: a UDP socket of all addresses would answer with the router's.
+	if err := l.serveApp(ctx, l.ext, p.hostPort, p.host4, p.host6, p.quiet4, p.quiet6); err != nil {
 		return err
 	}
 	for _, a := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {

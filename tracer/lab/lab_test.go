@@ -3,14 +3,19 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 )
 
 func TestMain(m *testing.M) {
 	ServeIfChild()
+	if run := os.Getenv(victimEnv); run != "" {
+		victim(run)
+	}
 	os.Exit(m.Run())
 }
 
@@ -33,9 +38,9 @@ func newLab(t *testing.T, o Options) *Lab {
 }
 
 // traffic runs the scene's traffic and checks that every attempt ended as said.
-func traffic(t *testing.T, l *Lab, want []Outcome) {
+func traffic(t *testing.T, l *Lab, want ...Outcome) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	got, err := l.Traffic(ctx)
 	if err != nil {
@@ -51,23 +56,121 @@ func traffic(t *testing.T, l *Lab, want []Outcome) {
 	}
 }
 
-// TestFaults shows for each fault that the client sees its symptom, and that
-// the same traffic works once the fault is undone.
-func TestFaults(t *testing.T) {
-	for _, f := range Faults() {
-		t.Run(f.Name, func(t *testing.T) {
-			t.Parallel()
-			l := newLab(t, Options{})
-			showFault(t, l, f)
-		})
-	}
+// labsAtOnce is how many labs the tests run side by side: they mostly wait for
+// the kernel's timers.
+const labsAtOnce = 16
+
+type variant struct {
+	f Fault
+	o Options
 }
 
-func showFault(t *testing.T, l *Lab, f Fault) {
+func (v variant) String() string {
+	family := "v4"
+	if v.o.IPv6 {
+		family = "v6"
+	}
+	return fmt.Sprintf("%s/%s-%s-seed%d", v.f.Name, v.o.Protocol, family, v.o.Seed)
+}
+
+// variants crosses the faults with what changes their traffic, each with a seed
+// of its own, so that no test rests on a name or an address.
+func variants(faults []Fault, short bool) []variant {
+	var out []variant
+	for i, f := range faults {
+		for p, proto := range f.Protocols {
+			for n, six := range []bool{false, true} {
+				if (six && f.IPv4Only) || (short && p+n > 0) {
+					continue
+				}
+				seed := uint64(0)
+				if p+n > 0 {
+					seed = uint64(i*10 + 2*p + n)
+				}
+				out = append(out, variant{f, Options{Seed: seed, IPv6: six, Protocol: proto}})
+			}
+		}
+	}
+	return out
+}
+
+// TestFaults shows for each fault that the client sees its symptom, and that the
+// same traffic works once the fault is undone.
+func TestFaults(t *testing.T) {
+	todo := make(chan variant)
+	var wg sync.WaitGroup
+	for range labsAtOnce {
+		wg.Go(func() {
+			for v := range todo {
+				t.Run(v.String(), func(t *testing.T) { showFault(t, v) })
+			}
+		})
+	}
+	for _, v := range variants(Faults(), testing.Short()) {
+		todo <- v
+	}
+	close(todo)
+	wg.Wait()
+}
+
+func showFault(t *testing.T, v variant) {
 	t.Helper()
-	s, err := l.Break(t.Context(), f.Name)
+	l := newLab(t, v.o)
+	s, err := l.Break(t.Context(), v.f.Name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	traffic(t, l, s.Symptoms)
+	start := time.Now()
+	traffic(t, l, s.Symptoms...)
+	if took := time.Since(start); took > s.Visible+2*time.Second {
+		t.Errorf("the symptom took %v, and the fault promises %v", took, s.Visible)
+	}
+	if v.f.Healthy {
+		return
+	}
+	if err := l.Undo(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	traffic(t, l, OK)
+}
+
+func TestBreakErrors(t *testing.T) {
+	l := newLab(t, Options{IPv6: true})
+	if _, err := l.Traffic(t.Context()); !errors.Is(err, ErrNoScene) {
+		t.Errorf("traffic before break: %v, want %v", err, ErrNoScene)
+	}
+	if _, err := l.Break(t.Context(), "no-such"); !errors.Is(err, ErrUnknownFault) {
+		t.Errorf("break of an unknown fault: %v, want %v", err, ErrUnknownFault)
+	}
+	if _, err := l.Break(t.Context(), "rp-filter"); err == nil {
+		t.Error("rp-filter over IPv6 was accepted")
+	}
+	if _, err := l.Break(t.Context(), "healthy-external"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Break(t.Context(), "tc-drop"); err == nil {
+		t.Error("a second fault was accepted")
+	}
+}
+
+func TestUnknownProtocol(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs CAP_SYS_ADMIN and CAP_NET_ADMIN")
+	}
+	if _, err := New(t.Context(), Options{Protocol: "sctp"}); err == nil {
+		t.Error("an unknown protocol was accepted")
+	}
+}
+
+// BenchmarkNew says what a lab costs to build and remove.
+func BenchmarkNew(b *testing.B) {
+	for b.Loop() {
+		l, err := New(b.Context(), Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -234,10 +234,6 @@ func jump(c *nftables.Chain) exprs {
 	return exprs{&expr.Verdict{Kind: expr.VerdictJump, Chain: c.Name}}
 }
 
-func goTo(c *nftables.Chain) exprs {
-	return exprs{&expr.Verdict{Kind: expr.VerdictGoto, Chain: c.Name}}
-}
-
 // reject answers with ICMP port unreachable, as "reject" alone does.
 func (t *table) reject() exprs {
 	switch {

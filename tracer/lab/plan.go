@@ -114,12 +114,12 @@ func (p *plan) number() nets {
 func (p *plan) address(n nets) {
 	v4 := func(a, b, c, d byte) netip.Addr { return netip.AddrFrom4([4]byte{a, b, c, d}) }
 	lan := func(d byte) netip.Addr { return v4(n.lan[0], n.lan[1], n.lan[2], d) }
-	lan6 := func(d byte) netip.Addr { return v6(0xfd00, uint16(n.lan[1]), uint16(n.lan[2]), 0, uint16(d)) }
+	lan6 := func(d byte) netip.Addr { return v6(0xfd50, uint16(n.lan[1]), uint16(n.lan[2]), 0, uint16(d)) }
 	p.lan4, p.lan6 = netip.PrefixFrom(lan(0), 24), netip.PrefixFrom(lan6(0), 64)
 	p.gw4, p.gw6, p.dead4, p.dead6 = lan(1), lan6(1), lan(254), lan6(254)
 	p.node4, p.node6, p.peer4, p.peer6 = lan(11), lan6(11), lan(12), lan6(12)
 	p.side4 = netip.PrefixFrom(v4(n.side[0], n.side[1], n.side[2], 0), 24)
-	p.side6 = netip.PrefixFrom(v6(0xfd00, uint16(n.side[1]), uint16(n.side[2]), 0, 0), 64)
+	p.side6 = netip.PrefixFrom(v6(0xfd50, uint16(n.side[1]), uint16(n.side[2]), 0, 0), 64)
 	c := n.cluster
 	p.cluster4 = netip.PrefixFrom(v4(10, c, 0, 0), 16)
 	p.cluster6 = netip.PrefixFrom(v6(0xfd00, 0x10, uint16(c), 0, 0), 48)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 )
 
 // syncMasquerade writes flannel's table: what leaves the cluster's pod range
@@ -41,6 +42,7 @@ func (l *Lab) syncPolicies() error {
 		t := r.replace(nftables.TableFamilyINet, l.p.agent)
 		fwd := t.filter("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter)
 		t.rule(fwd, "", ctState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept())
+		t.rule(fwd, "neighbour discovery between pods", neighbourDiscovery(), accept())
 		for _, ingress := range []bool{false, true} {
 			for _, x := range l.localPods() {
 				l.enforce(t, fwd, x, ingress)
@@ -110,4 +112,13 @@ func (l *Lab) addBystander() error {
 		fwd := t.filter("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter)
 		t.rule(fwd, "block discard service", dport("UDP", noisePort), drop())
 	})
+}
+
+// neighbourDiscovery matches "icmpv6 type { 135, 136 }": between the ports of a
+// bridge it passes the forward hook, where ARP does not.
+func neighbourDiscovery() exprs {
+	return append(meta(expr.MetaKeyL4PROTO, expr.CmpOpEq, []byte{unix.IPPROTO_ICMPV6}),
+		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
+		&expr.Range{Op: expr.CmpOpEq, Register: reg, FromData: []byte{135}, ToData: []byte{136}},
+	)
 }

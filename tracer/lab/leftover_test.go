@@ -1,0 +1,189 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+)
+
+// victimEnv makes the test binary a program that builds a lab and then ends in
+// the way that the variable names.
+const victimEnv = "PODPATH_LAB_TEST_VICTIM"
+
+// victim builds a lab, prints its namespaces, and waits for a line.
+func victim(end string) {
+	l, err := New(context.Background(), Options{})
+	if err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	if _, err := l.Break(context.Background(), "tc-drop"); err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	for _, s := range l.spaces {
+		ns, err := os.Readlink(s.path())
+		if err != nil {
+			fmt.Println("error", err)
+		}
+		fmt.Println(ns)
+	}
+	fmt.Println("ready")
+	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+	switch end {
+	case "close":
+		if err := l.Close(); err != nil {
+			panic(err)
+		}
+		os.Exit(0)
+	case "panic":
+		panic("as the test wants it")
+	case "exit":
+		os.Exit(3)
+	}
+	select {} // until killed
+}
+
+// TestNothingIsLeft ends a program with a lab in every way there is, and looks
+// for what it left.
+func TestNothingIsLeft(t *testing.T) {
+	if os.Geteuid() != 0 {
+		if os.Getenv("PODPATH_REQUIRE_PRIVILEGED") == "1" {
+			t.Fatal("needs CAP_SYS_ADMIN and CAP_NET_ADMIN")
+		}
+		t.Skip("needs CAP_SYS_ADMIN and CAP_NET_ADMIN")
+	}
+	for _, end := range []string{"close", "panic", "exit", "kill"} {
+		t.Run(end, func(t *testing.T) {
+			links := linkNames(t)
+			spaces := runVictim(t, end)
+			eventually(t, func() error { return noneOf(spaces) })
+			if now := linkNames(t); !slices.Equal(links, now) {
+				t.Errorf("links before %q, after %q", links, now)
+			}
+		})
+	}
+}
+
+// runVictim runs a victim to its end and returns the namespaces it had.
+func runVictim(t *testing.T, end string) []string {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), victimEnv+"="+end)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var spaces []string
+	for lines := bufio.NewScanner(out); lines.Scan() && lines.Text() != "ready"; {
+		if strings.HasPrefix(lines.Text(), "error") {
+			t.Error(lines.Text())
+		}
+		spaces = append(spaces, lines.Text())
+	}
+	if noneOf(spaces) == nil {
+		t.Error("the check for namespaces sees none while the lab is there")
+	}
+	if end == "kill" {
+		err = cmd.Process.Signal(syscall.SIGKILL)
+	} else {
+		_, err = io.WriteString(in, "\n")
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	_ = cmd.Wait() // most of these ends are failures
+	return spaces
+}
+
+// noneOf says which of the namespaces is still held by a process, an open file
+// or a mount.
+func noneOf(spaces []string) error {
+	for _, glob := range []string{"/proc/[0-9]*/ns/net", "/proc/[0-9]*/task/[0-9]*/ns/net", "/proc/[0-9]*/fd/*"} {
+		files, err := filepath.Glob(glob)
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			if ns, err := os.Readlink(f); err == nil && slices.Contains(spaces, ns) {
+				return fmt.Errorf("%s still holds %s", f, ns)
+			}
+		}
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	for _, ns := range spaces {
+		if strings.Contains(string(mounts), ns) {
+			return fmt.Errorf("%s is mounted", ns)
+		}
+	}
+	return nil
+}
+
+func eventually(t *testing.T, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Error(err)
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func linkNames(t *testing.T) []string {
+	t.Helper()
+	links, err := netlink.LinkList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, l := range links {
+		out = append(out, l.Attrs().Name)
+	}
+	return out
+}
+
+// TestCloseTwice closes a lab twice and finds no process of it.
+func TestCloseTwice(t *testing.T) {
+	l := newLab(t, Options{Seed: 3})
+	var spaces []string
+	for _, s := range l.spaces {
+		ns, err := os.Readlink(s.path())
+		if err != nil {
+			t.Fatal(err)
+		}
+		spaces = append(spaces, ns)
+	}
+	for range 2 {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	eventually(t, func() error { return noneOf(spaces) })
+}

@@ -1,0 +1,262 @@
+package rules
+
+import (
+	"context"
+
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+// Collect says which rules the dropped packets of a flow met, what Service
+// rules exist for it and what would have masqueraded it. It never fails: what
+// could not be read or decided is in Blind.
+func (r *Reader) Collect(ctx context.Context, q tracer.Query) Result {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	defer r.leaveAll()
+	var res Result
+	for _, site := range q.Drops {
+		if err := ctx.Err(); err != nil {
+			res.Blind = append(res.Blind, tracer.Blind{What: "rules", Effect: fmt.Sprintf("reading stopped early: %v", err)})
+			return res
+		}
+		r.dropSite(ctx, q, site, &res)
+	}
+	host, err := r.enter(ctx, r.hostNS)
+	if err != nil {
+		res.Blind = append(res.Blind, tracer.Blind{What: "rules of the node", Effect: err.Error()})
+		return res
+	}
+	res.Services = services(host, q)
+	res.Masquerade, res.MasqueradeRead = masquerades(host, q)
+	for _, s := range r.spaces {
+		res.Blind = append(res.Blind, s.blind...)
+	}
+	r.log.DebugContext(ctx, "rules evaluated", slog.Int("rules", len(res.Rules)), slog.Int("blind", len(res.Blind)))
+	return res
+}
+
+// dropSite explains one place where packets were dropped.
+func (r *Reader) dropSite(ctx context.Context, q tracer.Query, site tracer.DropSite, res *Result) {
+	if !byFilter(site.Drop) {
+		return
+	}
+	s, err := r.enter(ctx, site.Device.NetNS)
+	if err != nil {
+		res.Blind = append(res.Blind, tracer.Blind{What: fmt.Sprintf("rules in netns %d", site.Device.NetNS), Effect: err.Error()})
+		return
+	}
+	hook, fam, ok := hookOf(site)
+	if !ok {
+		s.note("the netfilter hook of a drop", "without the hook no rule can be named")
+		return
+	}
+	p := s.packetAt(q, site, hook)
+	hits := dropHits(s.all(), p, s, fam, hook, site.Drop.Engine)
+	for _, f := range r.choose(s, hits) {
+		if !have(res.Rules, f) {
+			res.Rules = append(res.Rules, f)
+		}
+	}
+}
+
+func have(fs []tracer.RuleFact, f tracer.RuleFact) bool {
+	for _, x := range fs {
+		if x == f {
+			return true
+		}
+	}
+	return false
+}
+
+// byFilter: the packet was dropped where rules are evaluated. Before kernel
+// 5.17 there are no reasons, and the stage and engine come from the stack.
+func byFilter(d tracer.Drop) bool {
+	if d.Noise != "" {
+		return false
+	}
+	switch d.Engine {
+	case "nftables", "xtables", "nfqueue":
+		return true
+	case "":
+		return d.Reason == "NETFILTER_DROP"
+	}
+	return false
+}
+
+func hookOf(site tracer.DropSite) (hook uint32, f family, ok bool) {
+	f = famIP
+	if (&packet{Tuple: site.Tuple}).v6() {
+		f = famIP6
+	}
+	switch site.Drop.Stage {
+	case tracer.StagePrerouting:
+		return hookPrerouting, f, true
+	case tracer.StageInput:
+		return hookInput, f, true
+	case tracer.StageForward:
+		return hookForward, f, true
+	case tracer.StageOutput:
+		return hookOutput, f, true
+	case tracer.StagePostrouting:
+		return hookPostrouting, f, true
+	case tracer.StageBridge:
+		return bridgeHook(site.Drop.Stack), famBridge, true
+	}
+	return 0, f, false
+}
+
+// bridgeHook tells the bridge's hook by the function that called it.
+func bridgeHook(stack []string) uint32 {
+	for _, fn := range stack {
+		switch {
+		case strings.HasPrefix(fn, "br_handle_frame"):
+			return hookPrerouting
+		case strings.HasPrefix(fn, "br_pass_frame_up"):
+			return hookInput
+		case strings.HasPrefix(fn, "br_forward_finish"):
+			return hookPostrouting
+		}
+	}
+	return hookForward
+}
+
+// packetAt is what is known of the dropped packet at its hook.
+func (s *space) packetAt(q tracer.Query, site tracer.DropSite, hook uint32) *packet {
+	p := &packet{Tuple: site.Tuple, mark: site.Mark, markKnown: true, reply: triMaybe, orig: q.Flow, ct: site.Conn}
+	in := site.InDevice
+	if in.IfIndex == 0 && hook != hookOutput && hook != hookPostrouting {
+		in = site.Device
+	}
+	if in.NetNS == s.inode && in.IfIndex != 0 {
+		p.port = s.device(in.IfIndex)
+		p.iif = s.routed(in.IfIndex)
+		if site.Drop.Stage == tracer.StageBridge {
+			p.iif = p.port
+		}
+	}
+	switch hook {
+	case hookOutput:
+		p.iif = device{none: true}
+		p.oif = s.output(p.Tuple, 0, p.mark)
+	case hookPostrouting:
+		if in.IfIndex == 0 {
+			p.iif = device{none: true}
+		}
+		p.oif = s.device(site.Device.IfIndex)
+	case hookForward:
+		if site.Drop.Stage != tracer.StageBridge {
+			p.oif = s.output(p.Tuple, p.iif.index, p.mark)
+		}
+	default:
+		p.oif = device{none: true}
+	}
+	s.connection(p, q, site)
+	return p
+}
+
+// connection fills in what conntrack said, or what can be concluded: a SYN
+// without ACK opens a connection.
+func (s *space) connection(p *packet, q tracer.Query, site tracer.DropSite) {
+	switch {
+	case site.Tuple.Src == q.Flow.Src:
+		p.reply = triNo
+	case site.Tuple.Dst == q.Flow.Src:
+		p.reply = triYes
+	}
+	if site.TCPFlags != 0 && p.Proto == tracer.ProtoTCP {
+		p.flags, p.flagsKnown = site.TCPFlags, true
+	}
+	if ct := site.Conn; ct != nil {
+		p.orig, p.reply = ct.Orig, yesIf(ct.IsReply())
+		switch ct.Info {
+		case 0, 3:
+			p.state = stEstablished
+		case 1, 4:
+			p.state = stRelated
+		case 2:
+			p.state = stNew
+		case 7:
+			p.state = stUntracked
+		}
+		return
+	}
+	if p.flagsKnown && p.flags&(tracer.TCPSyn|tracer.TCPAck|tracer.TCPRst|tracer.TCPFin) == tracer.TCPSyn && p.reply == triNo {
+		p.state = stNew
+	}
+}
+
+// dropHits evaluates every base chain of a hook in order, and returns the
+// places that may have dropped the packet. engine is what the stack told.
+func dropHits(rs *ruleset, p *packet, env environment, f family, hook uint32, engine string) []hit {
+	keep := func(c *chain) bool {
+		legacy := c.table.engine == "iptables-legacy"
+		switch {
+		case engine == "nftables" && legacy, engine == "xtables" && !legacy:
+			return false
+		case c.base.typ == "nat":
+			// NAT chains see only the packet that opens a connection.
+			return p.state == 0 || p.state == stNew
+		}
+		return true
+	}
+	w := &walk{m: newMachine(p, env)}
+	for _, c := range rs.hookChains(f, hook, keep) {
+		if w.run(c) {
+			break
+		}
+	}
+	var out []hit
+	for _, h := range w.hits {
+		if h.drops() && engine != "nfqueue" || h.act.kind == vQueue && engine == "nfqueue" {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// choose names the rules that dropped, best first. A rule whose counter stood
+// still did not; one whose counter moved comes before what was only computed.
+// A rule is called computed only if nothing undecided could have dropped the
+// packet instead.
+func (r *Reader) choose(s *space, hits []hit) []tracer.RuleFact {
+	var moved, open []tracer.RuleFact
+	var openHits []hit
+	for _, h := range hits {
+		if h.rule != nil {
+			if n, known := r.moved(s, h.rule); known {
+				if n > 0 {
+					f := h.fact("counter")
+					f.Packets = n
+					moved = append(moved, f)
+				}
+				continue
+			}
+		}
+		open, openHits = append(open, h.fact("computed")), append(openHits, h)
+	}
+	if len(moved) > 0 {
+		if len(open) > 0 {
+			s.note("rules without a counter", "another rule than the one whose counter moved could also have dropped the packet: "+open[0].Text)
+		}
+		return moved
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	if len(open) > 1 || !openHits[0].sure {
+		for i, h := range openHits {
+			if !h.sure {
+				s.note("a rule that could not be decided", fmt.Sprintf("%s table %s chain %s: %s", open[i].Family, open[i].Table, open[i].Chain, open[i].Text))
+			}
+		}
+		if len(open) > 1 {
+			s.note("the rule that dropped the packet", fmt.Sprintf("%d rules could have; none is named", len(open)))
+		}
+		return nil
+	}
+	return open
+}

@@ -1,0 +1,325 @@
+package rules
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Attribute numbers that x/sys does not name (linux/netfilter/nf_tables.h).
+const (
+	nftaBitwiseOp     = 6
+	nftaBitwiseSreg2  = 8
+	nftaSetDescConcat = 2
+	nftaSetFieldLen   = 1
+	nftaSetElemKeyEnd = 10
+	nftaTableHandle   = 4
+	nftaHookDev       = 3
+	nftaHookDevs      = 4
+	nftSetConcat      = 0x80
+	nftElemCatchAll   = 2
+	nftDataVerdict    = 0xffffff00
+	udataRuleComment  = 0
+	udataElemComment  = 0
+)
+
+// attrs is a decoded level of netlink attributes: values by type, without the
+// nested and byte order bits.
+type attrs map[uint16][]byte
+
+func parseAttrs(b []byte) (attrs, error) {
+	as, err := netlink.UnmarshalAttributes(b)
+	if err != nil {
+		return nil, err
+	}
+	out := make(attrs, len(as))
+	for _, a := range as {
+		out[a.Type&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER)] = a.Data
+	}
+	return out, nil
+}
+
+func (a attrs) u32(t uint16) uint32 {
+	if b := a[t]; len(b) >= 4 {
+		return binary.BigEndian.Uint32(b)
+	}
+	return 0
+}
+
+func (a attrs) u64(t uint16) uint64 {
+	if b := a[t]; len(b) >= 8 {
+		return binary.BigEndian.Uint64(b)
+	}
+	return 0
+}
+
+func (a attrs) str(t uint16) string { return strings.TrimRight(string(a[t]), "\x00") }
+
+// data is NFTA_DATA_VALUE of a nested struct nft_data.
+func (a attrs) data(t uint16) []byte {
+	in, err := parseAttrs(a[t])
+	if err != nil {
+		return nil
+	}
+	return in[unix.NFTA_DATA_VALUE]
+}
+
+// reg is the byte offset of a register, -1 if the attribute is missing or
+// names none. NFT_REG_1..4 are 16 bytes each and overlay NFT_REG32_00..15.
+func (a attrs) reg(t uint16) int {
+	if a[t] == nil {
+		return -1
+	}
+	return regOffset(a.u32(t))
+}
+
+func regOffset(r uint32) int {
+	switch {
+	case r == unix.NFT_REG_VERDICT:
+		return verdictReg
+	case r >= unix.NFT_REG_1 && r <= unix.NFT_REG_4:
+		return int(r-unix.NFT_REG_1) * 16
+	case r >= unix.NFT_REG32_00 && r <= unix.NFT_REG32_15:
+		return int(r-unix.NFT_REG32_00) * 4
+	}
+	return -1
+}
+
+// list calls f for each entry of a list of nested attributes.
+func list(b []byte, f func([]byte) error) error {
+	as, err := netlink.UnmarshalAttributes(b)
+	if err != nil {
+		return err
+	}
+	for _, a := range as {
+		if err := f(a.Data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decodeRule decodes the attributes of one NFT_MSG_NEWRULE.
+func decodeRule(a attrs) (*rule, error) {
+	r := &rule{handle: a.u64(unix.NFTA_RULE_HANDLE), comment: udata(a[unix.NFTA_RULE_USERDATA], udataRuleComment)}
+	err := list(a[unix.NFTA_RULE_EXPRESSIONS], func(b []byte) error {
+		e, err := parseAttrs(b)
+		if err != nil {
+			return err
+		}
+		name := e.str(unix.NFTA_EXPR_NAME)
+		d, err := parseAttrs(e[unix.NFTA_EXPR_DATA])
+		if err != nil {
+			return err
+		}
+		x := decodeExpr(name, d)
+		if c, ok := x.(xtComment); ok {
+			r.comment = string(c)
+			return nil
+		}
+		r.exprs = append(r.exprs, x)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("decode rule %d: %w", r.handle, err)
+	}
+	return r, nil
+}
+
+// decodeExpr gives an unknown for everything that it does not understand fully.
+func decodeExpr(name string, d attrs) any {
+	switch name {
+	case "payload":
+		if d[unix.NFTA_PAYLOAD_DREG] == nil {
+			return effect{"payload set"}
+		}
+		return payload{base: d.u32(unix.NFTA_PAYLOAD_BASE), off: int(d.u32(unix.NFTA_PAYLOAD_OFFSET)), len: int(d.u32(unix.NFTA_PAYLOAD_LEN)), dreg: d.reg(unix.NFTA_PAYLOAD_DREG)}
+	case "meta":
+		return meta{key: d.u32(unix.NFTA_META_KEY), dreg: d.reg(unix.NFTA_META_DREG), sreg: d.reg(unix.NFTA_META_SREG)}
+	case "ct":
+		x := ct{key: d.u32(unix.NFTA_CT_KEY), dir: -1, dreg: d.reg(unix.NFTA_CT_DREG), sreg: d.reg(unix.NFTA_CT_SREG)}
+		if b := d[unix.NFTA_CT_DIRECTION]; len(b) > 0 {
+			x.dir = int(b[0])
+		}
+		return x
+	case "cmp":
+		return cmp{op: d.u32(unix.NFTA_CMP_OP), sreg: d.reg(unix.NFTA_CMP_SREG), data: d.data(unix.NFTA_CMP_DATA)}
+	case "bitwise":
+		x := bitwise{sreg: d.reg(unix.NFTA_BITWISE_SREG), dreg: d.reg(unix.NFTA_BITWISE_DREG), len: int(d.u32(unix.NFTA_BITWISE_LEN)),
+			mask: d.data(unix.NFTA_BITWISE_MASK), xor: d.data(unix.NFTA_BITWISE_XOR)}
+		if d.u32(nftaBitwiseOp) != 0 || d[nftaBitwiseSreg2] != nil || len(x.mask) != x.len || len(x.xor) != x.len {
+			// Shifts, and the two-register form of kernel 6.13.
+			return loads{dreg: x.dreg, len: x.len, text: "bitwise"}
+		}
+		return x
+	case "byteorder":
+		return byteorder{sreg: d.reg(unix.NFTA_BYTEORDER_SREG), dreg: d.reg(unix.NFTA_BYTEORDER_DREG), len: int(d.u32(unix.NFTA_BYTEORDER_LEN)), size: int(d.u32(unix.NFTA_BYTEORDER_SIZE))}
+	case "range":
+		return rangeCmp{op: d.u32(unix.NFTA_RANGE_OP), sreg: d.reg(unix.NFTA_RANGE_SREG), from: d.data(unix.NFTA_RANGE_FROM_DATA), to: d.data(unix.NFTA_RANGE_TO_DATA)}
+	case "lookup":
+		return lookup{set: d.str(unix.NFTA_LOOKUP_SET), setID: d.u32(unix.NFTA_LOOKUP_SET_ID), sreg: d.reg(unix.NFTA_LOOKUP_SREG),
+			dreg: d.reg(unix.NFTA_LOOKUP_DREG), invert: d.u32(unix.NFTA_LOOKUP_FLAGS)&unix.NFT_LOOKUP_F_INV != 0}
+	case "immediate":
+		in, err := parseAttrs(d[unix.NFTA_IMMEDIATE_DATA])
+		if err != nil {
+			return unknown{name}
+		}
+		if v := in[unix.NFTA_DATA_VERDICT]; v != nil {
+			return decodeVerdict(v)
+		}
+		return immediate{dreg: d.reg(unix.NFTA_IMMEDIATE_DREG), data: in[unix.NFTA_DATA_VALUE]}
+	}
+	return decodeStatement(name, d)
+}
+
+func decodeStatement(name string, d attrs) any {
+	switch name {
+	case "counter":
+		return counter{packets: d.u64(unix.NFTA_COUNTER_PACKETS), bytes: d.u64(unix.NFTA_COUNTER_BYTES)}
+	case "fib":
+		return fib{dreg: d.reg(unix.NFTA_FIB_DREG), result: d.u32(unix.NFTA_FIB_RESULT), flags: d.u32(unix.NFTA_FIB_FLAGS)}
+	case "nat":
+		x := nat{dnat: d.u32(unix.NFTA_NAT_TYPE) == unix.NFT_NAT_DNAT, addrMin: d.reg(unix.NFTA_NAT_REG_ADDR_MIN), addrMax: d.reg(unix.NFTA_NAT_REG_ADDR_MAX),
+			protoMin: d.reg(unix.NFTA_NAT_REG_PROTO_MIN), protoMax: d.reg(unix.NFTA_NAT_REG_PROTO_MAX)}
+		return x
+	case "masq":
+		return masq{}
+	case "redir":
+		return redir{protoMin: d.reg(unix.NFTA_REDIR_REG_PROTO_MIN)}
+	case "reject":
+		x := reject{typ: d.u32(unix.NFTA_REJECT_TYPE)}
+		if b := d[unix.NFTA_REJECT_ICMP_CODE]; len(b) > 0 {
+			x.code = b[0]
+		}
+		return x
+	case "queue":
+		x := queue{}
+		if b := d[unix.NFTA_QUEUE_NUM]; len(b) >= 2 {
+			x.num = binary.BigEndian.Uint16(b)
+		}
+		return x
+	case "numgen":
+		return loads{dreg: d.reg(unix.NFTA_NG_DREG), len: 4, text: "numgen mod " + fmt.Sprint(d.u32(unix.NFTA_NG_MODULUS))}
+	case "hash":
+		return loads{dreg: d.reg(unix.NFTA_HASH_DREG), len: 4, text: "jhash mod " + fmt.Sprint(d.u32(unix.NFTA_HASH_MODULUS))}
+	case "limit":
+		return maybe{"limit"}
+	case "quota":
+		return maybe{"quota"}
+	case "connlimit":
+		return maybe{"ct count"}
+	case "dynset":
+		if d[unix.NFTA_DYNSET_EXPR] == nil && d[10] == nil { // 10: NFTA_DYNSET_EXPRESSIONS
+			return effect{"update @" + d.str(unix.NFTA_DYNSET_SET_NAME)}
+		}
+		return maybe{"update @" + d.str(unix.NFTA_DYNSET_SET_NAME)}
+	case "objref":
+		if d.u32(unix.NFTA_OBJREF_IMM_TYPE) == unix.NFT_OBJECT_COUNTER {
+			return effect{"counter name " + d.str(unix.NFTA_OBJREF_IMM_NAME)}
+		}
+		return maybe{"object " + d.str(unix.NFTA_OBJREF_IMM_NAME)}
+	case "log":
+		return effect{"log"}
+	case "notrack", "flow_offload", "dup", "last":
+		return effect{name}
+	case "match":
+		return decodeMatch(d.str(unix.NFTA_MATCH_NAME), d.u32(unix.NFTA_MATCH_REV), d[unix.NFTA_MATCH_INFO])
+	case "target":
+		return decodeTarget(d.str(unix.NFTA_TARGET_NAME), d.u32(unix.NFTA_TARGET_REV), d[unix.NFTA_TARGET_INFO])
+	}
+	return unknown{name}
+}
+
+func decodeVerdict(b []byte) any {
+	a, err := parseAttrs(b)
+	if err != nil {
+		return unknown{"verdict"}
+	}
+	return verdict{kind: int32(a.u32(unix.NFTA_VERDICT_CODE)), chain: a.str(unix.NFTA_VERDICT_CHAIN)}
+}
+
+// udata finds a string in libnftnl's user data: type, length, bytes.
+func udata(b []byte, typ byte) string {
+	for len(b) >= 2 {
+		t, n := b[0], int(b[1])
+		if len(b) < 2+n {
+			return ""
+		}
+		if t == typ {
+			return strings.TrimRight(string(b[2:2+n]), "\x00")
+		}
+		b = b[2+n:]
+	}
+	return ""
+}
+
+// decodeSet decodes one NFT_MSG_NEWSET, without elements.
+func decodeSet(a attrs) *set {
+	flags := a.u32(unix.NFTA_SET_FLAGS)
+	s := &set{name: a.str(unix.NFTA_SET_NAME), id: a.u32(unix.NFTA_SET_ID), keyLen: int(a.u32(unix.NFTA_SET_KEY_LEN)),
+		isMap: flags&unix.NFT_SET_MAP != 0, interval: flags&unix.NFT_SET_INTERVAL != 0, dynamic: flags&(unix.NFT_SET_EVAL|unix.NFT_SET_TIMEOUT) != 0,
+		verdicts: flags&unix.NFT_SET_MAP != 0 && a.u32(unix.NFTA_SET_DATA_TYPE) == nftDataVerdict}
+	if flags&nftSetConcat == 0 {
+		return s
+	}
+	desc, err := parseAttrs(a[unix.NFTA_SET_DESC])
+	if err != nil {
+		return s
+	}
+	_ = list(desc[nftaSetDescConcat], func(b []byte) error {
+		f, err := parseAttrs(b)
+		if err != nil {
+			return err
+		}
+		s.fields = append(s.fields, int(f.u32(nftaSetFieldLen)))
+		return nil
+	})
+	return s
+}
+
+// decodeElements decodes one NFT_MSG_NEWSETELEM.
+func decodeElements(a attrs) (out []element, err error) {
+	err = list(a[unix.NFTA_SET_ELEM_LIST_ELEMENTS], func(b []byte) error {
+		e, err := parseAttrs(b)
+		if err != nil {
+			return err
+		}
+		flags := e.u32(unix.NFTA_SET_ELEM_FLAGS)
+		x := element{key: e.data(unix.NFTA_SET_ELEM_KEY), keyEnd: e.data(nftaSetElemKeyEnd),
+			end: flags&unix.NFT_SET_ELEM_INTERVAL_END != 0, catchAll: flags&nftElemCatchAll != 0,
+			comment: udata(e[unix.NFTA_SET_ELEM_USERDATA], udataElemComment)}
+		if d := e[unix.NFTA_SET_ELEM_DATA]; d != nil {
+			in, err := parseAttrs(d)
+			if err != nil {
+				return err
+			}
+			x.data = in[unix.NFTA_DATA_VALUE]
+			if v := in[unix.NFTA_DATA_VERDICT]; v != nil {
+				if vd, ok := decodeVerdict(v).(verdict); ok {
+					x.verdict = &vd
+				}
+			}
+		}
+		out = append(out, x)
+		return nil
+	})
+	return out, err
+}
+
+// decodeChain decodes one NFT_MSG_NEWCHAIN.
+func decodeChain(a attrs) *chain {
+	c := &chain{name: a.str(unix.NFTA_CHAIN_NAME), handle: a.u64(unix.NFTA_CHAIN_HANDLE)}
+	if a[unix.NFTA_CHAIN_HOOK] == nil {
+		return c
+	}
+	h, err := parseAttrs(a[unix.NFTA_CHAIN_HOOK])
+	if err != nil {
+		return c
+	}
+	c.base = &base{hook: h.u32(unix.NFTA_HOOK_HOOKNUM), prio: int32(h.u32(unix.NFTA_HOOK_PRIORITY)), typ: a.str(unix.NFTA_CHAIN_TYPE),
+		drop: a[unix.NFTA_CHAIN_POLICY] != nil && a.u32(unix.NFTA_CHAIN_POLICY) == uint32(vDrop), device: h.str(nftaHookDev)}
+	return c
+}

@@ -1,0 +1,414 @@
+package rules
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+// legacyBase gives the hook and priority of a built-in chain
+// (linux/netfilter_ipv4.h, enum nf_ip_hook_priorities).
+func legacyBase(table, chain string) *base {
+	hook, ok := map[string]uint32{"PREROUTING": hookPrerouting, "INPUT": hookInput, "FORWARD": hookForward, "OUTPUT": hookOutput, "POSTROUTING": hookPostrouting}[chain]
+	if !ok {
+		return nil
+	}
+	prio := map[string]int32{"raw": -300, "mangle": -150, "filter": 0, "security": 50}[table]
+	typ := "filter"
+	if table == "nat" {
+		typ, prio = "nat", -100
+		if hook == hookPostrouting || hook == hookInput {
+			prio = 100
+		}
+	}
+	return &base{hook: hook, prio: prio, typ: typ}
+}
+
+// parseSave reads the output of iptables-save -c into a rule set. A rule with
+// anything that is not understood stays undecided.
+func parseSave(rs *ruleset, out string, f family) {
+	var t *table
+	for _, line := range strings.Split(out, "\n") {
+		line = strings.TrimSpace(line)
+		switch {
+		case line == "" || line[0] == '#' || line == "COMMIT":
+		case line[0] == '*':
+			t = newTable(tableKey{f, line[1:]})
+			t.engine = "iptables-legacy"
+			rs.tables = append(rs.tables, t)
+		case t == nil:
+		case line[0] == ':':
+			fs := strings.Fields(line[1:])
+			if len(fs) < 2 {
+				continue
+			}
+			c := &chain{name: fs[0], base: legacyBase(t.name, fs[0])}
+			if c.base != nil {
+				c.base.drop = fs[1] == "DROP"
+			}
+			t.addChain(c)
+		default:
+			parseSaveRule(t, line)
+		}
+	}
+}
+
+func parseSaveRule(t *table, line string) {
+	packets := uint64(0)
+	if strings.HasPrefix(line, "[") {
+		head, rest, ok := strings.Cut(line, "] ")
+		if !ok {
+			return
+		}
+		n, _, _ := strings.Cut(head[1:], ":")
+		packets, _ = strconv.ParseUint(n, 10, 64)
+		line = rest
+	}
+	words := splitWords(line)
+	if len(words) < 2 || words[0] != "-A" {
+		return
+	}
+	c := t.chain(words[1])
+	if c == nil {
+		return
+	}
+	p := saveParser{words: words[2:], family: t.family}
+	r := &rule{chain: c, index: len(c.rules) + 1, text: line}
+	r.handle = uint64(r.index)
+	p.parse()
+	r.exprs, r.comment = append(p.matches, counter{packets: packets}), p.comment
+	if p.target != nil {
+		r.exprs = append(r.exprs, p.target)
+	}
+	c.rules = append(c.rules, r)
+}
+
+// splitWords splits like a shell, as far as iptables-save quotes: "..." with
+// backslashes.
+func splitWords(s string) []string {
+	var out []string
+	var cur strings.Builder
+	in, have := false, false
+	for i := 0; i < len(s); i++ {
+		switch ch := s[i]; {
+		case ch == '\\' && in && i+1 < len(s):
+			i++
+			cur.WriteByte(s[i])
+		case ch == '"':
+			in, have = !in, true
+		case ch == ' ' && !in:
+			if have {
+				out = append(out, cur.String())
+				cur.Reset()
+				have = false
+			}
+		default:
+			cur.WriteByte(ch)
+			have = true
+		}
+	}
+	if have {
+		out = append(out, cur.String())
+	}
+	return out
+}
+
+type saveParser struct {
+	words   []string
+	family  family
+	matches []any
+	comment string
+	target  any
+}
+
+func (p *saveParser) next() string {
+	if len(p.words) == 0 {
+		return ""
+	}
+	w := p.words[0]
+	p.words = p.words[1:]
+	return w
+}
+
+func (p *saveParser) add(text string, run func(*machine) tri) {
+	p.matches = append(p.matches, test{text, run})
+}
+
+func (p *saveParser) parse() {
+	for len(p.words) > 0 {
+		w := p.next()
+		invert := w == "!"
+		if invert {
+			w = p.next()
+		}
+		p.option(w, invert)
+	}
+}
+
+func (p *saveParser) option(w string, invert bool) {
+	switch w {
+	case "-s", "--source":
+		p.addr(p.next(), invert, func(m *machine) netip.Addr { return m.pkt.Src.Addr() })
+	case "-d", "--destination":
+		p.addr(p.next(), invert, func(m *machine) netip.Addr { return m.pkt.Dst.Addr() })
+	case "-i":
+		p.device(p.next(), invert, func(m *machine) device { return m.pkt.iif })
+	case "-o":
+		p.device(p.next(), invert, func(m *machine) device { return m.pkt.oif })
+	case "-p", "--protocol":
+		p.proto(p.next(), invert)
+	case "--sport", "--dport", "--sports", "--dports", "--ports":
+		p.ports(w, p.next(), invert)
+	case "-m":
+		p.module(p.next())
+	case "--comment":
+		p.comment = p.next()
+	case "--ctstate", "--state":
+		p.state(p.next(), invert)
+	case "--mark":
+		p.mark(p.next(), invert)
+	case "--tcp-flags":
+		p.flags(p.next(), p.next(), invert)
+	case "--syn":
+		p.flags("FIN,SYN,RST,ACK", "SYN", invert)
+	case "--dst-type", "--src-type":
+		p.addrType(w, p.next(), invert)
+	case "-j", "-g":
+		p.jump(w, p.next())
+	default:
+		p.matches = append(p.matches, unknown{w})
+		for len(p.words) > 0 && !strings.HasPrefix(p.words[0], "-") && p.words[0] != "!" {
+			p.next()
+		}
+	}
+}
+
+// module names what the options belong to; only those with options that are
+// understood pass.
+func (p *saveParser) module(name string) {
+	switch name {
+	case "tcp", "udp", "sctp", "comment", "conntrack", "state", "mark", "multiport", "addrtype":
+	default:
+		p.matches = append(p.matches, unknown{"-m " + name})
+	}
+}
+
+func (p *saveParser) addr(s string, invert bool, of func(*machine) netip.Addr) {
+	pre, err := netip.ParsePrefix(s)
+	if err != nil {
+		a, err := netip.ParseAddr(s)
+		if err != nil { // a mask that is no prefix
+			p.matches = append(p.matches, unknown{s})
+			return
+		}
+		pre = netip.PrefixFrom(a, a.BitLen())
+	}
+	p.add(s, func(m *machine) tri { return yesIf(pre.Contains(of(m).Unmap()) != invert) })
+}
+
+func (p *saveParser) device(s string, invert bool, of func(*machine) device) {
+	p.add(s, func(m *machine) tri {
+		d := of(m)
+		if !d.known() {
+			return triMaybe
+		}
+		hit := d.name == s
+		if prefix, ok := strings.CutSuffix(s, "+"); ok {
+			hit = strings.HasPrefix(d.name, prefix)
+		}
+		return yesIf(hit != invert)
+	})
+}
+
+func (p *saveParser) proto(s string, invert bool) {
+	n, ok := map[string]uint8{"tcp": tracer.ProtoTCP, "udp": tracer.ProtoUDP, "icmp": tracer.ProtoICMP, "ipv6-icmp": tracer.ProtoICMPv6, "icmpv6": tracer.ProtoICMPv6,
+		"sctp": tracer.ProtoSCTP, "ipencap": tracer.ProtoIPIP, "ipv4": tracer.ProtoIPIP}[s]
+	if !ok {
+		v, err := strconv.ParseUint(s, 10, 8)
+		if err != nil {
+			p.matches = append(p.matches, unknown{"-p " + s})
+			return
+		}
+		n = uint8(v)
+	}
+	p.add("-p "+s, func(m *machine) tri { return yesIf((m.pkt.Proto == n) != invert) })
+}
+
+func (p *saveParser) ports(w, s string, invert bool) {
+	var ranges [][2]uint16
+	for _, one := range strings.Split(s, ",") {
+		lo, hi, isRange := strings.Cut(one, ":")
+		if lo == "" {
+			lo = "0"
+		}
+		a, err := strconv.ParseUint(lo, 10, 16)
+		b := a
+		if err == nil && isRange {
+			if hi == "" {
+				hi = "65535"
+			}
+			b, err = strconv.ParseUint(hi, 10, 16)
+		}
+		if err != nil {
+			p.matches = append(p.matches, unknown{w + " " + s})
+			return
+		}
+		ranges = append(ranges, [2]uint16{uint16(a), uint16(b)})
+	}
+	p.add(w+" "+s, func(m *machine) tri {
+		hit := false
+		for _, r := range ranges {
+			in := func(v uint16) bool { return v >= r[0] && v <= r[1] }
+			hit = hit || w[2] != 'd' && in(m.pkt.Src.Port()) || w[2] != 's' && in(m.pkt.Dst.Port())
+		}
+		return yesIf(hit != invert)
+	})
+}
+
+func (p *saveParser) state(s string, invert bool) {
+	bits := map[string]uint16{"INVALID": xtInvalid, "NEW": xtNew, "ESTABLISHED": xtEstablished, "RELATED": xtRelated, "UNTRACKED": xtUntracked, "SNAT": xtSNAT, "DNAT": xtDNAT}
+	var mask uint16
+	for _, one := range strings.Split(s, ",") {
+		b, ok := bits[one]
+		if !ok {
+			p.matches = append(p.matches, unknown{"--ctstate " + s})
+			return
+		}
+		mask |= b
+	}
+	p.add("--ctstate "+s, func(m *machine) tri { return m.pkt.stateIn(fromXtStates(mask), m.pkt.xtNAT(mask), invert) })
+}
+
+func (p *saveParser) mark(s string, invert bool) {
+	v, mask, ok := valueMask(s)
+	if !ok {
+		p.matches = append(p.matches, unknown{"--mark " + s})
+		return
+	}
+	p.matches = append(p.matches, markMatch(v, mask, invert))
+}
+
+func valueMask(s string) (value, mask uint32, ok bool) {
+	a, b, has := strings.Cut(s, "/")
+	v, err := strconv.ParseUint(a, 0, 32)
+	m := uint64(^uint32(0))
+	if err == nil && has {
+		m, err = strconv.ParseUint(b, 0, 32)
+	}
+	return uint32(v), uint32(m), err == nil
+}
+
+func (p *saveParser) flags(mask, want string, invert bool) {
+	parse := func(s string) (out uint8, ok bool) {
+		bits := map[string]uint8{"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32, "ALL": 63, "NONE": 0}
+		for _, f := range strings.Split(s, ",") {
+			b, known := bits[f]
+			if !known {
+				return 0, false
+			}
+			out |= b
+		}
+		return out, true
+	}
+	a, ok1 := parse(mask)
+	b, ok2 := parse(want)
+	if !ok1 || !ok2 {
+		p.matches = append(p.matches, unknown{"--tcp-flags"})
+		return
+	}
+	p.add(fmt.Sprintf("--tcp-flags %s %s", mask, want), func(m *machine) tri { return m.pkt.tcpFlags(a, b, invert) })
+}
+
+func (p *saveParser) addrType(w, s string, invert bool) {
+	n, ok := map[string]uint16{"UNICAST": 1, "LOCAL": 2, "BROADCAST": 3, "ANYCAST": 4, "MULTICAST": 5}[s]
+	if !ok {
+		p.matches = append(p.matches, unknown{w + " " + s})
+		return
+	}
+	p.add(w+" "+s, func(m *machine) tri {
+		a := m.pkt.Dst.Addr()
+		if w == "--src-type" {
+			a = m.pkt.Src.Addr()
+		}
+		t, known := m.env.addrType(a)
+		if !known {
+			return triMaybe
+		}
+		return yesIf((uint16(t) == n) != invert)
+	})
+}
+
+// jump reads the target and its options, which always come last.
+func (p *saveParser) jump(w, name string) {
+	opts := p.words
+	p.words = nil
+	after := func(key string) string {
+		for i := range opts {
+			if opts[i] == key && i+1 < len(opts) {
+				return opts[i+1]
+			}
+		}
+		return ""
+	}
+	switch name {
+	case "DROP":
+		p.target = verdict{kind: vDrop}
+	case "ACCEPT":
+		p.target = verdict{kind: vAccept}
+	case "RETURN":
+		p.target = verdict{kind: vReturn}
+	case "REJECT":
+		p.target = reject{text: strings.TrimSpace("reject " + strings.Join(opts, " "))}
+	case "MASQUERADE":
+		p.target = masq{}
+	case "REDIRECT":
+		p.target = redir{protoMin: -1}
+	case "DNAT":
+		p.target = saveNAT(true, after("--to-destination"))
+	case "SNAT":
+		p.target = saveNAT(false, after("--to-source"))
+	case "NFQUEUE":
+		p.target = queue{}
+	case "MARK":
+		p.target = saveMark(after)
+	default:
+		p.target = saveTarget(w, name)
+	}
+}
+
+func saveTarget(w, name string) any {
+	if e, ok := decodeTarget(name, 0, nil).(effect); ok {
+		return e
+	}
+	// A name that is no known extension is a chain. If it is none, the walk
+	// finds no such chain and stays undecided.
+	if w == "-g" {
+		return verdict{kind: vGoto, chain: name}
+	}
+	return verdict{kind: vJump, chain: name}
+}
+
+func saveMark(after func(string) string) any {
+	if v, mask, ok := valueMask(after("--set-xmark")); ok {
+		return setMark{value: v, mask: mask}
+	}
+	if v, mask, ok := valueMask(after("--set-mark")); ok {
+		return setMark{value: v, mask: mask | v}
+	}
+	return unknown{"-j MARK"}
+}
+
+func saveNAT(dnat bool, to string) any {
+	x := nat{dnat: dnat, addrMin: -1, addrMax: -1, protoMin: -1, protoMax: -1}
+	if ap, err := netip.ParseAddrPort(to); err == nil {
+		x.addr, x.port = ap.Addr().AsSlice(), ap.Port()
+		return x
+	}
+	if a, err := netip.ParseAddr(strings.Trim(to, "[]")); err == nil {
+		x.addr = a.AsSlice()
+	}
+	return x // a range: the rule translates, to a target that is not known
+}

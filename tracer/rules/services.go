@@ -1,0 +1,327 @@
+package rules
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+// serviceChains are the chains that belong to one Service, by the proxies that
+// write them.
+var serviceChains = []string{"KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-XLB-", "KUBE-FW-", "KUBE-SEP-", "service-", "external-", "local-", "endpoint-", "firewall-"}
+
+func isServiceChain(c *chain) bool {
+	for _, p := range serviceChains {
+		if strings.HasPrefix(c.name, p) && (strings.HasPrefix(p, "KUBE-") || c.table.name == "kube-proxy") {
+			return true
+		}
+	}
+	return false
+}
+
+// services says what translates Services in the node, and what it does with
+// the flow as the client addressed it.
+func services(s *space, q tracer.Query) *tracer.ServiceRules {
+	out := &tracer.ServiceRules{Complete: !s.failed}
+	rs := s.all()
+	f := (&packet{Tuple: q.Flow}).family()
+	out.Implementations = implementations(rs, s, f)
+	out.Any = anyService(rs, f)
+	translate(s, rs, q, f, out)
+	noEndpoints(s, rs, q, f, out)
+	if ipvs := slices.Contains(out.Implementations, "ipvs"); ipvs {
+		readIPVS(s, q.Flow, out)
+	}
+	slices.SortFunc(out.Targets, netip.AddrPort.Compare)
+	out.Targets = slices.Compact(out.Targets)
+	return out
+}
+
+// implementations looks for tables, chains and devices that proxies make.
+func implementations(rs *ruleset, s *space, f family) []string {
+	var out []string
+	add := func(name string) {
+		if !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	for _, t := range rs.tables {
+		if t.name == "kube-proxy" && t.family == f {
+			add("kube-proxy-nftables")
+		}
+		if t.name == "nat" && t.family == f && t.chain("KUBE-SERVICES") != nil {
+			add(map[bool]string{true: "kube-proxy-iptables-legacy", false: "kube-proxy-iptables"}[t.engine == "iptables-legacy"])
+		}
+		if t.name == "ovn-kubernetes" {
+			add("ovn")
+		}
+		for _, c := range t.order {
+			if strings.HasPrefix(c.name, "CILIUM_") {
+				add("cilium")
+			}
+		}
+	}
+	for dev, name := range map[string]string{"kube-ipvs0": "ipvs", "kube-dummy-if": "ipvs", "cilium_host": "cilium", "ovn-k8s-mp0": "ovn", "antrea-gw0": "antrea", "bpfin.cali": "calico-ebpf"} {
+		if s.hasLink(dev) {
+			add(name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// anyService: rules for at least one Service of the family exist.
+func anyService(rs *ruleset, f family) bool {
+	for _, t := range rs.tables {
+		if t.family != f {
+			continue
+		}
+		for _, c := range t.order {
+			if isServiceChain(c) {
+				return true
+			}
+		}
+		if t.name != "kube-proxy" {
+			continue
+		}
+		for _, name := range []string{"service-ips", "no-endpoint-services", "cluster-ips"} {
+			if x := t.sets[name]; x != nil {
+				if es, err := x.elements(); err == nil && len(es) > 0 {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// opening is the first packet of the flow as it enters the node, or as the
+// node makes it.
+func (s *space) opening(q tracer.Query) (p *packet, hook uint32) {
+	p = &packet{Tuple: q.Flow, orig: q.Flow, markKnown: true, state: stNew, reply: triNo}
+	if q.Flow.Proto == tracer.ProtoTCP {
+		p.flags, p.flagsKnown = tracer.TCPSyn, true
+	}
+	if q.SrcNetNS == s.inode {
+		p.iif = device{none: true}
+		p.oif = s.output(p.Tuple, 0, 0)
+		return p, hookOutput
+	}
+	p.oif = device{none: true}
+	// The way back to the source is the way it came, on a node with one path.
+	back := s.output(p.Tuple.Reverse(), 0, 0)
+	p.iif = s.routed(back.index)
+	return p, hookPrerouting
+}
+
+// translate evaluates the NAT chains for the flow.
+func translate(s *space, rs *ruleset, q tracer.Query, f family, out *tracer.ServiceRules) {
+	p, hook := s.opening(q)
+	w := &walk{m: newMachine(p, s)}
+	for _, c := range rs.hookChains(f, hook, func(c *chain) bool { return c.base.typ == "nat" }) {
+		w.run(c)
+	}
+	for _, c := range w.entered {
+		if isServiceChain(c) {
+			out.HasFrontend = true
+		}
+	}
+	for _, h := range w.hits {
+		x, ok := h.act.stmt.(nat)
+		if !ok || !x.dnat {
+			continue
+		}
+		via := slices.ContainsFunc(h.path[:min(h.surePath, len(h.path))], isServiceChain)
+		if h.sure || via {
+			out.HasFrontend = true
+			if h.act.target.IsValid() {
+				out.Targets = append(out.Targets, h.act.target)
+			}
+		}
+		if h.sure && !h.afterMaybe {
+			break // the first translation is the only one
+		}
+	}
+	s.judge(w, out)
+}
+
+// judge lowers Complete if a rule on the way holds something unknown.
+func (s *space) judge(w *walk, out *tracer.ServiceRules) {
+	if w.m.err != nil {
+		out.Complete = false
+		s.note("a set of rules", w.m.err.Error())
+	}
+	for _, r := range w.undecided {
+		for _, x := range r.exprs {
+			if u, ok := x.(unknown); ok {
+				out.Complete = false
+				s.note("a rule on the way of Services", fmt.Sprintf("table %s chain %s uses %s, which is not understood", r.chain.table.name, r.chain.name, u.name))
+			}
+		}
+	}
+}
+
+// noEndpoints looks for rules that refuse the frontend for want of endpoints.
+// They stand in filter chains, and see the flow before translation.
+func noEndpoints(s *space, rs *ruleset, q tracer.Query, f family, out *tracer.ServiceRules) {
+	p, first := s.opening(q)
+	hooks := []uint32{first, hookInput, hookForward}
+	if first == hookOutput {
+		hooks = []uint32{hookOutput}
+	}
+	for _, hook := range hooks {
+		at := *p
+		if hook == hookForward {
+			at.oif = s.output(p.Tuple, p.iif.index, 0)
+		}
+		w := &walk{m: newMachine(&at, s)}
+		for _, c := range rs.hookChains(f, hook, func(c *chain) bool { return c.base.typ != "nat" }) {
+			w.run(c)
+		}
+		for _, h := range w.hits {
+			if h.drops() && h.sure && wantsEndpoints(h) {
+				out.NoEndpoints, out.HasFrontend, out.Any = true, true, true
+			}
+		}
+		for _, name := range w.m.sets {
+			if name == "no-endpoint-services" || name == "no-endpoint-nodeports" {
+				out.NoEndpoints, out.HasFrontend, out.Any = true, true, true
+			}
+		}
+	}
+}
+
+// wantsEndpoints: kube-proxy's words in iptables mode.
+func wantsEndpoints(h hit) bool {
+	if h.rule == nil || match(chainOwners, h.path[len(h.path)-1].name) != "kube-proxy" {
+		return false
+	}
+	return strings.Contains(h.rule.comment, "has no endpoints") || strings.Contains(h.rule.comment, "has no local endpoints")
+}
+
+// readIPVS reads the virtual servers of the namespace.
+func readIPVS(s *space, t tracer.Tuple, out *tracer.ServiceRules) {
+	var b []byte
+	err := inNetNS(int(s.file.Fd()), func() (err error) {
+		b, err = os.ReadFile("/proc/thread-self/net/ip_vs")
+		return err
+	})
+	if err != nil {
+		out.Complete = false
+		s.note("ipvs virtual servers", err.Error())
+		return
+	}
+	v := parseIPVS(string(b), t)
+	out.Any = out.Any || v.any
+	if v.found {
+		out.HasFrontend = true
+		out.Targets = append(out.Targets, v.targets...)
+		out.NoEndpoints = out.NoEndpoints || len(v.targets) == 0
+	}
+}
+
+type ipvs struct {
+	any, found bool
+	targets    []netip.AddrPort
+}
+
+// parseIPVS reads /proc/net/ip_vs: a line "TCP  0A600001:0050 rr" for each
+// virtual server, and "  -> 0AF40109:1F90      Masq    1 ..." for each real
+// one. IPv6 addresses stand in brackets.
+func parseIPVS(text string, t tracer.Tuple) (out ipvs) {
+	in := false
+	for _, line := range strings.Split(text, "\n") {
+		fs := strings.Fields(line)
+		if len(fs) < 2 {
+			continue
+		}
+		if fs[0] == "->" {
+			if ap, ok := ipvsAddr(fs[1]); ok && in {
+				out.targets = append(out.targets, ap)
+			}
+			continue
+		}
+		ap, ok := ipvsAddr(fs[1])
+		if !ok {
+			in = false
+			continue
+		}
+		out.any = true
+		in = ap == t.Dst && fs[0] == tracer.ProtoName(t.Proto)
+		out.found = out.found || in
+	}
+	return out
+}
+
+func ipvsAddr(s string) (netip.AddrPort, bool) {
+	if strings.HasPrefix(s, "[") {
+		i := strings.LastIndex(s, "]:")
+		if i < 0 {
+			return netip.AddrPort{}, false
+		}
+		a, err := netip.ParseAddr(s[1:i])
+		port, err2 := strconv.ParseUint(s[i+2:], 16, 16)
+		return netip.AddrPortFrom(a, uint16(port)), err == nil && err2 == nil
+	}
+	host, port, ok := strings.Cut(s, ":")
+	v, err := strconv.ParseUint(host, 16, 32)
+	p, err2 := strconv.ParseUint(port, 16, 16)
+	if !ok || len(host) != 8 || err != nil || err2 != nil {
+		return netip.AddrPort{}, false
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)}), uint16(p)), true
+}
+
+// masquerades are the rules that would have given the flow the node's address.
+// read is false if the rules could not be read, or if a rule that masquerades
+// could not be decided: then an empty list proves nothing.
+func masquerades(s *space, q tracer.Query) (out []tracer.RuleFact, read bool) {
+	rs := s.all()
+	p, hook := s.opening(q)
+	f := p.family()
+	// Rules on the way in set the mark that masquerading asks for.
+	in := &walk{m: newMachine(p, s)}
+	for _, c := range rs.hookChains(f, hook, nil) {
+		in.run(c)
+	}
+	at := *p
+	at.Tuple = tracer.Tuple{Src: q.Flow.Src, Dst: q.Flow.Dst, Proto: q.Flow.Proto}
+	if q.Translated.IsValid() {
+		at.Dst = q.Translated.Dst
+	}
+	at.oif = s.output(at.Tuple, at.iif.index, in.m.mark)
+	at.mark, at.markKnown = in.m.mark, in.m.markKnown
+	w := &walk{m: newMachine(&at, s)}
+	read = !s.failed
+	for _, c := range rs.hookChains(f, hookPostrouting, func(c *chain) bool { return c.base.typ == "nat" }) {
+		before := len(w.hits)
+		w.run(c)
+		for _, h := range w.hits[before:] {
+			if !sourceNAT(h.act.stmt) {
+				continue
+			}
+			if h.sure && !h.afterMaybe {
+				return append(out, h.fact("computed")), read
+			}
+			read = false
+			fact := h.fact("computed")
+			s.note("a masquerading rule that could not be decided", fmt.Sprintf("table %s chain %s: %s", fact.Table, fact.Chain, fact.Text))
+		}
+	}
+	return out, read && w.m.err == nil
+}
+
+func sourceNAT(stmt any) bool {
+	switch x := stmt.(type) {
+	case masq:
+		return true
+	case nat:
+		return !x.dnat
+	}
+	return false
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/bits"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -374,8 +375,12 @@ func anonymous(s *set, ops []operand) string {
 	if err != nil {
 		return "{ ? }"
 	}
+	if s.interval && len(s.fields) == 0 {
+		elems = append([]element(nil), elems...)
+		slices.SortStableFunc(elems, func(a, b element) int { return bytes.Compare(a.key, b.key) })
+	}
 	var out []string
-	for _, e := range elems {
+	for i, e := range elems {
 		if e.end {
 			continue
 		}
@@ -384,12 +389,31 @@ func anonymous(s *set, ops []operand) string {
 			break
 		}
 		k := keyText(e.key, ops)
+		if last, ok := intervalEnd(s, elems[i+1:]); ok && !bytes.Equal(last, e.key) {
+			k += "-" + keyText(last, ops)
+		}
 		if e.verdict != nil {
 			k += " : " + verdictText(*e.verdict)
 		}
 		out = append(out, k)
 	}
 	return "{ " + strings.Join(out, ", ") + " }"
+}
+
+// intervalEnd is the last value of an interval whose beginning stands before
+// next: the kernel keeps the first value after it.
+func intervalEnd(s *set, next []element) ([]byte, bool) {
+	if !s.interval || len(s.fields) > 0 || len(next) == 0 || !next[0].end {
+		return nil, false
+	}
+	last := append([]byte(nil), next[0].key...)
+	for i := len(last) - 1; i >= 0; i-- {
+		last[i]--
+		if last[i] != 0xff {
+			break
+		}
+	}
+	return last, true
 }
 
 func keyText(key []byte, ops []operand) string {

@@ -118,8 +118,8 @@ func TestDropRules(t *testing.T) {
 			tb := l.table(nftables.TableFamilyINet, "xyz")
 			c := l.base(tb, "fwd", fwd, 0, acceptAll)
 			l.rule(c, "", state(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept())
-			l.rule(c, "", to("10.8.0.2/32"), jump("pod-1"))
 			p := l.chain(tb, "pod-1")
+			l.rule(c, "", to("10.8.0.2/32"), jump("pod-1"))
 			l.rule(p, "policy shop/web ingress rule 0", udp(5000), ret())
 			l.rule(p, "no ingress policy of pod shop/web-1 allows: shop/web", drop())
 		}, &want{table: "xyz", chain: "pod-1", verdict: "drop", how: "computed", owner: "cni", policy: "shop/web", comment: "no ingress policy of pod shop/web-1 allows: shop/web"}, false},

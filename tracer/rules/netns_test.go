@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,3 +105,5 @@ func reader(t *testing.T, ns *os.File) *Reader {
 	t.Cleanup(func() { _ = r.Close() })
 	return r
 }
+
+func stringReader(s string) *strings.Reader { return strings.NewReader(s) }

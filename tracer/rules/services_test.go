@@ -1,0 +1,230 @@
+package rules
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"os/exec"
+	"slices"
+	"testing"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+const clusterIP = "10.96.0.20"
+
+func (l *lab) kubeProxy() {
+	tb := l.table(nftables.TableFamilyIPv4, "kube-proxy")
+	services, mark := l.chain(tb, "services"), l.chain(tb, "mark-for-masquerade")
+	reject := l.chain(tb, "reject-chain")
+	check := l.chain(tb, "service-endpoints-check")
+	l.rule(mark, "", es{&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: native32(^uint32(0x4000)), Xor: native32(0x4000)},
+		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1}})
+	l.rule(reject, "", rejectPort())
+	svc := l.chain(tb, "service-ABC-shop/web/udp/p")
+	var eps []nftables.SetElement
+	for i, ip := range []string{"10.8.0.2", "10.8.0.3"} {
+		ep := l.chain(tb, "endpoint-"+ip)
+		a := netip.MustParseAddr(ip).As4()
+		l.rule(ep, "", from(ip+"/32"), jump("mark-for-masquerade"))
+		l.rule(ep, "", l4(17), es{&expr.Immediate{Register: 1, Data: a[:]}, &expr.Immediate{Register: 2, Data: be16(8080)},
+			&expr.NAT{Type: expr.NATTypeDestNAT, Family: 2, RegAddrMin: 1, RegProtoMin: 2, Specified: true}})
+		eps = append(eps, nftables.SetElement{Key: native32(uint32(i)), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: ep.Name}})
+	}
+	spread := &nftables.Set{Table: tb, Anonymous: true, Constant: true, IsMap: true, KeyType: nftables.TypeInteger, DataType: nftables.TypeVerdict}
+	spread.KeyType.Bytes = 4
+	must(l.t, l.nft.AddSet(spread, eps))
+	l.rule(svc, "", es{&expr.Numgen{Register: 1, Modulus: 2, Type: 1}}, vmap(spread))
+	frontends := func(name string, es ...nftables.SetElement) *nftables.Set {
+		m := &nftables.Set{Table: tb, Name: name, IsMap: true, DataType: nftables.TypeVerdict, Concatenation: true,
+			KeyType: nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService)}
+		must(l.t, l.nft.AddSet(m, es))
+		return m
+	}
+	ips := frontends("service-ips", nftables.SetElement{Key: frontendKey(clusterIP, 17, 53), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: svc.Name}})
+	empty := frontends("no-endpoint-services", nftables.SetElement{Key: frontendKey(clusterIP, 17, 54), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: "reject-chain"}})
+	l.rule(services, "", frontend(), vmap(ips))
+	l.rule(check, "", frontend(), vmap(empty))
+	l.rule(l.natBase(tb, "nat-prerouting", nftables.ChainHookPrerouting, -100), "", jump("services"))
+	l.rule(l.base(tb, "filter-forward", nftables.ChainHookForward, -110, acceptAll), "", state(expr.CtStateBitNEW), jump("service-endpoints-check"))
+}
+
+func native32(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
+
+func serviceFlow(port uint16) tracer.Query {
+	return tracer.Query{Flow: tracer.Tuple{Src: netip.MustParseAddrPort(clientIP + ":40000"), Dst: netip.AddrPortFrom(netip.MustParseAddr(clusterIP), port), Proto: tracer.ProtoUDP}}
+}
+
+func TestServices(t *testing.T) {
+	l := newLab(t)
+	res := l.collect(serviceFlow(53))
+	if s := res.Services; s.Any || s.HasFrontend || !s.Complete || len(s.Implementations) != 0 {
+		t.Errorf("without rules: %+v", s)
+	}
+	l.kubeProxy()
+	l.flush()
+	want := []netip.AddrPort{netip.MustParseAddrPort("10.8.0.2:8080"), netip.MustParseAddrPort("10.8.0.3:8080")}
+	for port, exp := range map[uint16]tracer.ServiceRules{
+		53: {Any: true, HasFrontend: true, Complete: true, Targets: want},
+		54: {Any: true, HasFrontend: true, NoEndpoints: true, Complete: true},
+		55: {Any: true, Complete: true},
+	} {
+		s := l.collect(serviceFlow(port)).Services
+		if s.Any != exp.Any || s.HasFrontend != exp.HasFrontend || s.NoEndpoints != exp.NoEndpoints || s.Complete != exp.Complete || !slices.Equal(s.Targets, exp.Targets) {
+			t.Errorf("port %d: %+v, want %+v", port, *s, exp)
+		}
+		if !slices.Equal(s.Implementations, []string{"kube-proxy-nftables"}) {
+			t.Errorf("implementations %v", s.Implementations)
+		}
+	}
+	// The cached rule set is read again when it changes.
+	l.nft.DelTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "kube-proxy"})
+	l.flush()
+	if s := l.collect(serviceFlow(53)).Services; s.Any || s.HasFrontend {
+		t.Errorf("after the rules went: %+v", s)
+	}
+}
+
+func TestServicesThatAreNotUnderstood(t *testing.T) {
+	l := newLab(t)
+	tb := l.table(nftables.TableFamilyIPv4, "lb")
+	c := l.natBase(tb, "pre", nftables.ChainHookPrerouting, -100)
+	a := netip.MustParseAddr("10.8.0.9").As4()
+	l.rule(c, "", strange(), es{&expr.Immediate{Register: 1, Data: a[:]}, &expr.NAT{Type: expr.NATTypeDestNAT, Family: 2, RegAddrMin: 1}})
+	l.flush()
+	s := l.collect(serviceFlow(53)).Services
+	if s.HasFrontend || s.Complete || len(s.Targets) != 0 {
+		t.Errorf("an undecided translation was taken for one: %+v", s)
+	}
+}
+
+func TestServicesOfIPTables(t *testing.T) {
+	l := newLab(t)
+	l.shell("iptables-nft", `
+*nat
+:PREROUTING ACCEPT [0:0]
+:KUBE-SERVICES - [0:0]
+:KUBE-SVC-ABC - [0:0]
+:KUBE-SEP-1 - [0:0]
+:KUBE-SEP-2 - [0:0]
+:KUBE-MARK-MASQ - [0:0]
+:KUBE-POSTROUTING - [0:0]
+-A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
+-A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING
+-A KUBE-MARK-MASQ -j MARK --or-mark 0x4000
+-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
+-A KUBE-POSTROUTING -j MARK --xor-mark 0x4000
+-A KUBE-POSTROUTING -j MASQUERADE --random-fully
+-A KUBE-SERVICES -d 10.96.0.20/32 -p udp -m comment --comment "shop/web:p cluster IP" -m udp --dport 53 -j KUBE-SVC-ABC
+-A KUBE-SVC-ABC ! -s 10.244.0.0/16 -d 10.96.0.20/32 -p udp -m udp --dport 53 -j KUBE-MARK-MASQ
+-A KUBE-SVC-ABC -m statistic --mode random --probability 0.5 -j KUBE-SEP-1
+-A KUBE-SVC-ABC -j KUBE-SEP-2
+-A KUBE-SEP-1 -p udp -m udp -j DNAT --to-destination 10.8.0.2:8080
+-A KUBE-SEP-2 -p udp -m udp -j DNAT --to-destination 10.8.0.3:8080
+COMMIT
+*filter
+:FORWARD ACCEPT [0:0]
+:KUBE-SERVICES - [0:0]
+-A FORWARD -m conntrack --ctstate NEW -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
+-A KUBE-SERVICES -d 10.96.0.20/32 -p udp -m comment --comment "shop/dns has no endpoints" -m udp --dport 54 -j REJECT --reject-with icmp-port-unreachable
+COMMIT
+`)
+	want := []netip.AddrPort{netip.MustParseAddrPort("10.8.0.2:8080"), netip.MustParseAddrPort("10.8.0.3:8080")}
+	q := serviceFlow(53)
+	q.Translated = l.flow(8080)
+	res := l.collect(q)
+	s := res.Services
+	if !s.Any || !s.HasFrontend || s.NoEndpoints || !s.Complete || !slices.Equal(s.Targets, want) || !slices.Equal(s.Implementations, []string{"kube-proxy-iptables"}) {
+		t.Errorf("frontend: %+v", s)
+	}
+	// The client is no pod of 10.244/16, so kube-proxy masquerades.
+	if len(res.Masquerade) != 1 || res.Masquerade[0].Owner != "kube-proxy" || !res.MasqueradeRead {
+		t.Errorf("masquerade %+v read %v", res.Masquerade, res.MasqueradeRead)
+	}
+	if s := l.collect(serviceFlow(54)).Services; !s.NoEndpoints || !s.HasFrontend {
+		t.Errorf("no endpoints: %+v", s)
+	}
+	if s := l.collect(serviceFlow(55)).Services; s.HasFrontend || !s.Any {
+		t.Errorf("other port: %+v", s)
+	}
+}
+
+// shell restores rules with a tool of iptables, if it is there.
+func (l *lab) shell(tool, rules string) {
+	l.t.Helper()
+	path, err := exec.LookPath(tool + "-restore")
+	if err != nil {
+		l.t.Skipf("needs %s-restore", tool)
+	}
+	must(l.t, inNetNS(int(l.node.Fd()), func() error {
+		cmd := exec.Command(path)
+		cmd.Stdin = stringReader(rules)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			l.t.Logf("%s", out)
+		}
+		return err
+	}))
+}
+
+func TestMasquerade(t *testing.T) {
+	l := newLab(t)
+	outside := tracer.Query{Flow: l.flow(443)}
+	if res := l.collect(outside); len(res.Masquerade) != 0 || !res.MasqueradeRead {
+		t.Errorf("without rules: %+v %v", res.Masquerade, res.MasqueradeRead)
+	}
+	tb := l.table(nftables.TableFamilyIPv4, "flannel-ipv4")
+	c := l.natBase(tb, "postrtg", nftables.ChainHookPostrouting, 100)
+	l.rule(c, "flanneld masq", from("10.7.0.0/16"), to("10.7.0.0/16"), ret())
+	l.rule(c, "flanneld masq", from("10.7.0.0/16"), oifname("out0"), es{&expr.Masq{}})
+	l.flush()
+	res := l.collect(outside)
+	if len(res.Masquerade) != 1 || res.Masquerade[0].Verdict != "masquerade" || res.Masquerade[0].Owner != "flannel" || !res.MasqueradeRead {
+		t.Errorf("masquerade %+v read %v", res.Masquerade, res.MasqueradeRead)
+	}
+	inside := tracer.Query{Flow: l.flow(443)}
+	inside.Flow.Dst = netip.MustParseAddrPort("10.7.0.9:443")
+	if res := l.collect(inside); len(res.Masquerade) != 0 || !res.MasqueradeRead {
+		t.Errorf("inside: %+v read %v", res.Masquerade, res.MasqueradeRead)
+	}
+	// A rule that cannot be decided proves neither.
+	l.nft.FlushChain(c)
+	l.rule(c, "", strange(), ret())
+	l.rule(c, "", es{&expr.Masq{}})
+	l.flush()
+	if res := l.collect(outside); len(res.Masquerade) != 0 || res.MasqueradeRead {
+		t.Errorf("undecided: %+v read %v", res.Masquerade, res.MasqueradeRead)
+	}
+}
+
+func TestLegacyRules(t *testing.T) {
+	l := newLab(t)
+	l.warm(6000)
+	l.shell("iptables-legacy", `
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:cali-tw-x - [0:0]
+-A FORWARD -p udp -m udp --dport 5000 -j DROP
+-A FORWARD -i in+ -d 10.8.0.2/32 -g cali-tw-x
+-A cali-tw-x -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A cali-tw-x -m comment --comment "cali:abc" -m comment --comment "Drop if no policies passed packet" -j DROP
+COMMIT
+`)
+	ctx, cancel := testContext()
+	defer cancel()
+	must(t, l.r.Baseline(ctx))
+	if l.send(6000) {
+		t.Fatal("the packet was not dropped")
+	}
+	q := l.query(6000)
+	q.Drops[0].Drop.Engine, q.Drops[0].Drop.Location = "xtables", "nf_hook_slow"
+	res := l.collect(q)
+	if len(res.Rules) != 1 || res.Rules[0].Engine != "iptables-legacy" || res.Rules[0].Chain != "cali-tw-x" || res.Rules[0].Owner != "calico" || res.Rules[0].How != "counter" {
+		t.Errorf("rules %+v", res.Rules)
+	}
+}

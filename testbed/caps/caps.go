@@ -4,6 +4,7 @@
 package caps
 
 import (
+	"errors"
 	"fmt"
 	"os/exec"
 	"runtime"
@@ -22,12 +23,22 @@ func numbers() map[string]int {
 	}
 }
 
-// Start starts cmd with nothing but the named capabilities ("BPF", with or
-// without "CAP_") in its bounding set, and therefore, as root, in its permitted
-// and effective sets. The caller must be root and waits for cmd as usual.
-func Start(cmd *exec.Cmd, names ...string) error {
+// Limits is what a program may have.
+type Limits struct {
+	// Capabilities are names as Kubernetes ("BPF") or capabilities(7)
+	// ("CAP_BPF") write them.
+	Capabilities []string
+	// NetNS is a path to the network namespace to start in; "" is the caller's.
+	NetNS string
+}
+
+// Start starts cmd with nothing but the named capabilities in its bounding set,
+// and therefore, as root, in its permitted and effective sets. The caller must
+// be root, waits for cmd as usual, and does not set SysProcAttr.Pdeathsig,
+// because the thread that forks ends at once.
+func (l Limits) Start(cmd *exec.Cmd) error {
 	keep := make(map[int]bool)
-	for _, name := range names {
+	for _, name := range l.Capabilities {
 		n, ok := numbers()[strings.TrimPrefix(name, "CAP_")]
 		if !ok {
 			return fmt.Errorf("unknown capability %q", name)
@@ -36,12 +47,32 @@ func Start(cmd *exec.Cmd, names ...string) error {
 	}
 	started := make(chan error)
 	go func() {
-		// The bounding set belongs to the thread and cannot grow again: this
-		// thread forks, and then ends with its goroutine, which never unlocks it.
+		// Namespace and bounding set belong to the thread, and the latter cannot
+		// grow again: this thread forks, and ends with its goroutine, which never
+		// unlocks it.
 		runtime.LockOSThread()
+		if err := enter(l.NetNS); err != nil {
+			started <- err
+			return
+		}
 		started <- startHere(cmd, keep)
 	}()
 	return <-started
+}
+
+func enter(path string) error {
+	if path == "" {
+		return nil
+	}
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open network namespace %s: %w", path, err)
+	}
+	err = unix.Setns(fd, unix.CLONE_NEWNET)
+	if err = errors.Join(err, unix.Close(fd)); err != nil {
+		return fmt.Errorf("enter network namespace %s: %w", path, err)
+	}
+	return nil
 }
 
 func startHere(cmd *exec.Cmd, keep map[int]bool) error {

@@ -32,7 +32,7 @@ func TestStartKeepsOnlyWhatIsNamed(t *testing.T) {
 		var out bytes.Buffer
 		cmd := exec.Command("cat", "/proc/self/status")
 		cmd.Stdout = &out
-		if err := Start(cmd, tc.names...); err != nil {
+		if err := (Limits{Capabilities: tc.names}).Start(cmd); err != nil {
 			t.Fatal(err)
 		}
 		if err := cmd.Wait(); err != nil {
@@ -51,7 +51,7 @@ func TestStartKeepsOnlyWhatIsNamed(t *testing.T) {
 }
 
 func TestUnknownCapability(t *testing.T) {
-	if err := Start(exec.Command("true"), "CAP_EVERYTHING"); err == nil {
+	if err := (Limits{Capabilities: []string{"CAP_EVERYTHING"}}).Start(exec.Command("true")); err == nil {
 		t.Error("started")
 	}
 }

@@ -287,3 +287,9 @@ func TestWatchServerGoesAway(t *testing.T) {
 		t.Errorf("stale by %v after the server came back", st.Staleness())
 	}
 }
+
+func fakePodWithPort(port int32) *corev1.Pod {
+	p := fakePod("p", "")
+	p.Spec.Containers = []corev1.Container{{Ports: []corev1.ContainerPort{{ContainerPort: port}}}}
+	return p
+}

@@ -169,5 +169,7 @@ type FlowCount struct {
 	Tuple   Tuple     `json:"tuple"`
 	Packets uint64    `json:"packets"`
 	Bytes   uint64    `json:"bytes"`
-	Last    time.Time `json:"last"`
+	// TCPFlags are all flags seen, ORed.
+	TCPFlags uint8     `json:"tcp_flags,omitempty"`
+	Last     time.Time `json:"last"`
 }

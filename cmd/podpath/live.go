@@ -136,8 +136,8 @@ func (l *live) loop(ctx context.Context, done <-chan struct{}, changed <-chan st
 			return nil
 		case err := <-errs:
 			return err
-		case now := <-tick.C:
-			l.analyser.tick(now.Round(0), false)
+		case <-tick.C:
+			l.analyser.tick(l.probe.CaughtUp(), false)
 		case now := <-count.C:
 			l.counts(now.Round(0))
 		case <-beat.C:
@@ -166,7 +166,7 @@ func (l *live) counts(now time.Time) {
 			continue
 		}
 		l.counted[k] = f.Packets
-		l.analyser.count(&tracer.FlowCount{Kind: f.Kind, Device: f.DeviceKey, Tuple: f.Tuple, Packets: f.Packets, Bytes: f.Bytes, Last: f.Last})
+		l.analyser.count(&tracer.FlowCount{Kind: f.Kind, Device: f.DeviceKey, Tuple: f.Tuple, Packets: f.Packets, Bytes: f.Bytes, TCPFlags: f.TCPFlags, Last: f.Last})
 	}
 	l.analyser.flush()
 }

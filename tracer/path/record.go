@@ -317,16 +317,24 @@ func (jn *Joiner) Count(c *tracer.FlowCount) {
 	if f == nil {
 		return
 	}
-	for i := range f.j.Hops {
-		h := &f.j.Hops[i]
+	j := &f.j
+	for i := range j.Hops {
+		h := &j.Hops[i]
 		if h.Direction == r.dir && h.Kind == c.Kind && h.Device == c.Device && h.Tuple == c.Tuple && h.Inner == nil {
 			h.Packets = max(h.Packets, c.Packets)
 			if c.Last.After(h.Last) {
 				h.Last = c.Last
 			}
-			if h.Last.After(f.j.Last) {
-				f.j.Last = h.Last
+			if h.Last.After(j.Last) {
+				j.Last = h.Last
 			}
 		}
+	}
+	if r.dir == tracer.DirReply && c.TCPFlags&tracer.TCPPsh != 0 && !hasAnswer(j, tracer.AnswerData) {
+		// Data came back after the packets that were followed one by one.
+		j.ReplyBytes = max(j.ReplyBytes, 1)
+		j.Answers = append(j.Answers, tracer.Answer{
+			Kind: tracer.AnswerData, From: c.Tuple.Src.Addr(), Device: c.Device, Hook: c.Kind, Proto: c.Tuple.Proto, Time: c.Last, Count: 1,
+		})
 	}
 }

@@ -12,8 +12,12 @@ import (
 // retransmission of its own to wait for: silence is called after silentUDP, or
 // when a second request also went unanswered.
 const (
-	grace       = 60 * time.Millisecond
-	silentUDP   = 3 * time.Second
+	grace     = 60 * time.Millisecond
+	silentUDP = 3500 * time.Millisecond
+	// silentTCP: the kernel frees a packet whose next hop does not answer after
+	// three questions, a second apart, and that must be heard first. With
+	// tcp_syn_linear_timeouts (6.5) the second retransmission comes earlier.
+	silentTCP   = 3500 * time.Millisecond
 	noData      = 5 * time.Second
 	quietIsDone = time.Second
 	silentSYNs  = 3 // the SYN and two retransmissions
@@ -46,7 +50,7 @@ func outcome(j *tracer.Journey, now time.Time) (tracer.Outcome, bool) {
 		return tracer.OutcomeNoAnswer, settled
 	}
 	waited := now.Sub(j.First)
-	return tracer.OutcomeNoAnswer, waited >= silentUDP && (j.Attempts >= 2 || dropped(j)) || waited >= 2*silentUDP
+	return tracer.OutcomeNoAnswer, waited >= silentUDP && (j.Attempts >= 2 || dropped(j)) || waited >= silentUDP+2*time.Second
 }
 
 // refused: an RST or a fatal ICMP error ended the attempt before it was a
@@ -77,7 +81,7 @@ func tcpOutcome(j *tracer.Journey, now time.Time, settled bool) (tracer.Outcome,
 	quiet := now.Sub(j.Last)
 	switch {
 	case !j.Established:
-		silent := j.Attempts >= silentSYNs && quiet >= grace
+		silent := j.Attempts >= silentSYNs && quiet >= grace && now.Sub(j.First) >= silentTCP
 		return tracer.OutcomeNoAnswer, silent || settled && (strikes(j) >= 2 || final(j))
 	case has(j, tracer.AnswerRST) && !has(j, tracer.AnswerFin) && !has(j, tracer.AnswerData):
 		return tracer.OutcomeReset, settled

@@ -24,7 +24,7 @@ func (in *Input) hostFilter() *tracer.DropSeen {
 func (in *Input) ruleFor(d *tracer.DropSeen) *tracer.RuleFact {
 	for i := range in.Node.Rules {
 		r := &in.Node.Rules[i]
-		if (r.Verdict == "drop" || r.Verdict == "reject" || r.Verdict == "queue") && (r.Hook == "" || d.Drop.Stage == "" || r.Hook == string(d.Drop.Stage)) {
+		if (r.Verdict == "drop" || r.Verdict == "reject" || r.Verdict == "queue") && (r.Hook == "" || d.Drop.Stage == "" || d.Drop.Stage == tracer.StageBridge || r.Hook == string(d.Drop.Stage)) {
 			return r
 		}
 	}
@@ -149,7 +149,7 @@ func (in *Input) denying(d *tracer.DropSeen) *tracer.PolicyDecision {
 		return nil // policies judge connections, not answers
 	}
 	e, i := in.Cluster.Egress, in.Cluster.Ingress
-	e2, i2 := e != nil && !e.Allowed, i != nil && !i.Allowed
+	e2, i2 := in.denies(e, d), in.denies(i, d)
 	if r := in.ruleFor(d); r != nil && r.Policy != "" && e2 && i2 && names(i, r.Policy) && !names(e, r.Policy) {
 		return i
 	}
@@ -160,6 +160,19 @@ func (in *Input) denying(d *tracer.DropSeen) *tracer.PolicyDecision {
 		return i
 	}
 	return nil
+}
+
+// denies: the decision denies the flow. Traffic between a pod and its own node
+// is exempt in most implementations, so there the rule must be an enforcer's.
+func (in *Input) denies(p *tracer.PolicyDecision, d *tracer.DropSeen) bool {
+	if p == nil || p.Allowed {
+		return false
+	}
+	if p.Exempt == "" {
+		return true
+	}
+	r := in.ruleFor(d)
+	return r != nil && (enforcer(r.Owner) || names(p, r.Policy))
 }
 
 func names(p *tracer.PolicyDecision, nsname string) bool {

@@ -76,7 +76,12 @@ func specialRoute(in *Input) *Finding {
 	if n := in.Cluster.InPodCIDR; n != "" {
 		covers = fmt.Sprintf(", the pod range of node %s", n)
 	}
-	f.Summary = fmt.Sprintf("node %s has a %s route %s%s that covers %s%s", in.NodeName, r.Type, r.Prefix, routeOrigin(r), r.Dst, covers)
+	what := fmt.Sprintf("%s route %s%s", r.Type, r.Prefix, routeOrigin(r))
+	if r.Prefix == "" { // "ip rule ... prohibit" has no destination of its own
+		what = fmt.Sprintf("routing rule (ip rule) of type %s", r.Type)
+		f.Object = &tracer.Ref{Kind: "RoutingRule", Name: r.Type}
+	}
+	f.Summary = fmt.Sprintf("node %s has a %s that covers %s%s", in.NodeName, what, r.Dst, covers)
 	if in.external() && d.Direction == tracer.DirRequest {
 		f.Code = "egr-no-default-route"
 	}

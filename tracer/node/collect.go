@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -440,7 +442,7 @@ func (c *collector) readSysctl(name, path string) {
 
 func (c *collector) counters() {
 	c.facts.Counters = map[uint32]map[string]uint64{}
-	for inode := range c.views {
+	for _, inode := range slices.Sorted(maps.Keys(c.views)) {
 		d, err := c.n.deltas(inode)
 		if err != nil {
 			c.blind(fmt.Sprintf("counters of netns %d", inode), err)
@@ -452,8 +454,8 @@ func (c *collector) counters() {
 }
 
 func (c *collector) programs() {
-	for inode, v := range c.views {
-		devs := c.pathDevices(inode)
+	for _, inode := range slices.Sorted(maps.Keys(c.views)) {
+		v, devs := c.views[inode], c.pathDevices(inode)
 		var bad []error
 		err := within(int(v.file.Fd()), func() error {
 			for _, d := range devs {

@@ -15,9 +15,8 @@ import (
 // cluster is two nodes on one kernel, joined by a fabric namespace that is
 // switch and gateway, each with pods on a bridge.
 type cluster struct {
-	fabric, n1, n2           *ns
-	p1, p2, far              *ns
-	node1Default, fabricAddr bool
+	fabric, n1, n2 *ns
+	p1, p2, far    *ns
 }
 
 func newCluster(t *testing.T, nodeDefault, fabricAddr bool) *cluster {

@@ -90,7 +90,7 @@ func (n *Node) Last() tracer.Inventory {
 	return n.last
 }
 
-// devicesOf returns the last inventory, reading a new one if a namespace that
+// inventoryWith returns the last inventory, reading a new one if a namespace that
 // is wanted is not in it.
 func (n *Node) inventoryWith(ctx context.Context, want ...uint32) (tracer.Inventory, error) {
 	inv := n.Last()

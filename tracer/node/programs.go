@@ -67,8 +67,12 @@ func (n *Node) programs(d tracer.Device, l netlink.Link) (out []tracer.BPFProgra
 			add(pt.name, uint32(p.ID), "")
 		}
 	}
-	for parent, name := range map[uint32]string{netlink.HANDLE_MIN_INGRESS: "tc ingress", netlink.HANDLE_MIN_EGRESS: "tc egress"} {
-		filters, _, err := dumped(func() ([]netlink.Filter, error) { return netlink.FilterList(l, parent) })
+	for _, hook := range []struct {
+		parent uint32
+		name   string
+	}{{netlink.HANDLE_MIN_INGRESS, "tc ingress"}, {netlink.HANDLE_MIN_EGRESS, "tc egress"}} {
+		name := hook.name
+		filters, _, err := dumped(func() ([]netlink.Filter, error) { return netlink.FilterList(l, hook.parent) })
 		if err != nil {
 			if !isInvalid(err) { // no clsact on this device
 				blind = append(blind, fmt.Errorf("list %s filters of %s: %w", name, d.Name, err))

@@ -90,13 +90,6 @@ func (v *view) link(index int) netlink.Link {
 	return nil
 }
 
-func (v *view) name(index int) string {
-	if l := v.link(index); l != nil {
-		return l.Attrs().Name
-	}
-	return ""
-}
-
 // device is the plain description; role and peer are for the caller.
 func (v *view) device(l netlink.Link) tracer.Device {
 	a := l.Attrs()

@@ -1,0 +1,173 @@
+package rules
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+func attr(t uint16, b []byte) netlink.Attribute { return netlink.Attribute{Type: t, Data: b} }
+
+func nest(as ...netlink.Attribute) []byte {
+	b, err := netlink.MarshalAttributes(as)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// seedRule is one rule with two expressions, as the kernel sends it.
+func seedRule(name string, data []byte) []byte {
+	one := nest(attr(unix.NFTA_EXPR_NAME, append([]byte(name), 0)), attr(unix.NFTA_EXPR_DATA, data))
+	return nest(attr(unix.NFTA_RULE_HANDLE, make([]byte, 8)), attr(unix.NFTA_RULE_USERDATA, []byte{0, 3, 'h', 'i', 0}),
+		attr(unix.NFTA_RULE_EXPRESSIONS, nest(attr(unix.NFTA_LIST_ELEM, one))))
+}
+
+// Whatever the kernel sends, a rule is decoded, evaluated and rendered without
+// a panic, and an error is said.
+func FuzzRule(f *testing.F) {
+	reg := []byte{0, 0, 0, 8}
+	f.Add(seedRule("payload", nest(attr(1, reg), attr(2, []byte{0, 0, 0, 1}), attr(3, []byte{0, 0, 0, 12}), attr(4, []byte{0, 0, 0, 4}))))
+	f.Add(seedRule("cmp", nest(attr(1, reg), attr(2, []byte{0, 0, 0, 0}), attr(3, nest(attr(1, []byte{10, 0, 0, 1}))))))
+	f.Add(seedRule("bitwise", nest(attr(1, reg), attr(2, reg), attr(3, []byte{0, 0, 0, 4}), attr(4, nest(attr(1, []byte{1, 2, 3, 4}))), attr(5, nest(attr(1, []byte{1, 2, 3, 4}))))))
+	f.Add(seedRule("lookup", nest(attr(1, []byte("s\x00")), attr(2, reg))))
+	f.Add(seedRule("nat", nest(attr(1, []byte{0, 0, 0, 1}), attr(3, reg), attr(5, reg))))
+	for _, m := range []string{"conntrack", "multiport", "tcp", "udp", "mark", "addrtype", "comment"} {
+		f.Add(seedRule("match", nest(attr(1, append([]byte(m), 0)), attr(2, []byte{0, 0, 0, 1}), attr(3, make([]byte, 160)))))
+	}
+	for _, m := range []string{"DNAT", "MARK", "REJECT", "NFQUEUE"} {
+		f.Add(seedRule("target", nest(attr(1, append([]byte(m), 0)), attr(2, []byte{0, 0, 0, 2}), attr(3, make([]byte, 48)))))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, err := parseAttrs(b)
+		if err != nil {
+			return
+		}
+		r, err := decodeRule(a)
+		if err != nil {
+			return
+		}
+		tb := newTable(tableKey{famINet, "t"})
+		tb.sets["s"] = &set{name: "s", keyLen: 4, elems: []element{{key: []byte{1, 2, 3, 4}}}}
+		c := &chain{name: "c", base: &base{hook: hookForward}, rules: []*rule{r}}
+		tb.addChain(c)
+		r.chain = c
+		for _, p := range samplePackets() {
+			w := &walk{m: newMachine(p, fakeEnv{})}
+			w.run(c)
+		}
+		_ = render(r)
+		_, _ = r.packets()
+	})
+}
+
+func FuzzElements(f *testing.F) {
+	one := nest(attr(unix.NFTA_SET_ELEM_KEY, nest(attr(1, []byte{1, 2, 3, 4}))), attr(unix.NFTA_SET_ELEM_DATA, nest(attr(2, nest(attr(1, []byte{0, 0, 0, 0}))))))
+	f.Add(nest(attr(unix.NFTA_SET_ELEM_LIST_ELEMENTS, nest(attr(unix.NFTA_LIST_ELEM, one)))), []byte{1, 2, 3, 4})
+	f.Fuzz(func(t *testing.T, b, key []byte) {
+		a, err := parseAttrs(b)
+		if err != nil {
+			return
+		}
+		es, err := decodeElements(a)
+		if err != nil {
+			return
+		}
+		k := unknownBytes(len(key))
+		k.put(0, key...)
+		for _, s := range []*set{{keyLen: len(key)}, {keyLen: len(key), interval: true}, {keyLen: len(key), interval: true, fields: []int{2, 2}}} {
+			found, sure := s.find(k, es)
+			if sure == triYes && len(found) != 1 {
+				t.Errorf("%d elements are surely the one", len(found))
+			}
+		}
+	})
+}
+
+func FuzzSave(f *testing.F) {
+	f.Add("*filter\n:FORWARD DROP [1:2]\n:X - [0:0]\n[3:4] -A FORWARD ! -s 10.0.0.0/8 -p tcp -m tcp --dport 80:90 -m comment --comment \"a \\\"b\" -j X\n-A X -j DROP\nCOMMIT\n")
+	f.Add("*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d 10.96.0.1/32 -j DNAT --to-destination [fd00::1]:80\n")
+	f.Fuzz(func(t *testing.T, s string) {
+		rs := &ruleset{}
+		parseSave(rs, s, famIP)
+		for _, tb := range rs.tables {
+			for _, c := range tb.order {
+				for _, r := range c.rules {
+					_ = render(r)
+				}
+				if c.base != nil {
+					for _, p := range samplePackets() {
+						w := &walk{m: newMachine(p, fakeEnv{})}
+						w.run(c)
+					}
+				}
+			}
+		}
+	})
+}
+
+func FuzzIPVS(f *testing.F) {
+	f.Add("IP Virtual Server version 1.2.1 (size=4096)\nProt LocalAddress:Port Scheduler Flags\n  -> RemoteAddress:Port Forward Weight ActiveConn InActConn\nTCP  0A600014:0050 rr\n  -> 0AF40109:1F90      Masq    1      0          0\n")
+	f.Add("TCP  [fd00:0000:0000:0000:0000:0000:0000:0001]:0050 rr\n  -> [fd01::2]:1F90 Masq 1 0 0\n")
+	f.Fuzz(func(t *testing.T, s string) {
+		v := parseIPVS(s, samplePackets()[0].Tuple)
+		if v.found && !v.any {
+			t.Error("found one of none")
+		}
+	})
+}
+
+type fakeEnv struct{}
+
+func (fakeEnv) addrType(a netip.Addr) (uint8, bool) { return unix.RTN_LOCAL, a.IsLoopback() }
+
+func samplePackets() []*packet {
+	t4 := tracer.Tuple{Src: netip.MustParseAddrPort("10.244.1.7:40000"), Dst: netip.MustParseAddrPort("10.96.0.20:80"), Proto: tracer.ProtoTCP}
+	t6 := tracer.Tuple{Src: netip.MustParseAddrPort("[fd00::7]:40000"), Dst: netip.MustParseAddrPort("[fd01::20]:53"), Proto: tracer.ProtoUDP}
+	return []*packet{{Tuple: t4, markKnown: true, state: stNew, iif: device{index: 2, name: "eth0"}}, {Tuple: t6, reply: triMaybe}}
+}
+
+func TestParseIPVS(t *testing.T) {
+	v := parseIPVS("IP Virtual Server version 1.2.1 (size=4096)\nProt LocalAddress:Port Scheduler Flags\n  -> RemoteAddress:Port Forward Weight ActiveConn InActConn\nTCP  0A600014:0050 rr\n  -> 0AF40109:1F90      Masq    1      0          0\nUDP  0A600014:0050 rr\n  -> 0AF4010A:1F90      Masq    1      0          0\n", samplePackets()[0].Tuple)
+	if !v.any || !v.found || len(v.targets) != 1 || v.targets[0] != netip.MustParseAddrPort("10.244.1.9:8080") {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestSaveEvaluation(t *testing.T) {
+	rs := &ruleset{}
+	parseSave(rs, `*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [0:0]
+:A - [0:0]
+[0:0] -A FORWARD -s 10.0.0.0/8 ! -d 10.96.0.0/16 -j DROP
+[0:0] -A FORWARD -p tcp -m multiport --dports 22,443 -j DROP
+[0:0] -A FORWARD -i cali+ -j DROP
+[0:0] -A FORWARD -m set --match-set X src -p udp -j DROP
+[0:0] -A FORWARD -m mark --mark 0x1/0x1 -j DROP
+[0:0] -A FORWARD -p tcp -m tcp --dport 80 -m comment --comment "say \"no\"" -g A
+[0:0] -A FORWARD -j DROP
+[7:8] -A A -m conntrack --ctstate NEW -j REJECT --reject-with tcp-reset
+COMMIT
+`, famIP)
+	p := samplePackets()[0]
+	hits := dropHits(rs, p, fakeEnv{}, famIP, hookForward, "xtables")
+	if len(hits) != 1 || !hits[0].sure || hits[0].rule.chain.name != "A" || verdictName(hits[0].act) != "reject" {
+		t.Fatalf("%+v", hits)
+	}
+	if n, ok := hits[0].rule.packets(); !ok || n != 7 {
+		t.Errorf("counter %d %v", n, ok)
+	}
+	if c := rs.tables[0].chain("FORWARD").rules[5].comment; c != `say "no"` {
+		t.Errorf("comment %q", c)
+	}
+	p.state = 0 // nothing is known of the connection: the rule is undecided
+	hits = dropHits(rs, p, fakeEnv{}, famIP, hookForward, "xtables")
+	if len(hits) != 2 || hits[0].sure || hits[1].rule != nil {
+		t.Fatalf("%+v", hits)
+	}
+}

@@ -121,7 +121,7 @@ const (
 	TraceEventFlagEVENT_MALFORMED   TraceEventFlag = 256
 	TraceEventFlagEVENT_SAMPLE      TraceEventFlag = 512
 	TraceEventFlagEVENT_FROM_SOCKET TraceEventFlag = 1024
-	TraceEventFlagEVENT_PAGED       TraceEventFlag = 2048
+	TraceEventFlagEVENT_BEYOND      TraceEventFlag = 2048
 )
 
 type TraceFlowKey struct {
@@ -158,7 +158,7 @@ type TraceFlowValue struct {
 
 type TraceHookStats struct {
 	_             structs.HostLayout
-	Count         [27]uint64
+	Count         [26]uint64
 	Outputs       uint64
 	WindowNs      uint64
 	WindowSamples uint64
@@ -182,16 +182,21 @@ type TraceLpmKey struct {
 type TracePacket struct {
 	_        structs.HostLayout
 	Out      TraceDropEvent
+	Snap     [320]uint8
 	Head     uint64
-	End      uint32
+	Nfct     uint64
 	Data     uint32
 	Nh       uint32
 	L3Len    uint32
 	L4       uint32
 	L4Len    uint32
 	Protocol uint16
-	Paged    uint8
+	More     uint8
 	Proto    uint8
+	SnapLen  uint32
+	Aux      uint32
+	AuxFlag  TraceEventFlag
+	Unused   uint16
 	_        [4]byte
 }
 
@@ -231,16 +236,15 @@ const (
 	TraceStatSTAT_NOT_IP           TraceStat = 15
 	TraceStatSTAT_TRUNCATED        TraceStat = 16
 	TraceStatSTAT_MALFORMED        TraceStat = 17
-	TraceStatSTAT_PAGED            TraceStat = 18
-	TraceStatSTAT_READ_FAULT       TraceStat = 19
-	TraceStatSTAT_NO_TUPLE         TraceStat = 20
-	TraceStatSTAT_FLOW_FULL        TraceStat = 21
-	TraceStatSTAT_LEARNED          TraceStat = 22
-	TraceStatSTAT_LEARN_FAILED     TraceStat = 23
-	TraceStatSTAT_DROP_TOTAL_FULL  TraceStat = 24
-	TraceStatSTAT_DROP_FULL        TraceStat = 25
-	TraceStatSTAT_NO_SCRATCH       TraceStat = 26
-	TraceStatSTAT_MAX              TraceStat = 27
+	TraceStatSTAT_BEYOND           TraceStat = 18
+	TraceStatSTAT_NO_TUPLE         TraceStat = 19
+	TraceStatSTAT_FLOW_FULL        TraceStat = 20
+	TraceStatSTAT_LEARNED          TraceStat = 21
+	TraceStatSTAT_LEARN_FAILED     TraceStat = 22
+	TraceStatSTAT_DROP_TOTAL_FULL  TraceStat = 23
+	TraceStatSTAT_DROP_FULL        TraceStat = 24
+	TraceStatSTAT_NO_SCRATCH       TraceStat = 25
+	TraceStatSTAT_MAX              TraceStat = 26
 )
 
 type TraceTunnel uint8

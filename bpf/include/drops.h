@@ -5,16 +5,6 @@
 
 #include "hook.h"
 
-static __always_inline __u32 netns_of_device(struct net_device *dev)
-{
-	struct net *net;
-
-	if (!dev)
-		return 0;
-	net = dev->nd_net.net;
-	return net ? net->ns.inum : 0;
-}
-
 static __always_inline __u32 netns_of_socket(struct sock *sk)
 {
 	struct net *net;
@@ -59,7 +49,7 @@ static __always_inline int socket_tuple(struct sock *sk, struct packet *p)
 
 static __always_inline int drop_parse(struct sk_buff *skb, struct sock *sk, struct packet *p)
 {
-	if (p->nh && p->nh != HEADER_UNSET && !parse_packet(p))
+	if (p->nh && p->nh != HEADER_UNSET && !parse_packet(KIND_DROP))
 		return 0;
 	return socket_tuple(sk, p);
 }
@@ -149,27 +139,81 @@ static __always_inline void drop_sample(void *ctx, struct hook_stats *s, struct 
 	drop_emit(ctx, s, p, STAT_SAMPLE_EVENTS, STAT_SAMPLE_RING_FULL);
 }
 
-/* The namespace is ours. */
-static __always_inline void drop_packet(void *ctx, struct sk_buff *skb, struct sock *sk, __u32 inum,
-					__u64 location, __u32 reason, struct hook_stats *s)
+/* The namespace that lost the packet, 0 if nothing tells. */
+static __always_inline __u32 drop_netns(struct sk_buff *skb, struct sock *sk)
 {
+	struct net_device *dev = skb->dev;
+	__u32 inum = 0;
+
+	/* For a queued datagram this is no device but a number (dev_scratch):
+	 * reads through it give 0. */
+	if (dev)
+		inum = netns_of_device(dev);
+	return inum ? inum : netns_of_socket(sk);
+}
+
+static __always_inline bool drop_ours(struct hook_stats *s, __u32 inum)
+{
+	if (!inum) {
+		count(s, STAT_NO_NETNS);
+		return false;
+	}
+	if (!bpf_map_lookup_elem(&netns, &inum)) {
+		count(s, STAT_OTHER_NETNS);
+		return false;
+	}
+	return true;
+}
+
+static __always_inline void drop_record(void *ctx, struct hook_stats *s, struct packet *p,
+					bool selected)
+{
+	enum stat how;
+	bool new;
+
+	drop_total(s, &p->out);
+	new = drop_detail(s, &p->out);
+	if (!selected) {
+		drop_sample(ctx, s, p, new);
+		return;
+	}
+	count(s, STAT_SELECTED);
+	how = flow_record(KIND_DROP);
+	if (how == STAT_EVENTS)
+		drop_emit(ctx, s, p, STAT_EVENTS, STAT_RING_FULL);
+	else
+		count_held(s, how);
+}
+
+static __always_inline void drop_packet(void *ctx, struct sk_buff *skb, struct sock *sk,
+					__u64 location, __u32 reason)
+{
+	__u32 nh = skb->network_header, inum, l3_len;
+	struct hook_stats *s = stats_of(KIND_DROP);
 	__u16 protocol = bpf_ntohs(skb->protocol);
-	bool has_tuple, selected, new;
-	__u32 nh = skb->network_header;
+	struct quick_packet q = {};
+	bool has_tuple, selected;
+	struct net_device *dev;
 	struct packet *p;
 	struct event *e;
-	enum stat how;
 
+	if (!s)
+		return;
+	count(s, STAT_PACKETS);
 	if (nh && nh != HEADER_UNSET) {
 		if (protocol == ETH_P_8021Q || protocol == ETH_P_8021AD)
 			protocol = skip_vlan(skb->head, &nh, protocol);
-		if (!config.drops_all && (protocol == ETH_P_IP || protocol == ETH_P_IPV6) &&
-		    quick_miss(skb, nh, protocol)) {
+		l3_len = skb->len + (__u32)(skb->data - skb->head) - nh;
+		if (!config.drops_all &&
+		    quick_look(ctx, skb, true, nh, protocol, l3_len, &q) == QUICK_MISS) {
 			count(s, STAT_MISS);
 			return;
 		}
 	}
-	p = packet_begin(s, skb, KIND_DROP, nh, protocol);
+	inum = drop_netns(skb, sk);
+	if (!drop_ours(s, inum))
+		return;
+	p = packet_begin(s, ctx, skb, KIND_DROP, true, nh, protocol);
 	if (!p) {
 		count(s, STAT_MISS);
 		return;
@@ -179,30 +223,21 @@ static __always_inline void drop_packet(void *ctx, struct sk_buff *skb, struct s
 	count_quality(s, e);
 	if (!has_tuple)
 		count(s, STAT_NO_TUPLE);
-	selected = has_tuple && packet_selected(p, skb->_nfct);
+	selected = has_tuple && packet_selected(KIND_DROP);
 	if (!selected && !config.drops_all) {
 		count(s, STAT_MISS);
 		return;
 	}
 	event_complete(skb, e);
 	e->netns = inum;
-	e->ifindex = skb->dev ? skb->dev->ifindex : 0;
+	dev = skb->dev;
+	if (dev)
+		e->ifindex = dev->ifindex;
 	if (has_tuple && !(e->flags & EVENT_FROM_SOCKET))
 		e->len = p->l3_len;
 	p->out.location = location;
 	p->out.reason = reason;
-	drop_total(s, &p->out);
-	new = drop_detail(s, &p->out);
-	if (!selected) {
-		drop_sample(ctx, s, p, new);
-		return;
-	}
-	count(s, STAT_SELECTED);
-	how = flow_record(s, p);
-	if (how == STAT_EVENTS)
-		drop_emit(ctx, s, p, STAT_EVENTS, STAT_RING_FULL);
-	else
-		count(s, how);
+	drop_record(ctx, s, p, selected);
 }
 
 #endif

@@ -52,14 +52,18 @@ static __always_inline void event_complete(struct sk_buff *skb, struct event *e)
 }
 
 /* A packet of a selected flow. Returns whether it is to be an event. */
-static __noinline enum stat flow_record(struct hook_stats *s, struct packet *p)
+__noinline enum stat flow_record(__u32 kind)
 {
-	struct event *e = &p->out.event;
+	struct packet *p = bpf_map_lookup_elem(&scratch, &kind);
+	struct hook_stats *s = stats_of(kind);
 	struct flow_value *v;
 	struct flow_key k;
-	__u64 ct;
+	struct event *e;
 	enum stat how;
 
+	if (!p || !s)
+		return STAT_EVENTS;
+	e = &p->out.event;
 	flow_key_of(e, &k);
 	v = flow_get(s, &k, e->mono_ns);
 	/* Uncounted, so rather an event too many than none. */
@@ -68,17 +72,19 @@ static __noinline enum stat flow_record(struct hook_stats *s, struct packet *p)
 	how = flow_count(v, e);
 	if (how == STAT_EVENTS)
 		v->events++;
-	if ((e->flags & EVENT_CT) && ct_translated(e)) {
-		/* The reply tuple changes once, when the source is translated. */
-		ct = e->skb ? (__u64)e->reply.dport << 48 ^ e->reply.daddr.word[3] ^
-				      ((__u64)e->reply.saddr.word[3] << 16) :
-			      0;
-		if (v->ct != ct) {
-			v->ct = ct;
-			learn(s, e);
-		}
-	}
+	v->ct = p->nfct;
+	if ((e->flags & EVENT_CT) && ct_translated(e))
+		learn(s, e);
 	return how;
+}
+
+/* flow_record's answer, which to the verifier is any number. */
+static __always_inline void count_held(struct hook_stats *s, enum stat how)
+{
+	if (how == STAT_RATE_LIMITED)
+		count(s, STAT_RATE_LIMITED);
+	else
+		count(s, STAT_AGGREGATED);
 }
 
 #endif

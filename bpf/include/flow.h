@@ -107,14 +107,17 @@ static __always_inline bool event_is_icmp_error(const struct event *e)
 	       e->icmp_type && icmp_is_error(e->tuple.proto, e->icmp_type);
 }
 
+static __always_inline void flow_add(struct flow_value *v, __u32 bytes, __u64 now)
+{
+	__sync_fetch_and_add(&v->packets, 1);
+	__sync_fetch_and_add(&v->bytes, bytes);
+	v->last_ns = now;
+}
+
 /* Counts the packet. Returns the counter to blame if there is to be no event. */
 static __always_inline enum stat flow_count(struct flow_value *v, struct event *e)
 {
-	bool wanted;
-
-	__sync_fetch_and_add(&v->packets, 1);
-	__sync_fetch_and_add(&v->bytes, e->len);
-	v->last_ns = e->mono_ns;
+	flow_add(v, e->len, e->mono_ns);
 	v->tcp_flags |= e->tcp_flags;
 	if (e->kind == KIND_DROP)
 		return flow_within(v, e->mono_ns, config.drop_events) ? STAT_EVENTS :
@@ -126,11 +129,9 @@ static __always_inline enum stat flow_count(struct flow_value *v, struct event *
 		e->flags |= EVENT_RETRANSMIT;
 		__sync_fetch_and_add(&v->retransmits, 1);
 	}
-	wanted = v->connection_events < config.first_events ||
-		 (e->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) ||
-		 (e->flags & (EVENT_QUOTED | EVENT_RETRANSMIT)) ||
-		 (e->inner_tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) || event_is_icmp_error(e);
-	if (!wanted)
+	if (v->connection_events >= config.first_events &&
+	    !((e->tcp_flags | e->inner_tcp_flags) & (TCP_SYN | TCP_FIN | TCP_RST)) &&
+	    !(e->flags & (EVENT_QUOTED | EVENT_RETRANSMIT)) && !event_is_icmp_error(e))
 		return STAT_AGGREGATED;
 	v->connection_events++;
 	return STAT_EVENTS;

@@ -3,24 +3,50 @@
 #ifndef PODPATH_HOOK_H
 #define PODPATH_HOOK_H
 
-#include "emit.h"
-
-#define QUICK_HEADERS 44
+#include "quick.h"
 
 static __always_inline void count_quality(struct hook_stats *s, const struct event *e)
 {
-	if (!(e->flags & (EVENT_TRUNCATED | EVENT_MALFORMED | EVENT_PAGED)))
+	if (!(e->flags & (EVENT_TRUNCATED | EVENT_MALFORMED | EVENT_BEYOND)))
 		return;
 	if (e->flags & EVENT_TRUNCATED)
 		count(s, STAT_TRUNCATED);
 	if (e->flags & EVENT_MALFORMED)
 		count(s, STAT_MALFORMED);
-	if (e->flags & EVENT_PAGED)
-		count(s, STAT_PAGED);
+	if (e->flags & EVENT_BEYOND)
+		count(s, STAT_BEYOND);
 }
 
-static __always_inline struct packet *packet_begin(struct hook_stats *s, struct sk_buff *skb,
-						   __u32 kind, __u32 nh, __u16 protocol)
+/*
+ * tap: a tracing program. A program on a device can also read headers that lie
+ * outside the linear data, as a driver may leave them.
+ */
+static __always_inline void packet_snap(struct packet *p, void *ctx, struct sk_buff *skb, bool tap)
+{
+	__u32 tail = skb->tail;
+	__u64 n = tail > p->nh ? tail - p->nh : 0;
+
+	if (n > SNAP)
+		n = SNAP;
+	p->more = p->l3_len > n;
+	if (!tap && p->more && n < SNAP) {
+		n = p->l3_len < SNAP ? p->l3_len : SNAP;
+		p->more = p->l3_len > n;
+		p->snap_len = n;
+		asm volatile("" : "+r"(n));
+		if (n == 0 || n > SNAP || bpf_skb_load_bytes(ctx, p->nh - p->data, p->snap, n))
+			p->snap_len = 0;
+		return;
+	}
+	p->snap_len = n;
+	/* May read past the end of a short packet: skb_shared_info follows. */
+	if (bpf_probe_read_kernel(p->snap, SNAP, (void *)(p->head + p->nh)))
+		p->snap_len = 0;
+}
+
+static __always_inline struct packet *packet_begin(struct hook_stats *s, void *ctx,
+						   struct sk_buff *skb, __u32 kind, bool tap,
+						   __u32 nh, __u16 protocol)
 {
 	struct packet *p = bpf_map_lookup_elem(&scratch, &kind);
 	__u32 data;
@@ -32,99 +58,60 @@ static __always_inline struct packet *packet_begin(struct hook_stats *s, struct 
 	__builtin_memset(&p->out.event, 0, sizeof(p->out.event));
 	data = skb->data - skb->head;
 	p->head = (__u64)skb->head;
-	p->end = skb->tail;
+	p->nfct = skb->_nfct;
 	p->data = data;
 	p->nh = nh;
 	/* data is before the network header at devices, behind it in sockets. */
 	p->l3_len = skb->len + data - nh;
 	p->l4 = 0;
 	p->l4_len = 0;
+	p->aux = 0;
 	p->proto = 0;
 	p->protocol = protocol;
-	p->paged = skb->data_len != 0;
 	p->out.event.kind = kind;
 	p->out.event.len = skb->len;
+	packet_snap(p, ctx, skb, tap);
 	return p;
 }
 
-/*
- * The common packet that nobody asked for: an unfragmented IPv4 packet without
- * options, or an IPv6 packet without extension headers, of TCP or UDP, without
- * a tunnel. Tells "certainly not selected" from "look closer" with one read
- * and a few loads, and leaves everything odd to the full parser.
- */
-static __always_inline bool quick_miss(struct sk_buff *skb, __u32 nh, __u16 protocol)
+/* With the link header, which the receive tap has already taken off. */
+static __always_inline __u32 link_header(struct sk_buff *skb, __u32 kind, bool tap, __u32 nh)
 {
-	__u8 h[QUICK_HEADERS];
-	struct tuple t = {};
-	unsigned long nfct;
-	__be16 ports[2];
+	__u32 from = tap && kind == KIND_RX ? skb->mac_header : skb->data - skb->head;
 
-	if (nh + sizeof(h) > skb->tail && nh + 28 > skb->tail)
-		return false;
-	/* May read past the end of a short packet: skb_shared_info follows. */
-	if (bpf_probe_read_kernel(h, sizeof(h), skb->head + nh))
-		return false;
-	if (protocol == ETH_P_IP) {
-		const struct ip4 *ip = (void *)h;
-
-		if (ip->vihl != 0x45 || (ip->frag & bpf_htons(0x3fff)))
-			return false;
-		addr_v4(&t.saddr, ip->saddr);
-		addr_v4(&t.daddr, ip->daddr);
-		t.proto = ip->proto;
-		t.family = 4;
-		__builtin_memcpy(ports, h + sizeof(*ip), sizeof(ports));
-	} else {
-		const struct ip6 *ip = (void *)h;
-
-		if (nh + sizeof(h) > skb->tail || h[0] >> 4 != 6)
-			return false;
-		addr_v6(&t.saddr, ip->saddr);
-		addr_v6(&t.daddr, ip->daddr);
-		t.proto = ip->next;
-		t.family = 6;
-		__builtin_memcpy(ports, h + sizeof(*ip), sizeof(ports));
-	}
-	if (t.proto != PROTO_TCP && t.proto != PROTO_UDP)
-		return false;
-	t.sport = bpf_ntohs(ports[0]);
-	t.dport = bpf_ntohs(ports[1]);
-	if (t.proto == PROTO_UDP && is_tunnel_port(t.dport))
-		return false;
-	if (tuple_selected(&t) || is_learned(&t))
-		return false;
-	nfct = skb->_nfct;
-	return !nfct || !ct_selected(nfct);
+	return nh - from < 64 ? nh - from : 0;
 }
 
-static __always_inline void device_packet(struct sk_buff *skb, struct net_device *dev, __u32 inum,
-					  __u32 kind, bool tap, struct hook_stats *s)
+/*
+ * The headers in the packet itself, for a program on a device; NULL if they
+ * are not within reach. The verifier wants the offset bounded.
+ */
+static __always_inline const __u8 *direct_headers(struct __sk_buff *ctx, __u32 off, __u32 len)
 {
-	__u32 nh = network_offset(skb, kind, tap), link;
-	__u16 protocol = bpf_ntohs(skb->protocol);
-	struct packet *p;
+	const __u8 *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+	if (off > 64)
+		return NULL;
+	data += off;
+	return data + len <= end ? data : NULL;
+}
+
+/* A device hook's packet. */
+static __always_inline void device_full(struct hook_stats *s, void *ctx, struct sk_buff *skb,
+					struct flow_key *k, bool tap, bool known, __u32 nh,
+					__u16 protocol)
+{
+	__u32 kind = k->kind;
+	struct packet *p = packet_begin(s, ctx, skb, kind, tap, nh, protocol);
 	struct event *e;
 	enum stat how;
 
-	if (protocol == ETH_P_8021Q || protocol == ETH_P_8021AD)
-		protocol = skip_vlan(skb->head, &nh, protocol);
-	if (protocol != ETH_P_IP && protocol != ETH_P_IPV6 && protocol != ETH_P_ARP) {
-		count(s, STAT_NOT_IP);
-		count(s, STAT_MISS);
-		return;
-	}
-	if (protocol != ETH_P_ARP && quick_miss(skb, nh, protocol)) {
-		count(s, STAT_MISS);
-		return;
-	}
-	p = packet_begin(s, skb, kind, nh, protocol);
 	if (!p) {
 		count(s, STAT_MISS);
 		return;
 	}
 	e = &p->out.event;
-	if (parse_packet(p) || !packet_selected(p, skb->_nfct)) {
+	if (parse_packet(kind) || (!known && !packet_selected(kind))) {
 		count_quality(s, e);
 		count(s, STAT_MISS);
 		return;
@@ -132,16 +119,138 @@ static __always_inline void device_packet(struct sk_buff *skb, struct net_device
 	count_quality(s, e);
 	count(s, STAT_SELECTED);
 	event_complete(skb, e);
-	e->netns = inum;
-	e->ifindex = dev->ifindex;
-	/* With the link header, which the receive tap has already taken off. */
-	link = tap && kind == KIND_RX ? nh - skb->mac_header : nh - p->data;
-	e->len = p->l3_len + (link < 64 ? link : 0);
-	how = flow_record(s, p);
+	e->netns = k->netns;
+	e->ifindex = k->ifindex;
+	e->len = p->l3_len + link_header(skb, kind, tap, nh);
+	how = flow_record(kind);
 	if (how == STAT_EVENTS)
 		emit_event(s, p, STAT_EVENTS, STAT_RING_FULL);
 	else
-		count(s, how);
+		count_held(s, how);
+}
+
+#define TCP_MORE (sizeof(struct tcp) - 8)
+
+/* The quick look in a program on a device: at the packet where it lies. */
+static __always_inline enum quick device_quick(struct __sk_buff *ctx, __u32 off, __u32 ip_len,
+					       __u16 protocol, __u32 l3_len, unsigned long nfct,
+					       struct quick_packet *q)
+{
+	const __u8 *h = direct_headers(ctx, off, ip_len + 8), *more;
+	enum quick how;
+
+	if (!h)
+		return QUICK_ODD;
+	how = quick_select(h, protocol, &q->key.tuple, nfct);
+	if (how == QUICK_SELECTED) {
+		more = direct_headers(ctx, off, ip_len + 8 + TCP_MORE);
+		if (more)
+			quick_lengths(h, protocol, l3_len, (void *)(more + ip_len), q);
+		else
+			quick_lengths(h, protocol, l3_len, NULL, q);
+	}
+	return how;
+}
+
+/* The quick look in a tracing program: at a copy. */
+static __always_inline enum quick tap_quick(struct sk_buff *skb, __u32 nh, __u32 ip_len,
+					    __u16 protocol, __u32 l3_len, unsigned long nfct,
+					    struct quick_packet *q)
+{
+	__u8 h[sizeof(struct ip6) + sizeof(struct tcp)];
+	__u32 end = skb->tail;
+	enum quick how;
+
+	if (nh + ip_len + 8 > end)
+		return QUICK_ODD;
+	/* May read past the end of a short packet: skb_shared_info follows. */
+	if (bpf_probe_read_kernel(h, ip_len + sizeof(struct tcp), skb->head + nh))
+		return QUICK_ODD;
+	how = quick_select(h, protocol, &q->key.tuple, nfct);
+	if (how == QUICK_SELECTED)
+		quick_lengths(h, protocol, l3_len,
+			      nh + ip_len + sizeof(struct tcp) <= end ? (void *)(h + ip_len) : NULL,
+			      q);
+	return how;
+}
+
+static __always_inline enum quick quick_look(void *ctx, struct sk_buff *skb, bool tap, __u32 nh,
+					     __u16 protocol, __u32 l3_len, struct quick_packet *q)
+{
+	__u32 off = nh - (__u32)(skb->data - skb->head);
+	unsigned long nfct = skb->_nfct;
+
+	if (protocol == ETH_P_IP)
+		return tap ? tap_quick(skb, nh, sizeof(struct ip4), ETH_P_IP, l3_len, nfct, q) :
+			     device_quick(ctx, off, sizeof(struct ip4), ETH_P_IP, l3_len, nfct, q);
+	if (protocol == ETH_P_IPV6)
+		return tap ? tap_quick(skb, nh, sizeof(struct ip6), ETH_P_IPV6, l3_len, nfct, q) :
+			     device_quick(ctx, off, sizeof(struct ip6), ETH_P_IPV6, l3_len, nfct, q);
+	return QUICK_ODD;
+}
+
+static __always_inline __u32 netns_of_device(struct net_device *dev)
+{
+	struct net *net = dev->nd_net.net;
+
+	return net ? net->ns.inum : 0;
+}
+
+/* Where the packet is. False, and counted, if it is not ours to look at. */
+static __always_inline bool device_key(struct hook_stats *s, struct net_device *dev, bool tap,
+				       struct flow_key *k)
+{
+	if (!dev) {
+		count(s, STAT_NO_NETNS);
+		return false;
+	}
+	k->netns = netns_of_device(dev);
+	k->ifindex = dev->ifindex;
+	/* Attaching to a device is what selects it. */
+	if (!tap)
+		return true;
+	if (dev->flags & IFF_LOOPBACK) {
+		count(s, STAT_LOOPBACK);
+		return false;
+	}
+	if (!bpf_map_lookup_elem(&netns, &k->netns)) {
+		count(s, STAT_OTHER_NETNS);
+		return false;
+	}
+	return true;
+}
+
+static __always_inline void device_packet(void *ctx, struct sk_buff *skb, __u32 kind, bool tap)
+{
+	__u32 nh = network_offset(skb, kind, tap), l3_len;
+	__u16 protocol = bpf_ntohs(skb->protocol);
+	struct hook_stats *s = stats_of(kind);
+	struct quick_packet q = {};
+	enum quick how;
+
+	if (!s)
+		return;
+	count(s, STAT_PACKETS);
+	if (protocol == ETH_P_8021Q || protocol == ETH_P_8021AD)
+		protocol = skip_vlan(skb->head, &nh, protocol);
+	if (protocol != ETH_P_IP && protocol != ETH_P_IPV6 && protocol != ETH_P_ARP) {
+		count(s, STAT_NOT_IP);
+		count(s, STAT_MISS);
+		return;
+	}
+	l3_len = skb->len + (__u32)(skb->data - skb->head) - nh;
+	how = quick_look(ctx, skb, tap, nh, protocol, l3_len, &q);
+	if (how == QUICK_MISS) {
+		count(s, STAT_MISS);
+		return;
+	}
+	q.key.kind = kind;
+	if (!device_key(s, skb->dev, tap, &q.key))
+		return;
+	if (how == QUICK_SELECTED &&
+	    quick_count(s, &q, skb->_nfct, l3_len + link_header(skb, kind, tap, nh), tap))
+		return;
+	device_full(s, ctx, skb, &q.key, tap, how == QUICK_SELECTED, nh, protocol);
 }
 
 #endif

@@ -68,6 +68,14 @@ enum {
 /* A header that was never set, in sk_buff's 16-bit offsets. */
 #define HEADER_UNSET 0xffff
 
+/* The context of a program on a device: user space ABI, not relocated. */
+struct __sk_buff {
+	__u32 len;
+	__u32 before_data[18];
+	__u32 data;
+	__u32 data_end;
+};
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct ns_common {

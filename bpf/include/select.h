@@ -93,10 +93,14 @@ static __noinline bool ct_selected(unsigned long nfct)
 }
 
 /* After parse_packet. */
-static __noinline bool packet_selected(struct packet *p, unsigned long nfct)
+__noinline int packet_selected(__u32 kind)
 {
-	struct event *e = &p->out.event;
+	struct packet *p = bpf_map_lookup_elem(&scratch, &kind);
+	struct event *e;
 
+	if (!p)
+		return false;
+	e = &p->out.event;
 	if (e->flags & EVENT_ARP)
 		return arp_selected(&e->tuple);
 	if (tuple_selected(&e->tuple))
@@ -106,12 +110,14 @@ static __noinline bool packet_selected(struct packet *p, unsigned long nfct)
 		return true;
 	if (is_learned(&e->tuple))
 		return true;
-	return ct_selected(nfct);
+	return ct_selected(p->nfct);
 }
 
 /* The slot last: user space rebuilds the slots from the table. */
 static __always_inline void learn_tuple(struct hook_stats *s, struct tuple *t, __u64 now)
 {
+	if (is_learned(t))
+		return;
 	if (bpf_map_update_elem(&learned, t, &now, BPF_ANY)) {
 		count(s, STAT_LEARN_FAILED);
 		return;

@@ -40,7 +40,7 @@ enum __attribute__((packed)) event_flag {
 	EVENT_MALFORMED = 1 << 8, /* a header contradicts itself */
 	EVENT_SAMPLE = 1 << 9,	  /* an example of a drop, flow not selected */
 	EVENT_FROM_SOCKET = 1 << 10, /* no header yet: the tuple is the socket's */
-	EVENT_PAGED = 1 << 11,	  /* a header lies outside the linear data */
+	EVENT_BEYOND = 1 << 11,	  /* a header lies deeper than is looked */
 };
 
 /* Sides of the selection that an address belongs to. */
@@ -76,8 +76,7 @@ enum stat {
 	STAT_NOT_IP,	       /* neither IP nor ARP */
 	STAT_TRUNCATED,	       /* header cut off */
 	STAT_MALFORMED,	       /* header contradicts itself */
-	STAT_PAGED,	       /* header outside the linear data: not readable */
-	STAT_READ_FAULT,       /* kernel memory could not be read */
+	STAT_BEYOND,	       /* header too deep, or outside the linear data */
 	STAT_NO_TUPLE,	       /* drop without header and without socket */
 	STAT_FLOW_FULL,	       /* flow table insert refused */
 	STAT_LEARNED,	       /* translated tuple learned */

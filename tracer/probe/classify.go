@@ -76,11 +76,30 @@ func nearest(stack []string, stages map[string]tracer.Stage) tracer.Stage {
 		if s, ok := stages[f]; ok {
 			return s
 		}
-		if strings.HasPrefix(f, "br_nf_") {
-			return tracer.StageBridge
+		if s, ok := bridgedStage(f); ok {
+			return s
 		}
 	}
 	return tracer.StageUnknown
+}
+
+// bridgedStage: br_netfilter runs the IP hooks for bridged packets, so that a
+// rule of the forward chain drops them there (net/bridge/br_netfilter_hooks.c).
+func bridgedStage(f string) (tracer.Stage, bool) {
+	rest, ok := strings.CutPrefix(f, "br_nf_")
+	switch {
+	case !ok:
+		return tracer.StageUnknown, false
+	case strings.HasPrefix(rest, "pre_routing"):
+		return tracer.StagePrerouting, true
+	case strings.HasPrefix(rest, "local_in"):
+		return tracer.StageInput, true
+	case strings.HasPrefix(rest, "forward"):
+		return tracer.StageForward, true
+	case strings.HasPrefix(rest, "post_routing"):
+		return tracer.StagePostrouting, true
+	}
+	return tracer.StageBridge, true
 }
 
 // hookStages are the functions that run a netfilter hook.

@@ -95,6 +95,8 @@ func newSpace(t testing.TB) *space {
 		s.nl.Close()
 		s.fd.Close()
 	})
+	// Tests need not wait for duplicate address detection.
+	s.sysctl("net/ipv6/conf/default/accept_dad", "0")
 	lo, err := s.nl.LinkByName("lo")
 	if err != nil {
 		t.Fatal(err)

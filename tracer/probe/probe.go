@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -29,6 +30,7 @@ type Probe struct {
 	reasons  reasons
 	symbols  *symbols
 	samples  samples
+	caughtUp atomic.Int64 // wall clock, nanoseconds
 
 	mu       sync.Mutex
 	links    []link.Link // of the tracing programs
@@ -174,6 +176,7 @@ func ringSize(bytes int) uint32 {
 
 // start attaches the tracing programs and opens the ring buffer.
 func (p *Probe) start() error {
+	p.symbols.load() // now, not while the first drop waits for its name
 	r, err := ringbuf.NewReader(p.coll.Maps[bpf.TraceMapEvents])
 	if err != nil {
 		return fmt.Errorf("open ring buffer: %w", err)

@@ -33,9 +33,14 @@ func (p *Probe) Run(ctx context.Context, f func(tracer.Event)) error {
 		if ctx.Err() != nil {
 			return r.drain()
 		}
-		p.reader.SetDeadline(time.Now().Add(pollInterval))
-		if err := r.batch(); err != nil {
+		began := time.Now()
+		p.reader.SetDeadline(began.Add(pollInterval))
+		empty, err := r.batch()
+		if err != nil {
 			return err
+		}
+		if empty {
+			p.caughtUp.Store(began.UnixNano())
 		}
 		r.clock.refresh()
 		p.refreshLearned()
@@ -48,21 +53,27 @@ type run struct {
 	clock  clock
 	record ringbuf.Record
 	seq    uint64
+	last   time.Time // of the last event
 }
 
+// CaughtUp is the moment up to which Run has handed over every event. A clock
+// that judges silence must not run ahead of it.
+func (p *Probe) CaughtUp() time.Time { return time.Unix(0, p.caughtUp.Load()) }
+
 // batch reads until nothing is left or it has been busy for long enough.
-func (r *run) batch() error {
+func (r *run) batch() (empty bool, err error) {
 	for range busyCheck {
 		err := r.probe.reader.ReadInto(&r.record)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil
+			return true, nil
 		}
 		if err != nil {
-			return fmt.Errorf("read ring buffer: %w", err)
+			return false, fmt.Errorf("read ring buffer: %w", err)
 		}
 		r.one(r.record.RawSample)
 	}
-	return nil
+	r.probe.caughtUp.Store(r.last.UnixNano())
+	return false, nil
 }
 
 func (r *run) drain() error {
@@ -98,6 +109,7 @@ func (r *run) one(data []byte) {
 	r.seq++
 	e.Seq = r.seq
 	e.Time = r.clock.wall(raw.Event.MonoNs)
+	r.last = e.Time
 	r.handle(e)
 }
 

@@ -21,8 +21,8 @@ type symbol struct {
 	name string
 }
 
-// symbols resolves kernel text addresses. It reads the table at first use and
-// remembers the names it gave.
+// symbols resolves kernel text addresses. It reads the table at first use, or
+// by load, and remembers the names it gave.
 type symbols struct {
 	path string
 
@@ -44,17 +44,29 @@ func (s *symbols) name(addr uint64) string {
 	if n, ok := s.names[addr]; ok {
 		return n
 	}
-	if !s.read {
-		s.read = true
-		// An unreadable table is reported once, as blindness.
-		_ = s.loadLocked()
-	}
+	s.readLocked()
 	n := lookup(s.table, addr)
 	if n == "" {
 		n = fmt.Sprintf("0x%x", addr)
 	}
 	s.names[addr] = n
 	return n
+}
+
+// load reads the table unless that was done.
+func (s *symbols) load() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readLocked()
+}
+
+func (s *symbols) readLocked() {
+	if s.read {
+		return
+	}
+	s.read = true
+	// An unreadable table is reported once, as blindness.
+	_ = s.loadLocked()
 }
 
 func (s *symbols) loadLocked() error {

@@ -1,0 +1,138 @@
+package probe
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/nftables"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+// A rule's drop names reason, function, hook and engine, and is counted.
+func TestDropByRule(t *testing.T) {
+	hooks := []struct {
+		stage tracer.Stage
+		hook  *nftables.ChainHook
+		where func(topology) *space
+	}{
+		{tracer.StagePrerouting, nftables.ChainHookPrerouting, func(n topology) *space { return n.node }},
+		{tracer.StageForward, nftables.ChainHookForward, func(n topology) *space { return n.node }},
+		{tracer.StagePostrouting, nftables.ChainHookPostrouting, func(n topology) *space { return n.node }},
+		{tracer.StageInput, nftables.ChainHookInput, func(n topology) *space { return n.server }},
+	}
+	eachTier(t, func(t *testing.T, tier Tier) {
+		for name, to := range map[string]string{"v4": server4, "v6": server6} {
+			for _, h := range hooks {
+				t.Run(name+"/"+string(h.stage), func(t *testing.T) {
+					n := newTopology(t)
+					where := h.where(n)
+					where.dropAt(h.hook, tracer.ProtoUDP, 9999)
+					r := record(t, Config{Tier: tier}, selectPair(), n.all()...)
+					dst := netip.AddrPortFrom(netip.MustParseAddr(to), 9999)
+					n.client.sendUDP(dst.String(), 3)
+					e := r.wait("drop", func(e tracer.Event) bool {
+						return e.Kind == tracer.EventDrop && e.Tuple.Dst == dst
+					})
+					if e.NetNS != where.inode || e.Tuple.Proto != tracer.ProtoUDP {
+						t.Errorf("%s", describe(e))
+					}
+					d := e.Drop
+					if d.Stage != h.stage || d.Engine != "nftables" || d.Location != "nft_do_chain" ||
+						d.Reason != "NETFILTER_DROP" || d.Noise != "" {
+						t.Errorf("drop %+v", d)
+					}
+					r.waitDropCount(3, func(c DropCount) bool {
+						return c.Dst == dst.Addr() && c.DstPort == 9999 && c.Drop.Stage == h.stage
+					})
+				})
+			}
+		}
+	})
+}
+
+// waitDropCount polls until the lines that match add up to n packets.
+func (r *recorder) waitDropCount(n uint64, match func(DropCount) bool) []DropCount {
+	r.t.Helper()
+	var list []DropCount
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		counts, err := r.probe.DropCounts()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		var sum uint64
+		list = nil
+		for _, c := range counts {
+			if match(c) {
+				sum += c.Packets
+				list = append(list, c)
+			}
+		}
+		if sum == n {
+			return list
+		}
+	}
+	counts, _ := r.probe.DropCounts()
+	r.t.Fatalf("no %d drops in %+v", n, counts)
+	return nil
+}
+
+// Drops of others are counted and exemplified, in the node's namespaces only.
+func TestDropsAll(t *testing.T) {
+	needPrivilege(t)
+	n, foreign := newTopology(t), newTopology(t)
+	for _, x := range []topology{n, foreign} {
+		x.node.dropAt(nftables.ChainHookForward, tracer.ProtoUDP, 9999)
+	}
+	r := record(t, Config{DropsOnly: true, DropsAll: true}, Selection{}, n.all()...)
+	dst := netip.AddrPortFrom(netip.MustParseAddr(server4), 9999)
+	const packets = 5000
+	foreign.client.sendUDP(dst.String(), 10)
+	n.client.sendUDP(dst.String(), packets)
+	lines := r.waitDropCount(packets, func(c DropCount) bool {
+		return c.Drop.Reason == "NETFILTER_DROP" && c.DstPort == 9999
+	})
+	if len(lines) != 1 {
+		t.Fatalf("lines %+v", lines)
+	}
+	e := r.wait("example", func(e tracer.Event) bool { return e.Kind == tracer.EventDrop && e.Tuple.Dst == dst })
+	lines = r.waitDropCount(packets, func(c DropCount) bool { return c.DstPort == 9999 })
+	if l := lines[0]; l.Drop.Stage != tracer.StageForward || l.Drop.Engine != "nftables" || l.Example != e.Tuple || l.NetNS != n.node.inode {
+		t.Errorf("line %+v", l)
+	}
+	totals, err := r.probe.DropTotals()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sum uint64
+	for _, total := range totals {
+		if total.Drop.Location == "nft_do_chain" {
+			sum += total.Packets
+		}
+	}
+	if sum != packets {
+		t.Errorf("total %d in %+v", sum, totals)
+	}
+	st, err := r.probe.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkIdentities(t, st)
+}
+
+// checkIdentities holds the counters to what enum stat promises.
+func checkIdentities(t *testing.T, st Stats) {
+	t.Helper()
+	for kind, c := range st.Hooks {
+		if sum := c["other_netns"] + c["no_netns"] + c["loopback"] + c["miss"] + c["selected"] + c["sampled"]; sum != c["packets"] {
+			t.Errorf("%s: %d packets, %d accounted for: %v", kind, c["packets"], sum, c)
+		}
+		if sum := c["events"] + c["aggregated"] + c["rate_limited"] + c["ring_full"]; sum != c["selected"] {
+			t.Errorf("%s: %d selected, %d accounted for: %v", kind, c["selected"], sum, c)
+		}
+		if sum := c["sample_events"] + c["sample_none"] + c["sample_limited"] + c["sample_ring_full"]; sum != c["sampled"] {
+			t.Errorf("%s: %d sampled, %d accounted for: %v", kind, c["sampled"], sum, c)
+		}
+	}
+}

@@ -71,11 +71,19 @@ func (s Selector) Misses(labels map[string]string) []Requirement {
 	return out
 }
 
+// Missing counts the requirements that do not hold.
+func (s Selector) Missing(labels map[string]string) int {
+	n := 0
+	for i := range s.reqs {
+		if !s.reqs[i].holds(labels) {
+			n++
+		}
+	}
+	return n
+}
+
 // Empty reports whether the selector matches everything.
 func (s Selector) Empty() bool { return !s.broken && len(s.reqs) == 0 }
-
-// Len is the number of requirements.
-func (s Selector) Len() int { return len(s.reqs) }
 
 // String gives the selector as kubectl prints it, "" if it matches everything.
 func (s Selector) String() string {

@@ -13,7 +13,7 @@ import (
 // megabytes in a cluster of 10,000 pods.
 const (
 	historyAge     = 10 * time.Minute
-	historyChanges = 4096
+	historyChanges = 2048
 )
 
 // Store holds the newest snapshot and the recent ones. It is safe for
@@ -26,6 +26,7 @@ type Store struct {
 	mu      sync.Mutex
 	pending []op
 	history []past // oldest first; the last one is the current snapshot
+	changes int    // the sum over history, without the first snapshot's
 	formers []formerIP
 	subs    map[chan Change]struct{}
 
@@ -183,6 +184,7 @@ func (s *Store) flush() {
 	s.forget(b, batch)
 	next := b.done(batch[0].at)
 	s.history = append(s.history, past{next, b.count})
+	s.changes += b.count
 	s.trim(next.taken)
 	s.cur.Store(next)
 	s.tell(b.changeFor(next))
@@ -206,19 +208,17 @@ func (s *Store) forget(b *builder, batch []op) {
 	}
 }
 
-// trim drops history beyond the limits, but never the newest snapshot.
+// trim drops history beyond the limits, but never the newest snapshot. The
+// front is cut off in place; append moves the rest when it next grows.
 func (s *Store) trim(now time.Time) {
-	changes := 0
-	keep := len(s.history) - 1
-	for keep > 0 {
-		changes += s.history[keep].changes
-		if changes > historyChanges || now.Sub(s.history[keep-1].snap.taken) > historyAge {
-			break
+	for len(s.history) > 1 {
+		// The oldest snapshot is needed until the next one is past the age.
+		if s.changes <= historyChanges && now.Sub(s.history[1].snap.taken) <= historyAge {
+			return
 		}
-		keep--
-	}
-	if keep > 0 {
-		s.history = append([]past(nil), s.history[keep:]...)
+		s.changes -= s.history[1].changes
+		s.history[0] = past{}
+		s.history = s.history[1:]
 	}
 }
 

@@ -78,39 +78,61 @@ type evaluation struct {
 	Flow
 }
 
+// end is the other side of the flow, as one direction's peers see it.
+type end struct {
+	ip  netip.Addr
+	pod *kube.Pod // nil if selectors cannot match it
+	// nsLabels of the pod's namespace; nsKnown is false if the namespace object
+	// is not known, and then only the label that every namespace has is there.
+	nsLabels map[string]string
+	nsKnown  bool
+}
+
+func (e *evaluation) end(ip netip.Addr, pod *kube.Pod) end {
+	out := end{ip: ip}
+	if !isolable(pod) {
+		// Selectors match pods with an address of their own; a hostNetwork pod
+		// cannot be told from its node.
+		return out
+	}
+	out.pod = pod
+	if ns, ok := e.view.Namespace(pod.Namespace); ok {
+		out.nsLabels, out.nsKnown = ns.Labels, true
+	} else {
+		out.nsLabels = map[string]string{"kubernetes.io/metadata.name": pod.Namespace}
+	}
+	return out
+}
+
 // judge decides one direction of the pod at that end.
 func (e *evaluation) judge(s side) *tracer.PolicyDecision {
-	pod, other := e.SrcPod, e.Dst
+	pod, other := e.SrcPod, e.end(e.Dst, e.DstPod)
 	if s == sideIngress {
-		pod, other = e.DstPod, e.Src
+		pod, other = e.DstPod, e.end(e.Src, e.SrcPod)
 	}
-	d := &tracer.PolicyDecision{Direction: s.String(), Allowed: true, Port: e.Port, Exempt: e.exempt(pod, other)}
-	var best miss
+	d := &tracer.PolicyDecision{Direction: s.String(), Allowed: true, Port: e.Port, Exempt: e.exempt(pod, other.ip)}
+	var selecting []*kube.NetworkPolicy
 	for _, p := range e.view.Policies(pod.Namespace) {
 		rules, selects := rulesFor(p, s, pod)
 		if !selects {
 			continue
 		}
-		ref := tracer.Ref{Kind: "NetworkPolicy", Namespace: p.Namespace, Name: p.Name}
-		d.Selected = append(d.Selected, ref)
-		if d.AllowedBy != nil {
-			continue
-		}
-		m, allowed := e.rules(p, rules, s)
-		if allowed {
-			d.AllowedBy = &ref
-			continue
-		}
-		if best.score == 0 || m.score > best.score {
-			best = m
-			best.policy = ref
+		selecting = append(selecting, p)
+		d.Selected = append(d.Selected, ref(p))
+		if d.AllowedBy == nil && e.allows(p, rules, &other) {
+			by := ref(p)
+			d.AllowedBy = &by
 		}
 	}
-	if len(d.Selected) > 0 && d.AllowedBy == nil && d.Exempt != ExemptSelf {
+	if len(selecting) > 0 && d.AllowedBy == nil && d.Exempt != ExemptSelf {
 		d.Allowed = false
-		d.Nearest = &tracer.PolicyNearMiss{Policy: best.policy, Rule: best.rule, Why: best.why(), Miss: best.class}
+		d.Nearest = e.nearest(selecting, &other, s)
 	}
 	return d
+}
+
+func ref(p *kube.NetworkPolicy) tracer.Ref {
+	return tracer.Ref{Kind: "NetworkPolicy", Namespace: p.Namespace, Name: p.Name}
 }
 
 // exempt applies the two exceptions of the NetworkPolicy documentation ("The
@@ -126,52 +148,29 @@ func (e *evaluation) exempt(pod *kube.Pod, other netip.Addr) string {
 }
 
 func rulesFor(p *kube.NetworkPolicy, s side, pod *kube.Pod) ([]kube.PolicyRule, bool) {
-	rules, isolates := p.EgressRules, p.Egress
+	isolates := p.Egress
 	if s == sideIngress {
-		rules, isolates = p.IngressRules, p.Ingress
+		isolates = p.Ingress
 	}
-	return rules, isolates && p.PodSelector.Matches(pod.Labels)
+	return rulesOf(p, s), isolates && p.PodSelector.Matches(pod.Labels)
 }
 
-// rules reports whether any rule allows, or else the one that came closest.
-func (e *evaluation) rules(p *kube.NetworkPolicy, rules []kube.PolicyRule, s side) (miss, bool) {
-	if len(rules) == 0 {
-		return noRules(s), false
+func rulesOf(p *kube.NetworkPolicy, s side) []kube.PolicyRule {
+	if s == sideIngress {
+		return p.IngressRules
 	}
-	var best miss
+	return p.EgressRules
+}
+
+// allows reports whether any rule does: a peer and a port of it must match, and
+// an empty list matches everything.
+func (e *evaluation) allows(p *kube.NetworkPolicy, rules []kube.PolicyRule, other *end) bool {
 	for i := range rules {
-		m, ok := e.rule(p, &rules[i], s)
-		if ok {
-			return miss{}, true
-		}
-		m.rule = i
-		if best.score == 0 || m.score > best.score {
-			best = m
+		if peers(p, rules[i].Peers, other) && e.ports(rules[i].Ports) {
+			return true
 		}
 	}
-	return best, false
-}
-
-// rule judges one rule: a peer and a port of it must match, and an empty list
-// matches everything.
-func (e *evaluation) rule(p *kube.NetworkPolicy, r *kube.PolicyRule, s side) (miss, bool) {
-	portOK := e.ports(r.Ports)
-	peerOK := len(r.Peers) == 0
-	var nearest peerMiss
-	for i := range r.Peers {
-		m, ok := e.peer(p, &r.Peers[i], s)
-		if ok {
-			peerOK = true
-			break
-		}
-		if nearest.score == 0 || m.score > nearest.score {
-			nearest = m
-		}
-	}
-	if peerOK && portOK {
-		return miss{}, true
-	}
-	return e.explain(r, peerOK, portOK, nearest), false
+	return false
 }
 
 // ports reports whether the list allows the flow's protocol and port.

@@ -9,61 +9,51 @@ import (
 	"github.com/podpath/podpath/tracer"
 )
 
-// miss is why one rule does not allow the flow.
-type miss struct {
-	policy tracer.Ref
-	rule   int
-	score  int
-	class  string
-	why    func() string
-}
-
-func noRules(s side) miss {
-	return miss{rule: -1, score: 1, class: missNoRules, why: func() string {
+// why puts a miss into words.
+func (e *evaluation) why(m *miss, other *end, s side) string {
+	if m.rule < 0 {
 		return fmt.Sprintf("selects the pod and has no %s rules, so it allows nothing", s)
-	}}
-}
-
-// explain ranks a rule that does not allow. A rule whose peer matches and only
-// the port does not is nearer than one for somebody else.
-func (e *evaluation) explain(r *kube.PolicyRule, peerOK, portOK bool, peer peerMiss) miss {
-	if portOK {
-		return miss{score: 100 + peer.score, class: peer.class, why: peer.text}
 	}
-	class, score, text := e.portMiss(r.Ports)
-	if peerOK {
-		return miss{score: 200 + score, class: class, why: text}
-	}
-	return miss{score: 2 + peer.score, class: peer.class, why: func() string {
-		return peer.text() + "; it also " + text()
-	}}
-}
-
-// portMiss says what the port list allows instead.
-func (e *evaluation) portMiss(list []kube.PolicyPort) (class string, score int, text func() string) {
-	class, score = missProtocol, 10
-	for i := range list {
-		if c, s := e.entryMiss(&list[i]); s > score {
-			class, score = c, s
-		}
-	}
-	return class, score, func() string { return e.portText(list, class) }
-}
-
-func (e *evaluation) entryMiss(p *kube.PolicyPort) (string, int) {
-	if p.Proto != e.Proto {
-		if p.Name == "" && p.From != p.To || p.Name == "" && p.From <= e.Port && e.Port <= p.To {
-			return missProtocol, 25
-		}
-		return missProtocol, 10
-	}
+	r := &rulesOf(m.policy, s)[m.rule]
 	switch {
-	case p.Name != "":
-		return missNamedPort, 30
-	case e.ServicePort != 0 && e.ServicePort != e.Port && p.From <= e.ServicePort && e.ServicePort <= p.To:
-		return missPortBeforeNAT, 40
+	case m.peerOK:
+		return e.portText(r.Ports, m.class)
+	case m.portOK:
+		return e.peerText(m.policy, &r.Peers[m.peer], other, s)
 	}
-	return missPort, 20
+	class, _ := e.rankPorts(r.Ports)
+	return e.peerText(m.policy, &r.Peers[m.peer], other, s) + "; it also " + e.portText(r.Ports, class)
+}
+
+func (e *evaluation) peerText(p *kube.NetworkPolicy, peer *kube.PolicyPeer, other *end, s side) string {
+	if isBlock(peer) {
+		return blockText(peer, other.ip, s)
+	}
+	if other.pod == nil {
+		return e.noPod(other.ip, s)
+	}
+	var parts []string
+	if !namespaceOK(p, peer, other) {
+		parts = append(parts, namespaceText(p, peer, other))
+	}
+	if !podOK(peer, other) {
+		parts = append(parts, "wants pods with "+missesText(*peer.Pods, other.pod.Labels, "pod "+other.pod.Key().String()))
+	}
+	return strings.Join(parts, ", and ")
+}
+
+func blockText(peer *kube.PolicyPeer, ip netip.Addr, s side) string {
+	preposition := "from"
+	if s == sideEgress {
+		preposition = "to"
+	}
+	if !peer.Block.IsValid() {
+		return "has a peer without selector or readable CIDR, which matches nothing"
+	}
+	if x, excepted := exception(peer, ip); excepted && peer.Block.Contains(ip) {
+		return fmt.Sprintf("allows %s %s except %s, which holds %s", preposition, peer.Block, x, ip)
+	}
+	return fmt.Sprintf("allows %s %s, and %s is not in it", preposition, peer.Block, ip)
 }
 
 func (e *evaluation) portText(list []kube.PolicyPort, class string) string {
@@ -133,29 +123,14 @@ func (e *evaluation) noPod(ip netip.Addr, s side) string {
 	return fmt.Sprintf("selects pods by label, and the %s %s is no pod, so only an ipBlock can allow it", end, ip)
 }
 
-// selectorText says which part of a peer with selectors does not match.
-func selectorText(
-	p *kube.NetworkPolicy, peer *kube.PolicyPeer, other *kube.Pod, nsLabels map[string]string, nsKnown, nsOK, podOK bool,
-) string {
-	var parts []string
-	if !nsOK {
-		parts = append(parts, namespaceText(p, peer, other, nsLabels, nsKnown))
-	}
-	if !podOK {
-		parts = append(parts, "wants pods with "+missesText(*peer.Pods, other.Labels, "pod "+other.Key().String()))
-	}
-	return strings.Join(parts, ", and ")
-}
-
-func namespaceText(
-	p *kube.NetworkPolicy, peer *kube.PolicyPeer, other *kube.Pod, nsLabels map[string]string, nsKnown bool,
-) string {
+func namespaceText(p *kube.NetworkPolicy, peer *kube.PolicyPeer, other *end) string {
+	ns := other.pod.Namespace
 	if peer.Namespaces == nil {
 		return fmt.Sprintf("has no namespaceSelector, so it means pods of namespace %s only, and pod %s is in %s",
-			p.Namespace, other.Key(), other.Namespace)
+			p.Namespace, other.pod.Key(), ns)
 	}
-	text := "wants namespaces with " + missesText(*peer.Namespaces, nsLabels, "namespace "+other.Namespace)
-	if !nsKnown {
+	text := "wants namespaces with " + missesText(*peer.Namespaces, other.nsLabels, "namespace "+ns)
+	if !other.nsKnown {
 		text += " (the namespace's labels are not known)"
 	}
 	return text

@@ -13,6 +13,7 @@ import (
 	"github.com/podpath/podpath/tracer"
 	"github.com/podpath/podpath/tracer/node"
 	"github.com/podpath/podpath/tracer/probe"
+	"github.com/podpath/podpath/tracer/rules"
 	"github.com/podpath/podpath/tracer/session"
 )
 
@@ -30,7 +31,7 @@ type live struct {
 	log      *slog.Logger
 	say      func(format string, args ...any) // progress, to standard error
 	node     *node.Node
-	rules    ruleReader
+	rules    *rules.Reader
 	probe    *probe.Probe
 	analyser *analyser
 	cluster  *clusterSource
@@ -57,8 +58,8 @@ func (l *live) start(ctx context.Context) error {
 	if err := l.node.Baseline(ctx); err != nil {
 		l.log.Warn("counters are not available as a baseline", "error", err)
 	}
-	if l.rules != nil {
-		l.rules.Baseline(ctx)
+	if err := l.rules.Baseline(ctx); err != nil {
+		l.log.Warn("rule counters are not available as a baseline", "error", err)
 	}
 	l.analyser.visibility(l.probe.Blind())
 	return nil
@@ -203,9 +204,8 @@ func (l *live) ask(_ uint64, q tracer.Query) *tracer.NodeFacts {
 	ctx, cancel := context.WithTimeout(context.Background(), factsTime)
 	defer cancel()
 	f := l.node.Collect(ctx, q)
-	if l.rules != nil {
-		l.rules.Collect(ctx, q, &f)
-	}
+	r := l.rules.Collect(ctx, q)
+	r.AddTo(&f)
 	return &f
 }
 
@@ -224,9 +224,4 @@ func single(prefixes []netip.Prefix) []netip.Addr {
 		}
 	}
 	return out
-}
-
-type ruleReader interface {
-	Baseline(context.Context)
-	Collect(context.Context, tracer.Query, *tracer.NodeFacts)
 }

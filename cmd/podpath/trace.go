@@ -16,6 +16,7 @@ import (
 	"github.com/podpath/podpath/tracer/node"
 	"github.com/podpath/podpath/tracer/probe"
 	"github.com/podpath/podpath/tracer/render"
+	"github.com/podpath/podpath/tracer/rules"
 	"github.com/podpath/podpath/tracer/session"
 )
 
@@ -169,6 +170,11 @@ func (s *traceSession) attach(ctx context.Context, f traceFlags) error {
 		return err
 	}
 	s.closer = append(s.closer, l.node.Close)
+	l.rules, err = rules.New(rules.Config{Logger: log, HostNetNS: f.hostNetNS})
+	if err != nil {
+		return err
+	}
+	s.closer = append(s.closer, l.rules.Close)
 	l.analyser.view, l.analyser.stale, l.analyser.ask = l.cluster.at, l.cluster.stale, l.ask
 	if f.write != "" {
 		if err := s.record(f); err != nil {

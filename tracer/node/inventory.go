@@ -88,8 +88,9 @@ func (n *Node) readPeer(ctx context.Context, hv *hostView, inode uint32, hints m
 	j := hv.joints(v, n.host.Fd())
 	if len(j.ends) == 0 {
 		// Nothing joins it, but the cluster may know it as a pod with a device
-		// of its own (SR-IOV).
-		if !carries(v, hints) {
+		// of its own (SR-IOV). Where several nodes share a kernel, a veth with
+		// the same address is another node's pod.
+		if !ownsHardware(v, hints) {
 			return nil, false
 		}
 	} else if pod, why := classify(hv.evidence(v, j, hints)); !pod {
@@ -122,6 +123,21 @@ func podDevices(v *view, j joint, host uint32) []tracer.Device {
 func carries(v *view, addrs map[netip.Addr]bool) bool {
 	for _, ps := range v.addrs {
 		for _, p := range ps {
+			if addrs[p.Addr()] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ownsHardware: one of the addresses is on a device that has no other end.
+func ownsHardware(v *view, addrs map[netip.Addr]bool) bool {
+	for _, l := range v.links {
+		if l.Type() != "device" {
+			continue
+		}
+		for _, p := range v.addrs[l.Attrs().Index] {
 			if addrs[p.Addr()] {
 				return true
 			}

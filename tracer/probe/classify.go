@@ -57,10 +57,7 @@ func stage(p Place) tracer.Stage {
 	if s, ok := reasonStages[p.Reason]; ok {
 		return s
 	}
-	if s, ok := placeStage(p.Location); ok {
-		return s
-	}
-	for _, f := range p.Stack {
+	for _, f := range append([]string{p.Location}, p.Stack...) {
 		if s, ok := placeStage(f); ok {
 			return s
 		}

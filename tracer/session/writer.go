@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -202,6 +203,10 @@ func (w *Writer) emit(lines []byte) error {
 	}
 	n, err := w.file.Write(w.frame)
 	w.written += int64(n)
+	// The file was opened under another name, which would only puzzle people.
+	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+		err = pe.Err
+	}
 	return err
 }
 

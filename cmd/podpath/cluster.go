@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/podpath/podpath/kube"
@@ -58,16 +59,42 @@ func (c *clusterSource) watch(ctx context.Context, poke func()) error {
 	}
 }
 
-// openCluster finds cluster data: a dump, else the API server.
-func (a *app) openCluster(_ context.Context, needed bool) (*clusterSource, error) {
+// openCluster finds cluster data: a dump, else the API server. Without either
+// it is an error only if an object has to be looked up: addresses can be traced
+// all the same, for a lesser verdict.
+func (a *app) openCluster(ctx context.Context, needed bool) (*clusterSource, error) {
 	if a.dump != "" {
 		s, report, err := kube.LoadDump(a.dump)
 		if err != nil {
 			return nil, err
 		}
-		a.sayDump(report)
+		for _, w := range report.Warnings {
+			a.say("warning: %s", w)
+		}
 		return &clusterSource{store: kube.NewStore(s)}, nil
 	}
-	_ = needed
+	config, err := a.kube.ToRESTConfig()
+	if err != nil {
+		err = &hinted{fmt.Errorf("no cluster data: %w", err), "give --kubeconfig, or --cluster-dump FILE; write one with: " + kube.DumpCommand + " > dump.json"}
+	} else {
+		var store *kube.Store
+		store, err = kube.Watch(ctx, config, kube.WatchOptions{Logger: a.logger(), OnStatus: a.sayStatus})
+		if err == nil {
+			return &clusterSource{store: store, staleness: store.Staleness}, nil
+		}
+	}
+	if needed || ctx.Err() != nil {
+		return nil, err
+	}
+	a.say("warning: %v: going on without cluster data, so Services, pods and policies have no names", err)
 	return &clusterSource{}, nil
+}
+
+// sayStatus tells when the API server goes away, and when it is back.
+func (a *app) sayStatus(s kube.Status) {
+	if s.Connected {
+		a.say("the API server is back")
+		return
+	}
+	a.say("warning: the API server cannot be reached since %s (%v): going on with what is known", s.Since.Format(time.TimeOnly), s.Err)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -44,7 +45,13 @@ func (a *app) explainCommand() *cobra.Command {
 	}
 }
 
+// placeholder is a name of the case at hand in a remedy.
+var placeholder = regexp.MustCompile(`\{([a-z]+(?:\.[a-z]+)?)\}`)
+
 func explanation(e verdict.Entry) render.Explanation {
+	for i, r := range e.Remedy {
+		e.Remedy[i] = placeholder.ReplaceAllString(r, "<$1>")
+	}
 	return render.Explanation{
 		Code: e.Code, Component: e.Component, Title: e.Title, Meaning: e.Meaning, Evidence: e.Evidence,
 		LookAlikes: e.LookAlikes, Remedy: e.Remedy, Shown: e.Shown,

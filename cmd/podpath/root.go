@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -59,8 +60,11 @@ func (a *app) complain(err error) {
 	}
 	fmt.Fprintf(a.err, "podpath: %s\n", render.Escape(err.Error()))
 	var h interface{ Hint() string }
-	if errors.As(err, &h) && h.Hint() != "" {
+	switch {
+	case errors.As(err, &h) && h.Hint() != "":
 		fmt.Fprintf(a.err, "  %s\n", render.Escape(h.Hint()))
+	case strings.HasPrefix(err.Error(), "unknown command"), strings.HasPrefix(err.Error(), "required flag"):
+		fmt.Fprintln(a.err, "  see podpath --help, or podpath VERB --help")
 	}
 }
 

@@ -335,10 +335,3 @@ func ownCost() *render.Cost {
 func (a *app) say(format string, args ...any) {
 	fmt.Fprintln(a.err, render.Escape(fmt.Sprintf(format, args...)))
 }
-
-// sayDump warns of what a dump does not hold.
-func (a *app) sayDump(r kube.DumpReport) {
-	for _, w := range r.Warnings {
-		a.say("warning: %s", w)
-	}
-}

@@ -202,7 +202,11 @@ func decodeStatement(name string, d attrs) any {
 		}
 		return x
 	case "numgen":
-		return loads{dreg: d.reg(unix.NFTA_NG_DREG), len: 4, text: "numgen mod " + fmt.Sprint(d.u32(unix.NFTA_NG_MODULUS))}
+		x := loads{dreg: d.reg(unix.NFTA_NG_DREG), len: 4, text: "numgen mod " + fmt.Sprint(d.u32(unix.NFTA_NG_MODULUS))}
+		if d.u32(unix.NFTA_NG_MODULUS) == 1 { // one endpoint: no choice
+			x.value = u32Bytes(d.u32(unix.NFTA_NG_OFFSET))
+		}
+		return x
 	case "hash":
 		return loads{dreg: d.reg(unix.NFTA_HASH_DREG), len: 4, text: "jhash mod " + fmt.Sprint(d.u32(unix.NFTA_HASH_MODULUS))}
 	case "limit":

@@ -79,7 +79,9 @@ func (m *machine) expr(t *table, x any) (tri, []action) {
 	case fib:
 		m.fib(x)
 	case loads:
-		m.store(x.dreg, unknownBytes(max(x.len, 0)))
+		v := unknownBytes(max(x.len, 0))
+		v.put(0, x.value...)
+		m.store(x.dreg, v)
 	case cmp:
 		return m.compare(x), nil
 	case rangeCmp:

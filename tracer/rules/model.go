@@ -198,6 +198,7 @@ type (
 	loads struct {
 		dreg, len int
 		text      string
+		value     []byte // if it can only be this one
 	}
 	// maybe is a match that packets alone do not decide (limit, quota).
 	maybe struct{ text string }

@@ -294,8 +294,14 @@ func masquerades(s *space, q tracer.Query) (out []tracer.RuleFact, read bool) {
 	if q.Translated.IsValid() {
 		at.Dst = q.Translated.Dst
 	}
-	at.oif = s.output(at.Tuple, at.iif.index, in.m.mark)
 	at.mark, at.markKnown = in.m.mark, in.m.markKnown
+	for _, h := range in.hits {
+		// Of several endpoints, the one that was chosen says which mark it gave.
+		if h.act.target.IsValid() && h.act.target == q.Translated.Dst {
+			at.mark, at.markKnown = h.mark, h.markKnown
+		}
+	}
+	at.oif = s.output(at.Tuple, at.iif.index, at.mark)
 	w := &walk{m: newMachine(&at, s)}
 	read = !s.failed
 	for _, c := range rs.hookChains(f, hookPostrouting, func(c *chain) bool { return c.base.typ == "nat" }) {

@@ -1,0 +1,40 @@
+package node
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseCounters(t *testing.T) {
+	got := counters{}
+	err := parsePairs(strings.NewReader("Ip: Forwarding DefaultTTL OutNoRoutes ForwDatagrams\nIp: 1 64 3 7\nTcp: MaxConn RetransSegs\nTcp: -1 5\n"), got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := parsePairs(strings.NewReader("TcpExt: SyncookiesSent IPReversePathFilter ListenDrops\nTcpExt: 1 2 4\n"), got); err != nil {
+		t.Fatal(err)
+	}
+	if err := parseSNMP6(strings.NewReader("Ip6OutNoRoutes                  \t9\nIcmp6OutType135 1\n"), got); err != nil {
+		t.Fatal(err)
+	}
+	want := counters{"IpOutNoRoutes": 3, "IpForwDatagrams": 7, "TcpRetransSegs": 5, "IPReversePathFilter": 2, "TcpExtListenDrops": 4, "Ip6OutNoRoutes": 9}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	for _, bad := range []string{"Ip: A B\nIp: 1\n", "Ip: A\nTcp: 1\n"} {
+		if err := parsePairs(strings.NewReader(bad), counters{}); err == nil {
+			t.Errorf("%q was taken for counters", bad)
+		}
+	}
+}
+
+func FuzzParseCounters(f *testing.F) {
+	f.Add("Ip: Forwarding OutNoRoutes\nIp: 1 3\n")
+	f.Add("Ip6OutNoRoutes 9\n")
+	f.Fuzz(func(t *testing.T, s string) {
+		_ = parsePairs(strings.NewReader(s), counters{})
+		_ = parseSNMP6(strings.NewReader(s), counters{})
+	})
+}

@@ -184,14 +184,14 @@ func addConntrack(m []byte, out counters) {
 	if len(m) < nl.SizeofNfgenmsg {
 		return
 	}
-	attrs, err := nl.ParseRouteAttr(m[nl.SizeofNfgenmsg:])
+	attrs, err := parseAttrs(m[nl.SizeofNfgenmsg:])
 	if err != nil {
 		return
 	}
 	for _, a := range attrs {
-		name := conntrackNames[a.Attr.Type&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER)]
-		if name != "" && len(a.Value) >= 4 {
-			out[name] += uint64(be32(a.Value))
+		name := conntrackNames[a.typ]
+		if name != "" && len(a.value) >= 4 {
+			out[name] += uint64(be32(a.value))
 		}
 	}
 }

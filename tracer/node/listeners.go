@@ -94,13 +94,13 @@ func parseDiag(m []byte) (tracer.Listener, bool) {
 	}
 	l := tracer.Listener{Addr: netip.AddrPortFrom(a, port),
 		Queue: nl.NativeEndian().Uint32(m[56:]), Backlog: nl.NativeEndian().Uint32(m[60:])}
-	attrs, err := nl.ParseRouteAttr(m[size:])
+	attrs, err := parseAttrs(m[size:])
 	if err != nil {
 		return tracer.Listener{}, false
 	}
 	for _, at := range attrs {
-		if at.Attr.Type == diagV6Only && len(at.Value) > 0 {
-			l.V6Only = at.Value[0] != 0
+		if at.typ == diagV6Only && len(at.value) > 0 {
+			l.V6Only = at.value[0] != 0
 		}
 	}
 	return l, true

@@ -226,13 +226,13 @@ func parseRule(m []byte) (fibRule, error) {
 		return fibRule{}, errShort
 	}
 	r := fibRule{table: int(m[4]), action: m[7], suppress: -1, opaque: m[3] != 0, invert: m[8]&unix.FIB_RULE_INVERT != 0}
-	attrs, err := nl.ParseRouteAttr(m[hdr:])
+	attrs, err := parseAttrs(m[hdr:])
 	if err != nil {
-		return fibRule{}, fmt.Errorf("parse routing rule: %w", err)
+		return fibRule{}, err
 	}
 	maskSet := false
 	for _, a := range attrs {
-		b := a.Value
+		b := a.value
 		u32 := func() uint32 {
 			if len(b) < 4 {
 				return 0
@@ -245,7 +245,7 @@ func parseRule(m []byte) (fibRule, error) {
 			}
 			return [2]uint16{nl.NativeEndian().Uint16(b), nl.NativeEndian().Uint16(b[2:])}
 		}
-		switch a.Attr.Type {
+		switch a.typ {
 		case unix.FRA_TABLE:
 			r.table = int(u32())
 		case unix.FRA_PRIORITY:

@@ -178,7 +178,7 @@ func decodeExpr(name string, d attrs) any {
 func decodeStatement(name string, d attrs) any {
 	switch name {
 	case "counter":
-		return counter{packets: d.u64(unix.NFTA_COUNTER_PACKETS), bytes: d.u64(unix.NFTA_COUNTER_BYTES)}
+		return counter{packets: d.u64(unix.NFTA_COUNTER_PACKETS)}
 	case "fib":
 		return fib{dreg: d.reg(unix.NFTA_FIB_DREG), result: d.u32(unix.NFTA_FIB_RESULT), flags: d.u32(unix.NFTA_FIB_FLAGS)}
 	case "nat":

@@ -193,7 +193,7 @@ type (
 		text string
 	}
 	queue   struct{ num uint16 }
-	counter struct{ packets, bytes uint64 }
+	counter struct{ packets uint64 }
 	// loads puts an unknowable value into a register (numgen, jhash, rt).
 	loads struct {
 		dreg, len int

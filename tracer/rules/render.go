@@ -110,7 +110,7 @@ func (w *renderer) statement(x any) string {
 	case verdict:
 		return verdictText(x)
 	case counter:
-		return fmt.Sprintf("counter packets %d bytes %d", x.packets, x.bytes)
+		return "counter" // values belong to a moment; tracer.RuleFact.Packets tells them
 	case reject:
 		return rejectText(x)
 	case queue:

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
+
+	"github.com/podpath/podpath/tracer"
 )
 
 // asYAML gives the fixture as kubectl -o yaml prints it.
@@ -190,6 +193,31 @@ func TestWriteDumpRoundTrip(t *testing.T) {
 	}
 	if d := diffObjects(first.objects(), again.objects()); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
+	}
+}
+
+func TestLongReasonIsCutOnce(t *testing.T) {
+	for _, message := range []string{strings.Repeat("x", 500), strings.Repeat("é", 250), "short: with a colon"} {
+		once := reasonText("Reason", message)
+		_, rest, _ := strings.Cut(once, ": ")
+		if twice := reasonText("Reason", rest); twice != once {
+			t.Errorf("got %q, then %q", once, twice)
+		}
+	}
+}
+
+// TestEmptySnapshot: without cluster data everything still answers.
+func TestEmptySnapshot(t *testing.T) {
+	var s Snapshot
+	e := s.Endpoint(netip.MustParseAddr("198.51.100.7"), 443, 6)
+	if e.Kind != tracer.KindExternal || len(s.Inside()) != 0 || len(s.Nodes()) != 0 {
+		t.Errorf("got %+v", e)
+	}
+	if _, err := s.Resolve(t.Context(), EndpointSpec{Kind: SpecPod, Namespace: "a", Name: "b"}, ResolveOptions{}); err == nil {
+		t.Error("a pod cannot be known")
+	}
+	if text := dumpText(t, &s); !strings.Contains(text, `"items":[`) {
+		t.Errorf("got %s", text)
 	}
 }
 

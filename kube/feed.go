@@ -11,6 +11,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -48,7 +49,7 @@ func follow[L runtime.Object](k kind, name, group string, example runtime.Object
 // resources lists what is followed. ReplicaSets only name their owners, so
 // their metadata is enough; without them Deployments are derived from names.
 // ServiceCIDR objects exist since Kubernetes 1.33.
-func resources(c kubernetes.Interface, meta metadata.Interface) []resource {
+func resources(c kubernetes.Interface, md metadata.Interface) []resource {
 	const discovery, networking = "discovery.k8s.io", "networking.k8s.io"
 	out := []resource{
 		follow(kindPod, "pods", "", &corev1.Pod{}, c.CoreV1().Pods("")),
@@ -61,9 +62,9 @@ func resources(c kubernetes.Interface, meta metadata.Interface) []resource {
 	cidrs := follow(kindServiceCIDR, "servicecidrs", networking, &networkingv1.ServiceCIDR{}, c.NetworkingV1().ServiceCIDRs())
 	cidrs.optional = true
 	out = append(out, cidrs)
-	if meta != nil {
+	if md != nil {
 		gvr := schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"}
-		sets := follow(kindReplicaSet, gvr.Resource, gvr.Group, &metav1.PartialObjectMetadata{}, meta.Resource(gvr))
+		sets := follow(kindReplicaSet, gvr.Resource, gvr.Group, &metav1.PartialObjectMetadata{}, md.Resource(gvr))
 		sets.optional = true
 		out = append(out, sets)
 	}
@@ -93,8 +94,16 @@ func (f *feed) start(ctx context.Context, r resource, client any) {
 	s := &stream{resource: r, cancel: cancel}
 	lw := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			if o.ResourceVersion == "0" {
+				// From its cache the server would send everything at once, whatever
+				// the limit; in pages only one is in memory in full.
+				o.ResourceVersion = ""
+			}
 			out, err := r.list(ctx, o)
 			f.heard(ctx, s, "list", err)
+			if err == nil {
+				slim(out)
+			}
 			return out, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
@@ -115,6 +124,27 @@ func (f *feed) start(ctx context.Context, r resource, client any) {
 	s.synced = func() bool { return err == nil && reg.HasSynced() }
 	f.all = append(f.all, s)
 	go inf.RunWithContext(ctx)
+}
+
+// slim drops from a page of a list what reducing will drop anyway, because
+// client-go keeps all pages until the last one is there.
+func slim(list runtime.Object) {
+	if pods, ok := list.(*corev1.PodList); ok {
+		for i := range pods.Items {
+			p := &pods.Items[i]
+			rv := p.ResourceVersion
+			*p = *restorePod(reducePod(p))
+			p.ResourceVersion = rv
+		}
+		return
+	}
+	_ = meta.EachListItem(list, func(o runtime.Object) error {
+		if m, err := meta.Accessor(o); err == nil {
+			m.SetManagedFields(nil)
+			m.SetAnnotations(nil)
+		}
+		return nil
+	})
 }
 
 // heard notes what a request to the API server gave. client-go retries by

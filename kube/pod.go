@@ -187,14 +187,15 @@ func waiting(p *corev1.Pod) string {
 	return ""
 }
 
-// reasonText bounds a message from the API: some carry whole pull logs.
+// reasonText bounds a message from the API: some carry whole pull logs. What it
+// returns is not shortened again when a written dump is read.
 func reasonText(reason, message string) string {
-	const most = 200
+	const most, cut = 200, "..."
 	if message == "" {
 		return reason
 	}
 	if len(message) > most {
-		message = strings.ToValidUTF8(message[:most], "") + "..."
+		message = strings.ToValidUTF8(message[:most-len(cut)], "") + cut
 	}
 	return reason + ": " + message
 }

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/fake"
+	metadatafake "k8s.io/client-go/metadata/fake"
 	"k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
 )
@@ -112,6 +113,43 @@ func TestWatchOptionalForbidden(t *testing.T) {
 	})
 	if _, err := watch(ctx, client, nil, "fake", WatchOptions{}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestWatchReplicaSets: the owner comes from the ReplicaSet's metadata, and
+// from the name where that is not readable.
+func TestWatchReplicaSets(t *testing.T) {
+	yes := true
+	pod := fakePod("web-77-x", "10.0.0.1")
+	pod.Labels = map[string]string{templateHashLabel: "77"}
+	pod.OwnerReferences = []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "web-77", Controller: &yes}}
+	set := &metav1.PartialObjectMetadata{
+		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "ReplicaSet"},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "shop", Name: "web-77", OwnerReferences: []metav1.OwnerReference{{Kind: "Rollout", Name: "web", Controller: &yes}},
+		},
+	}
+	scheme := runtime.NewScheme()
+	if err := metav1.AddMetaToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	for want, forbid := range map[string]bool{"Rollout/web": false, "Deployment/web": true} {
+		ctx, cancel := context.WithCancel(context.Background())
+		md := metadatafake.NewSimpleMetadataClient(scheme, set)
+		if forbid {
+			md.PrependReactor("list", "replicasets", func(clienttesting.Action) (bool, runtime.Object, error) {
+				return true, nil, apierrors.NewForbidden(schema.GroupResource{Group: "apps", Resource: "replicasets"}, "", errors.New("no"))
+			})
+		}
+		st, err := watch(ctx, fake.NewClientset(pod), md, "fake", WatchOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, _ := st.Current().Pod("shop", "web-77-x")
+		if got := st.Current().Owner(p).String(); got != want {
+			t.Errorf("forbidden %v: got %q, want %q", forbid, got, want)
+		}
+		cancel()
 	}
 }
 

@@ -135,7 +135,11 @@ func (l *Lab) plug(wire string, s *space, dev string, addrs ...netip.Prefix) err
 // buildOutside makes the outside: a router and the hosts behind it.
 func (l *Lab) buildOutside(ctx context.Context) error {
 	p := l.p
-	if err := l.ext.sysctls(ctx, router()); err != nil {
+	// ARP per device: the unused end of the wire must not answer for lan0, and a
+	// request must not carry the address of a host behind the router, which the
+	// node's rp_filter would drop.
+	arp := [][2]string{{"net/ipv4/conf/all/arp_ignore", "1"}, {"net/ipv4/conf/all/arp_announce", "2"}}
+	if err := l.ext.sysctls(ctx, append(router(), arp...)); err != nil {
 		return err
 	}
 	return errors.Join(

@@ -19,7 +19,7 @@ type cluster struct {
 	p1, p2, far    *ns
 }
 
-func newCluster(t *testing.T, nodeDefault, fabricAddr bool) *cluster {
+func newCluster(t testing.TB, nodeDefault, fabricAddr bool) *cluster {
 	t.Helper()
 	c := &cluster{fabric: newNS(t, "fab"), n1: newNS(t, "n1"), n2: newNS(t, "n2"),
 		p1: newNS(t, "p1"), p2: newNS(t, "p2"), far: newNS(t, "far")}

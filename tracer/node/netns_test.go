@@ -16,7 +16,7 @@ import (
 
 // needRoot skips a test that must make namespaces, or fails it where that
 // ought to work.
-func needRoot(t *testing.T) {
+func needRoot(t testing.TB) {
 	t.Helper()
 	err := within(selfNS(t), func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
@@ -33,7 +33,7 @@ func needRoot(t *testing.T) {
 	t.Skipf("needs CAP_SYS_ADMIN and CAP_NET_ADMIN: %v", err)
 }
 
-func selfNS(t *testing.T) int {
+func selfNS(t testing.TB) int {
 	t.Helper()
 	f, err := os.Open("/proc/self/ns/net")
 	if err != nil {
@@ -46,14 +46,14 @@ func selfNS(t *testing.T) int {
 // ns is a namespace made by a test. It has a name, so that it can be found
 // without a process in it.
 type ns struct {
-	t     *testing.T
+	t     testing.TB
 	name  string
 	fd    netns.NsHandle
 	inode uint32
 	h     *netlink.Handle
 }
 
-func newNS(t *testing.T, role string) *ns {
+func newNS(t testing.TB, role string) *ns {
 	t.Helper()
 	name := fmt.Sprintf("ppt-%d-%d-%s", os.Getpid(), time.Now().UnixNano()%1e9, role)
 	done := make(chan *ns)

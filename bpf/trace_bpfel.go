@@ -201,10 +201,12 @@ type TracePacket struct {
 }
 
 type TraceSelection struct {
-	_        structs.HostLayout
-	Any      uint32
-	Prefixes uint32
-	Hosts    [16384]uint8
+	_          structs.HostLayout
+	Any        uint32
+	Prefixes   uint16
+	Generation uint8
+	Unused     uint8
+	Hosts      [16384]uint8
 }
 
 type TraceSide uint32

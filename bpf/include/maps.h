@@ -8,7 +8,11 @@ const volatile struct config config = {};
 
 struct selection selection = {};
 
-/* Set here, cleared by user space when too many have gathered. */
+/*
+ * The generation in which a tuple of this slot was last learned or seen. User
+ * space begins a new generation when too many have gathered; a slot counts in
+ * its own and the next, so that what is in use is never lost.
+ */
 __u8 learned_slots[FILTER_SLOTS] = {};
 
 /* Exact addresses; value is enum side. */

@@ -74,7 +74,12 @@ static __always_inline bool arp_selected(const struct tuple *t)
 
 static __always_inline bool is_learned(const struct tuple *t)
 {
-	return learned_slots[tuple_slot(t)] && bpf_map_lookup_elem(&learned, t);
+	__u8 *slot = &learned_slots[tuple_slot(t)];
+
+	if ((__u8)(selection.generation - *slot) > 1 || !bpf_map_lookup_elem(&learned, t))
+		return false;
+	*slot = selection.generation;
+	return true;
 }
 
 static __noinline bool ct_selected(unsigned long nfct)
@@ -113,7 +118,6 @@ __noinline int packet_selected(__u32 kind)
 	return ct_selected(p->nfct);
 }
 
-/* The slot last: user space rebuilds the slots from the table. */
 static __always_inline void learn_tuple(struct hook_stats *s, struct tuple *t, __u64 now)
 {
 	if (is_learned(t))
@@ -122,7 +126,7 @@ static __always_inline void learn_tuple(struct hook_stats *s, struct tuple *t, _
 		count(s, STAT_LEARN_FAILED);
 		return;
 	}
-	learned_slots[tuple_slot(t)] = 1;
+	learned_slots[tuple_slot(t)] = selection.generation;
 	count(s, STAT_LEARNED);
 }
 

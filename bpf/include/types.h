@@ -234,7 +234,9 @@ struct hook_stats {
 /* Written by user space at run time. */
 struct selection {
 	enum side any;	/* that every address belongs to */
-	__u32 prefixes;	/* not 0: the prefix table is in use */
+	__u16 prefixes; /* not 0: the prefix table is in use */
+	__u8 generation; /* of learned_slots, from 2 on */
+	__u8 unused;
 	__u8 hosts[FILTER_SLOTS];
 };
 

@@ -348,18 +348,29 @@ func inTeardown(stack []string) bool {
 	return false
 }
 
-// callers cuts a stack down to what called the freeing function: above it are
-// the tracepoint and the free itself.
+// callers cuts a stack down to what called the freeing function, in the same
+// context: above it are the tracepoint and the free itself, and beyond the
+// soft interrupt whatever happened to run there.
 func callers(stack []string, location string) []string {
+	if i := slices.IndexFunc(stack, isContext); i >= 0 {
+		stack = stack[:i]
+	}
 	if i := slices.Index(stack, location); i >= 0 {
 		return stack[i+1:]
 	}
-	for i, f := range stack {
-		if !isFree(f) {
-			return stack[i:]
-		}
+	if i := slices.IndexFunc(stack, func(f string) bool { return !isFree(f) }); i >= 0 {
+		return stack[i:]
 	}
 	return nil
+}
+
+// isContext: what lies beyond was interrupted, or only let soft interrupts run.
+func isContext(f string) bool {
+	switch f {
+	case "handle_softirqs", "__do_softirq", "__softirqentry_text_start", "do_softirq", "run_ksoftirqd":
+		return true
+	}
+	return strings.HasPrefix(f, "asm_sysvec_") || strings.HasPrefix(f, "asm_common_interrupt")
 }
 
 func isFree(f string) bool {

@@ -124,6 +124,11 @@ func TestCallers(t *testing.T) {
 			}
 		})
 	}
+	// A sender's own stack is none of the receiver's business.
+	soft := []string{"kfree_skb_reason", "f", "net_rx_action", "handle_softirqs", "do_softirq", "ip_output"}
+	if got := callers(soft, "f"); len(got) != 1 || got[0] != "net_rx_action" {
+		t.Errorf("got %v", got)
+	}
 	if got := callers(nil, "f"); len(got) != 0 {
 		t.Errorf("got %v of nothing", got)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -39,6 +40,8 @@ type Probe struct {
 	selected selected
 	blind    []tracer.Blind
 	closed   bool
+	// learnedChecked is when refreshLearned last looked.
+	learnedChecked time.Time
 }
 
 // Open loads the programs that the configuration needs and attaches those that
@@ -61,12 +64,13 @@ func Open(c Config) (*Probe, error) {
 		c.Logger.Debug("memlock limit stays", "error", err)
 	}
 	p := &Probe{
-		log:     c.Logger,
-		reasons: kernelReasons(kernel),
-		symbols: newSymbols("/proc/kallsyms"),
-		samples: newSamples(),
-		devices: map[tracer.DeviceKey]deviceLinks{},
-		netns:   map[uint32]struct{}{},
+		log:      c.Logger,
+		reasons:  kernelReasons(kernel),
+		symbols:  newSymbols("/proc/kallsyms"),
+		samples:  newSamples(),
+		devices:  map[tracer.DeviceKey]deviceLinks{},
+		netns:    map[uint32]struct{}{},
+		selected: selected{generation: firstGeneration},
 	}
 	p.noteBlindness(c)
 	if err := p.load(c, kernel); err != nil {

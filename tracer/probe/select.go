@@ -20,9 +20,11 @@ type Selection struct {
 
 // selected is a Selection as the kernel's tables hold it.
 type selected struct {
-	any      bpf.TraceSide
-	hosts    map[netip.Addr]bpf.TraceSide
-	prefixes map[netip.Prefix]bpf.TraceSide
+	any bpf.TraceSide
+	// generation of the learned tuples' filter.
+	generation uint8
+	hosts      map[netip.Addr]bpf.TraceSide
+	prefixes   map[netip.Prefix]bpf.TraceSide
 }
 
 // mapped is where IPv4 lives among the 16-byte keys.
@@ -113,6 +115,7 @@ func (p *Probe) Select(s Selection) error {
 	if p.closed {
 		return errClosed
 	}
+	next.generation = p.selected.generation
 	hosts, prefixes := p.coll.Maps[bpf.TraceMapHosts], p.coll.Maps[bpf.TraceMapPrefixes]
 	if err := addEntries(hosts, p.selected.hosts, next.hosts, rawAddress); err != nil {
 		return fmt.Errorf("select %d addresses: %w", len(next.hosts), err)
@@ -134,7 +137,10 @@ func (p *Probe) Select(s Selection) error {
 }
 
 func (s *selected) filter() bpf.TraceSelection {
-	f := bpf.TraceSelection{Any: uint32(s.any), Prefixes: uint32(len(s.prefixes))}
+	f := bpf.TraceSelection{Any: uint32(s.any), Generation: s.generation}
+	if len(s.prefixes) > 0 {
+		f.Prefixes = 1
+	}
 	for a := range s.hosts {
 		f.Hosts[addrSlot(rawAddress(a))] = 1
 	}
@@ -166,15 +172,10 @@ func removeEntries[K comparable, R any](m *ebpf.Map, old, next map[K]bpf.TraceSi
 	return errors.Join(errs...)
 }
 
-// addrSlot and tupleSlot are mix, addr_slot and tuple_slot of
-// bpf/include/select.h; a test runs both sides against each other.
+// addrSlot is addr_slot of bpf/include/select.h: if they disagree, no address
+// is ever selected.
 func addrSlot(a bpf.TraceAddr) uint32 {
 	return mix(a.Word[0], a.Word[1], a.Word[2], a.Word[3])
-}
-
-func tupleSlot(t bpf.TraceTuple) uint32 {
-	return mix(t.Saddr.Word[3]^t.Saddr.Word[0], t.Daddr.Word[3]^t.Daddr.Word[1],
-		uint32(t.Sport)<<16|uint32(t.Dport), uint32(t.Proto))
 }
 
 func mix(a, b, c, d uint32) uint32 {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // victimEnv makes the test binary a program that builds a lab and then ends in
@@ -33,11 +35,11 @@ func victim(end string) {
 		os.Exit(1)
 	}
 	for _, s := range l.spaces {
-		ns, err := os.Readlink(s.path())
+		id, err := identify(s.path())
 		if err != nil {
 			fmt.Println("error", err)
 		}
-		fmt.Println(ns)
+		fmt.Println(id)
 	}
 	fmt.Println("ready")
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
@@ -123,8 +125,12 @@ func noneOf(spaces []string) error {
 			return err
 		}
 		for _, f := range files {
-			if ns, err := os.Readlink(f); err == nil && slices.Contains(spaces, ns) {
-				return fmt.Errorf("%s still holds %s", f, ns)
+			ns, err := os.Readlink(f)
+			if err != nil || !slices.ContainsFunc(spaces, func(id string) bool { return strings.HasPrefix(id, ns+" ") }) {
+				continue
+			}
+			if id, err := identify(f); err == nil && slices.Contains(spaces, id) {
+				return fmt.Errorf("%s still holds %s", f, id)
 			}
 		}
 	}
@@ -132,12 +138,38 @@ func noneOf(spaces []string) error {
 	if err != nil {
 		return err
 	}
-	for _, ns := range spaces {
+	for _, id := range spaces {
+		ns, _, _ := strings.Cut(id, " ")
 		if strings.Contains(string(mounts), ns) {
 			return fmt.Errorf("%s is mounted", ns)
 		}
 	}
 	return nil
+}
+
+// identify names a network namespace for good. The number that /proc shows is
+// given again to the next one, at once; the cookie (socket(7)) never is.
+func identify(path string) (string, error) {
+	ns, err := os.Readlink(path)
+	if err != nil || !strings.HasPrefix(ns, "net:") {
+		return "", fmt.Errorf("%s is no network namespace: %w", path, err)
+	}
+	fd, err := netns.GetFromPath(path)
+	if err != nil {
+		return "", err
+	}
+	defer fd.Close()
+	var cookie uint64
+	err = (&space{ns: fd}).inside(func() error {
+		sock, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(sock)
+		cookie, err = unix.GetsockoptUint64(sock, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+		return err
+	})
+	return fmt.Sprintf("%s cookie %d", ns, cookie), err
 }
 
 func eventually(t *testing.T, check func() error) {
@@ -174,11 +206,11 @@ func TestCloseTwice(t *testing.T) {
 	l := newLab(t, Options{Seed: 3})
 	var spaces []string
 	for _, s := range l.spaces {
-		ns, err := os.Readlink(s.path())
+		id, err := identify(s.path())
 		if err != nil {
 			t.Fatal(err)
 		}
-		spaces = append(spaces, ns)
+		spaces = append(spaces, id)
 	}
 	for range 2 {
 		if err := l.Close(); err != nil {

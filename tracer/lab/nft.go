@@ -23,6 +23,7 @@ type exprs []expr.Any
 // ruleset writes tables into one namespace, as one transaction.
 type ruleset struct {
 	conn *nftables.Conn
+	sets uint32
 	errs []error
 }
 
@@ -110,6 +111,14 @@ func (t *table) rule(c *nftables.Chain, comment string, parts ...exprs) {
 
 func (t *table) set(s *nftables.Set, elems []nftables.SetElement) *nftables.Set {
 	s.Table = t.t
+	// An id is needed that is unique in the transaction. The library (v0.3.0)
+	// counts in a variable that all its connections share without a lock, so two
+	// labs at once could get one id twice.
+	t.r.sets++
+	s.ID = t.r.sets
+	if s.Anonymous {
+		s.Name = "__map%d"
+	}
 	if err := t.r.conn.AddSet(s, elems); err != nil {
 		t.r.errs = append(t.r.errs, fmt.Errorf("add set %s: %w", s.Name, err))
 	}

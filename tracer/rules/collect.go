@@ -219,44 +219,64 @@ func dropHits(rs *ruleset, p *packet, env environment, f family, hook uint32, en
 }
 
 // choose names the rules that dropped, best first. A rule whose counter stood
-// still did not; one whose counter moved comes before what was only computed.
-// A rule is called computed only if nothing undecided could have dropped the
-// packet instead.
+// still did not. A rule that surely matches and whose counter moved comes
+// first. Otherwise a rule is named only if nothing else could have dropped the
+// packet instead: an undecided rule's counter may have moved for others.
 func (r *Reader) choose(s *space, hits []hit) []tracer.RuleFact {
-	var moved, open []tracer.RuleFact
-	var openHits []hit
+	var sure, left []candidate
 	for _, h := range hits {
+		c := candidate{hit: h, how: "computed"}
 		if h.rule != nil {
-			if n, known := r.moved(s, h.rule); known {
-				if n > 0 {
-					f := h.fact("counter")
-					f.Packets = n
-					moved = append(moved, f)
-				}
+			n, known := r.moved(s, h.rule)
+			if known && n == 0 {
 				continue
 			}
-		}
-		open, openHits = append(open, h.fact("computed")), append(openHits, h)
-	}
-	if len(moved) > 0 {
-		if len(open) > 0 {
-			s.note("rules without a counter", "another rule than the one whose counter moved could also have dropped the packet: "+open[0].Text)
-		}
-		return moved
-	}
-	if len(open) == 0 {
-		return nil
-	}
-	if len(open) > 1 || !openHits[0].sure {
-		for i, h := range openHits {
-			if !h.sure {
-				s.note("a rule that could not be decided", fmt.Sprintf("%s table %s chain %s: %s", open[i].Family, open[i].Table, open[i].Chain, open[i].Text))
+			if known {
+				c.how, c.packets = "counter", n
 			}
 		}
-		if len(open) > 1 {
-			s.note("the rule that dropped the packet", fmt.Sprintf("%d rules could have; none is named", len(open)))
+		if h.sure && c.how == "counter" {
+			sure = append(sure, c)
+		} else {
+			left = append(left, c)
 		}
-		return nil
 	}
-	return open
+	switch {
+	case len(sure) > 0:
+		for _, c := range left {
+			s.doubt(c, "could also have dropped the packet")
+		}
+		return facts(sure)
+	case len(left) == 1 && (left[0].sure || left[0].how == "counter"):
+		return facts(left)
+	}
+	for _, c := range left {
+		s.doubt(c, "may or may not have dropped the packet; no rule is named")
+	}
+	return nil
+}
+
+// candidate is a place that may have dropped the packet.
+type candidate struct {
+	hit
+	how     string
+	packets uint64
+}
+
+func (c *candidate) rendered() tracer.RuleFact {
+	f := c.fact(c.how)
+	f.Packets = c.packets
+	return f
+}
+
+func facts(cs []candidate) (out []tracer.RuleFact) {
+	for _, c := range cs {
+		out = append(out, c.rendered())
+	}
+	return out
+}
+
+func (s *space) doubt(c candidate, effect string) {
+	f := c.rendered()
+	s.note(fmt.Sprintf("%s table %s chain %s: %s", f.Family, f.Table, f.Chain, f.Text), effect)
 }

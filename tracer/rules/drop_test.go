@@ -146,6 +146,12 @@ func TestDropRules(t *testing.T) {
 			l.rule(c, "", udp(6000), count(), drop())
 		}, &want{table: "t", chain: "fwd", verdict: "drop", how: "counter", packets: 1, comment: "strange"}, false},
 
+		{"a moved counter of an undecided rule is no proof beside a sure drop", func(l *lab) {
+			c := l.base(l.table(nftables.TableFamilyIPv4, "t"), "fwd", fwd, 0, acceptAll)
+			l.rule(c, "", strange(), count(), drop())
+			l.rule(c, "", udp(6000), drop())
+		}, nil, true},
+
 		{"a set with prefixes", func(l *lab) {
 			tb := l.table(nftables.TableFamilyIPv4, "t")
 			c := l.base(tb, "fwd", fwd, 0, acceptAll)

@@ -33,8 +33,11 @@ type analyser struct {
 	stale func() time.Duration
 	// ask reads the node's facts about one flow.
 	ask func(id uint64, q tracer.Query) *tracer.NodeFacts
-	// emit takes the verdicts; it is called with the lock held.
-	emit func(*tracer.Verdict)
+	// emit takes the verdicts and says whether it wants more; it is called with
+	// the lock held.
+	emit func(*tracer.Verdict) (more bool)
+	// enough is set when no more verdicts are wanted.
+	enough bool
 }
 
 func newAnalyser(node string, want path.Want) *analyser {
@@ -43,7 +46,7 @@ func newAnalyser(node string, want path.Want) *analyser {
 		view:  func(time.Time) *kube.Snapshot { return nil },
 		stale: func() time.Duration { return 0 },
 		ask:   func(uint64, tracer.Query) *tracer.NodeFacts { return nil },
-		emit:  func(*tracer.Verdict) {},
+		emit:  func(*tracer.Verdict) bool { return true },
 	}
 }
 
@@ -64,6 +67,13 @@ func (a *analyser) inventory(inv tracer.Inventory) {
 	a.rec.inventory(&inv)
 	a.inv = inv
 	a.joiner.SetInventory(inv)
+}
+
+// snapshot records the cluster's state that the selection rests on.
+func (a *analyser) snapshot(view *kube.Snapshot) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rec.cluster(time.Now().Round(0), view)
 }
 
 func (a *analyser) want(w path.Want) {
@@ -104,6 +114,9 @@ func (a *analyser) flush() {
 func (a *analyser) tick(now time.Time, ending bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.enough {
+		return
+	}
 	ticked := false
 	a.open = slices.DeleteFunc(a.open, func(id uint64) bool {
 		j, ok := a.joiner.Journey(id)
@@ -146,6 +159,9 @@ func (a *analyser) unseen(t tracer.Tuple, now time.Time) {
 }
 
 func (a *analyser) decide(j *tracer.Journey, outcome tracer.Outcome, now time.Time) {
+	if a.enough {
+		return
+	}
 	in := &verdict.Input{
 		Journey: j, Outcome: outcome, Inventory: &a.inv, NodeName: a.node, Now: now, Lost: a.lost,
 		Blind: a.blind, Cluster: a.cluster(j),
@@ -154,7 +170,10 @@ func (a *analyser) decide(j *tracer.Journey, outcome tracer.Outcome, now time.Ti
 		in.Node = a.ask(j.ID, a.joiner.Query(j))
 		a.rec.facts(j.ID, in.Node)
 	}
-	a.emit(a.engine.Decide(in))
+	if !a.emit(a.engine.Decide(in)) {
+		a.enough = true
+		a.rec.enough(now)
+	}
 }
 
 func (a *analyser) cluster(j *tracer.Journey) *tracer.ClusterFacts {

@@ -83,6 +83,9 @@ func (l *live) retarget(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read this node's namespaces and devices: %w", err)
 	}
+	if l.cluster.store != nil {
+		l.analyser.snapshot(l.cluster.current())
+	}
 	l.analyser.want(aim.want)
 	l.analyser.inventory(inv)
 	if err := l.probe.Select(aim.selection); err != nil {

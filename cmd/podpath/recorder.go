@@ -82,8 +82,18 @@ func (r *recorder) cluster(now time.Time, v *kube.Snapshot) {
 	r.try(r.w.Cluster(now, b.Bytes()))
 }
 
-// endNote marks the point from which on every open flow is judged.
-const endNote = "end of the trace"
+// Notes that a replay acts on: from endNote on every open flow is judged, after
+// enoughNote none.
+const (
+	endNote    = "end of the trace"
+	enoughNote = "enough verdicts"
+)
+
+func (r *recorder) enough(now time.Time) {
+	if r.w != nil {
+		r.try(r.w.Note(now, enoughNote))
+	}
+}
 
 func (r *recorder) end(now time.Time) {
 	if r.w != nil {

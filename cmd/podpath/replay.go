@@ -64,11 +64,8 @@ func (a *app) replay(ctx context.Context, file string, flows bool) error {
 	p.analyser.view = func(time.Time) *kube.Snapshot { p.peekCluster(); return p.view }
 	p.analyser.ask = p.facts
 	var printErr error
-	p.analyser.emit = func(v *tracer.Verdict) {
+	p.analyser.emit = func(v *tracer.Verdict) bool {
 		p.tally.add(v)
-		if printErr != nil {
-			return
-		}
 		inv := &p.analyser.inv
 		if flows && len(v.Journey.Hops) > 0 {
 			printErr = printer.Print(render.NewFlow(v.Journey, v.Cluster, inv, v.Node, v.Outcome))
@@ -76,6 +73,7 @@ func (a *app) replay(ctx context.Context, file string, flows bool) error {
 		if printErr == nil {
 			printErr = printer.Print(render.NewVerdict(v, inv))
 		}
+		return printErr == nil && !p.peekEnough()
 	}
 	if err := p.run(ctx); err != nil {
 		return err
@@ -209,6 +207,20 @@ func (p *replay) peekCluster() {
 		return
 	}
 	p.ahead = &rec
+}
+
+// peekEnough takes the note, if it stands right here, that no more verdicts were
+// wanted.
+func (p *replay) peekEnough() bool {
+	rec, ok := p.next()
+	if !ok {
+		return false
+	}
+	if rec.Kind == session.KindNote && rec.Note == enoughNote {
+		return true
+	}
+	p.ahead = &rec
+	return false
 }
 
 // facts gives the answer that the recorder got at this point.

@@ -39,9 +39,13 @@ type app struct {
 	verbosity     int
 }
 
+func newApp(s stdio) *app {
+	return &app{stdio: s, kube: genericclioptions.NewConfigFlags(true)}
+}
+
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string, s stdio) int {
-	a := &app{stdio: s, kube: genericclioptions.NewConfigFlags(true)}
+	a := newApp(s)
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(s.in)

@@ -231,14 +231,14 @@ func (s *traceSession) trace(ctx context.Context, f traceFlags, printer render.P
 	var printErr error
 	var stopOnce sync.Once
 	stop := func() { stopOnce.Do(func() { close(done) }) }
-	l.analyser.emit = func(v *tracer.Verdict) {
-		if f.count > 0 && s.total() >= f.count || printErr != nil {
-			return
-		}
+	l.analyser.emit = func(v *tracer.Verdict) bool {
 		s.tally.add(v)
-		if printErr = s.show(printer, f, v); printErr != nil || f.count > 0 && s.total() >= f.count {
+		printErr = s.show(printer, f, v)
+		more := printErr == nil && (f.count == 0 || s.total() < f.count)
+		if !more {
 			stop()
 		}
+		return more
 	}
 	s.app.say("ready: tracing %s to %s on node %s (%s)", l.current.from.Description, l.current.to.Description, s.ends.node, l.probe.Tier())
 	if s.enough != nil {

@@ -145,6 +145,7 @@ func noServiceRules(in *Input) *Finding {
 		f.Blind = append(f.Blind, tracer.Blind{What: "the node's Service rules could not be read fully",
 			Effect: "that this Service has no rules is inferred from the untranslated packet"})
 	case !r.Any:
+		f.Object = in.nodeRef()
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "no Service rules at all: kube-proxy has not programmed this node, or its rules were flushed"))
 	default:
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "%s has rules for other Services, none for this one", strings.Join(r.Implementations, ", ")))

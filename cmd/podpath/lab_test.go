@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/podpath/podpath/tracer/lab"
+	"github.com/podpath/podpath/tracer/render"
+)
+
+func TestMain(m *testing.M) {
+	lab.ServeIfChild()
+	os.Exit(m.Run())
+}
+
+// privileged skips where the lab cannot be built, and fails instead where it
+// must be possible.
+func privileged(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("PODPATH_REQUIRE_PRIVILEGED") != "" {
+		t.Fatal("not root, although PODPATH_REQUIRE_PRIVILEGED is set")
+	}
+	t.Skip("needs root: CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN")
+}
+
+// labRun is one way of showing every fault.
+type labRun struct {
+	name string
+	opts lab.Options
+	hook string
+}
+
+// labRuns: the readable names, and others with different names, addresses and
+// ports, so that no rule can rest on any of them; both families; both kinds of
+// hooks. PODPATH_LAB_ROUNDS repeats the first.
+func labRuns() []labRun {
+	runs := []labRun{
+		{"default", lab.Options{}, "auto"},
+		{"other names, IPv6", lab.Options{Seed: 7, IPv6: true}, "auto"},
+		{"other names, UDP, tracepoints", lab.Options{Seed: 23, Protocol: "udp"}, "tracepoint"},
+	}
+	rounds, _ := strconv.Atoi(os.Getenv("PODPATH_LAB_ROUNDS"))
+	for i := 1; i < rounds; i++ {
+		runs = append(runs, labRun{fmt.Sprintf("round %d", i+1), lab.Options{Seed: uint64(i%3) * 31}, "auto"})
+	}
+	return runs
+}
+
+func TestLabFaults(t *testing.T) {
+	privileged(t)
+	for _, r := range labRuns() {
+		t.Run(r.name, func(t *testing.T) {
+			for _, f := range lab.Faults() {
+				if f.IPv4Only && r.opts.IPv6 {
+					continue
+				}
+				t.Run(f.Name, func(t *testing.T) {
+					t.Parallel()
+					showFault(t, f, r)
+				})
+			}
+		})
+	}
+}
+
+// showFault builds the fault, traces it as demo does, and compares with what
+// was built.
+func showFault(t *testing.T, f lab.Fault, r labRun) {
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	l, err := lab.New(ctx, r.opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := l.Close(); err != nil {
+			t.Errorf("remove the lab: %v", err)
+		}
+	}()
+	sc, err := l.Break(ctx, f.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	live := traceScenario(t, ctx, l, sc, traceFlags{hook: r.hook, firstPackets: 8, duration: demoTime, write: dir + "/session"})
+	compare(t, sc, live)
+	if t.Failed() {
+		for _, v := range live {
+			b, _ := json.MarshalIndent(v, "", " ")
+			t.Logf("%s", b)
+		}
+	}
+	replayed := replayFile(t, dir+"/session")
+	if a, b := fingerprint(live), fingerprint(replayed); a != b {
+		t.Errorf("replay differs:\nlive\n%s\nreplay\n%s", a, b)
+	}
+}
+
+func traceScenario(t *testing.T, ctx context.Context, l *lab.Lab, sc lab.Scenario, tf traceFlags) []render.Verdict {
+	t.Helper()
+	var out, progress bytes.Buffer
+	a := newApp(stdio{out: &out, err: &progress})
+	a.output = "json"
+	printer, err := a.printer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = a.demoTrace(ctx, l, sc, tf, printer)
+	if code := exitCode(err); code == exitUsage || code == exitInterrupted {
+		t.Fatalf("exit %d: %v\n%s", code, err, &progress)
+	}
+	if !strings.Contains(progress.String(), "\nready") {
+		t.Errorf("no ready line on standard error:\n%s", &progress)
+	}
+	return verdicts(t, &out)
+}
+
+func replayFile(t *testing.T, file string) []render.Verdict {
+	t.Helper()
+	var out, progress bytes.Buffer
+	if code := run(t.Context(), []string{"replay", file, "-o", "json"}, stdio{out: &out, err: &progress}); code == exitUsage {
+		t.Fatalf("replay: exit %d\n%s", code, &progress)
+	}
+	return verdicts(t, &out)
+}
+
+func verdicts(t *testing.T, out *bytes.Buffer) []render.Verdict {
+	t.Helper()
+	var vs []render.Verdict
+	for line := range bytes.Lines(out.Bytes()) {
+		var v render.Verdict
+		if err := json.Unmarshal(line, &v); err != nil {
+			t.Fatalf("%v in %s", err, line)
+		}
+		if v.Kind == "Verdict" {
+			vs = append(vs, v)
+		}
+	}
+	return vs
+}
+
+func compare(t *testing.T, sc lab.Scenario, vs []render.Verdict) {
+	t.Helper()
+	if len(vs) == 0 {
+		t.Fatal("no verdict")
+	}
+	for _, v := range vs {
+		if string(v.Component) != sc.Component || v.Code != sc.Code {
+			t.Errorf("got %s/%s, built %s/%s: %s", v.Component, v.Code, sc.Component, sc.Code, v.Summary)
+		}
+		got := lab.Object{}
+		if v.Object != nil {
+			got = lab.Object{Kind: v.Object.Kind, Namespace: v.Object.Namespace, Name: v.Object.Name}
+		}
+		if got != sc.Object {
+			t.Errorf("blamed %+v, built %+v", got, sc.Object)
+		}
+	}
+}
+
+// fingerprint is what a replay must repeat.
+func fingerprint(vs []render.Verdict) string {
+	var b strings.Builder
+	for _, v := range vs {
+		fmt.Fprintf(&b, "%s %s %s %s %s %s\n", v.Time.Format(time.RFC3339Nano), v.Component, v.Code, v.Confidence, v.Outcome, v.Summary)
+	}
+	return b.String()
+}

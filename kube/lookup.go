@@ -216,11 +216,14 @@ type Frontend struct {
 // a node's for NodePorts: kube-proxy may translate those too.
 func (s *Snapshot) Frontend(ip netip.Addr, port uint16, proto uint8) (Frontend, bool) {
 	ip = ip.Unmap()
+	_, isNode := s.nodes.byIP[ip]
 	list, _ := s.vips.get(ip)
-	if f, ok := bestFrontend(list, port, proto); ok {
+	// A node's address may be a Service's external or load-balancer IP too (k3s
+	// does that); it is then the Service's on the Service's ports only.
+	if f, ok := bestFrontend(list, port, proto); ok && (f.Port != nil || !isNode) {
 		return f, true
 	}
-	if _, ok := s.nodes.byIP[ip]; !ok && !ip.IsLoopback() {
+	if !isNode && !ip.IsLoopback() {
 		return Frontend{}, false
 	}
 	owners, _ := s.nodePorts.get(nodePort{port, proto})

@@ -87,6 +87,23 @@ func TestFrontend(t *testing.T) {
 	}
 }
 
+// TestNodeAddressAsLoadBalancer is how k3s publishes its Services.
+func TestNodeAddressAsLoadBalancer(t *testing.T) {
+	ip := netip.MustParseAddr("172.30.0.1")
+	s := newSnapshot([]object{
+		&Node{Meta: Meta{Name: "n1"}, IPs: []netip.Addr{ip}},
+		&Service{
+			Meta: Meta{Namespace: "kube-system", Name: "traefik"}, Type: "LoadBalancer", LoadBalancerIPs: []netip.Addr{ip},
+			Ports: []ServicePort{{Name: "web", Proto: tracer.ProtoTCP, Port: 80}},
+		},
+	}, epoch)
+	for port, want := range map[uint16]tracer.EndpointKind{80: tracer.KindService, 6443: tracer.KindNode, 0: tracer.KindNode} {
+		if got := s.Endpoint(ip, port, tracer.ProtoTCP); got.Kind != want {
+			t.Errorf("port %d: got %+v, want a %s", port, got, want)
+		}
+	}
+}
+
 func TestServiceRange(t *testing.T) {
 	tests := []struct {
 		name string

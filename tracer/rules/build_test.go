@@ -98,7 +98,7 @@ func frontendKey(a string, proto byte, port uint16) []byte {
 
 // lab is a client and a server with a node between them that forwards.
 type lab struct {
-	t                    *testing.T
+	t                    testing.TB
 	client, node, server *os.File
 	nft                  *nftables.Conn
 	r                    *Reader
@@ -109,7 +109,7 @@ const (
 	serverIP = "10.8.0.2"
 )
 
-func newLab(t *testing.T) *lab {
+func newLab(t testing.TB) *lab {
 	t.Helper()
 	l := &lab{t: t, client: newNS(t, "client"), node: newNS(t, "node"), server: newNS(t, "server")}
 	wire(t, l.node, "in0", "10.7.0.1/24", l.client, "eth0", clientIP+"/24")

@@ -102,10 +102,21 @@ func list(b []byte, f func([]byte) error) error {
 	return nil
 }
 
-// decodeRule decodes the attributes of one NFT_MSG_NEWRULE.
-func decodeRule(a attrs) (*rule, error) {
-	r := &rule{handle: a.u64(unix.NFTA_RULE_HANDLE), comment: udata(a[unix.NFTA_RULE_USERDATA], udataRuleComment)}
-	err := list(a[unix.NFTA_RULE_EXPRESSIONS], func(b []byte) error {
+// decodeRule decodes one NFT_MSG_NEWRULE but for its expressions: of a big
+// rule set, few rules are ever looked at.
+func decodeRule(a attrs) *rule {
+	return &rule{handle: a.u64(unix.NFTA_RULE_HANDLE), comment: udata(a[unix.NFTA_RULE_USERDATA], udataRuleComment), raw: a[unix.NFTA_RULE_EXPRESSIONS]}
+}
+
+// expressions decodes them once. Bytes that cannot be decoded become an unknown
+// expression, which leaves the rule undecided.
+func (r *rule) expressions() []any {
+	if r.raw == nil {
+		return r.exprs
+	}
+	raw := r.raw
+	r.raw = nil
+	err := list(raw, func(b []byte) error {
 		e, err := parseAttrs(b)
 		if err != nil {
 			return err
@@ -124,9 +135,9 @@ func decodeRule(a attrs) (*rule, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("decode rule %d: %w", r.handle, err)
+		r.exprs = append(r.exprs, unknown{"undecodable expression"})
 	}
-	return r, nil
+	return r.exprs
 }
 
 // decodeExpr gives an unknown for everything that it does not understand fully.

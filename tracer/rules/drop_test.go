@@ -3,6 +3,7 @@ package rules
 import (
 	"context"
 	"encoding/binary"
+	"os"
 	"testing"
 	"time"
 
@@ -235,4 +236,35 @@ func (l *lab) ruleset(ctx context.Context) *ruleset {
 	s, err := l.r.enter(ctx, l.r.hostNS)
 	must(l.t, err)
 	return s.all()
+}
+
+// A drop inside another namespace is explained by that namespace's rules.
+func TestDropInAPod(t *testing.T) {
+	l := newLab(t)
+	c, err := nftables.New(nftables.WithNetNSFd(int(l.server.Fd())))
+	must(t, err)
+	node := l.nft
+	l.nft = c
+	in := l.base(l.table(nftables.TableFamilyINet, "inside"), "in", nftables.ChainHookInput, 0, acceptAll)
+	l.rule(in, "", udp(6000), drop())
+	l.flush()
+	l.nft = node
+
+	inode := inodeOf(t, l.server)
+	dev := tracer.DeviceKey{NetNS: inode, IfIndex: linkIndex(t, l.server, "eth0")}
+	q := l.query(6000)
+	q.Drops[0].Device, q.Drops[0].InDevice, q.Drops[0].Drop.Stage = dev, dev, tracer.StageInput
+	if res := l.collect(q); len(res.Rules) != 0 || len(res.Blind) == 0 {
+		t.Errorf("without a way into the pod: %+v", res)
+	}
+	l.r.open = func(want uint32) (*os.File, error) {
+		if want != inode {
+			return nil, os.ErrNotExist
+		}
+		return os.Open(l.server.Name())
+	}
+	res := l.collect(q)
+	if len(res.Rules) != 1 || res.Rules[0].Table != "inside" || res.Rules[0].Hook != "input" || len(res.Blind) != 0 {
+		t.Errorf("%+v", res)
+	}
 }

@@ -142,10 +142,11 @@ func (w *walk) chain(c *chain, sure bool) tri {
 }
 
 func hasUnknownTarget(r *rule) bool {
-	if len(r.exprs) == 0 {
+	es := r.expressions()
+	if len(es) == 0 {
 		return false
 	}
-	_, ok := r.exprs[len(r.exprs)-1].(unknown)
+	_, ok := es[len(es)-1].(unknown)
 	return ok
 }
 

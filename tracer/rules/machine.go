@@ -45,7 +45,7 @@ func (m *machine) rule(r *rule) (match tri, acts []action) {
 	m.reg = unknownBytes(64)
 	match = triYes
 	mark, markKnown := m.mark, m.markKnown
-	for _, x := range r.exprs {
+	for _, x := range r.expressions() {
 		t, as := m.expr(r.chain.table, x)
 		match = and(match, t)
 		if match == triNo {

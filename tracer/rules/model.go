@@ -69,7 +69,8 @@ type base struct {
 type rule struct {
 	chain   *chain
 	handle  uint64
-	index   int // from 1, as iptables --line-numbers counts
+	index   int    // from 1, as iptables --line-numbers counts
+	raw     []byte // expressions as the kernel sent them, until asked for
 	exprs   []any
 	comment string
 	// text is set for rules that were read as text.

@@ -145,9 +145,7 @@ func (c *conn) readOnce(elems func(family, string, string) ([]element, error)) (
 	if ms, err = c.ask(unix.NFT_MSG_GETRULE, 0, false); err != nil {
 		return nil, fmt.Errorf("list rules: %w", err)
 	}
-	if err := addRules(byKey, ms); err != nil {
-		return nil, err
-	}
+	addRules(byKey, ms)
 	if ms, err = c.ask(unix.NFT_MSG_GETSET, 0, false); err != nil {
 		return nil, fmt.Errorf("list sets: %w", err)
 	}
@@ -166,7 +164,7 @@ func (c *conn) readOnce(elems func(family, string, string) ([]element, error)) (
 	return rs, nil
 }
 
-func addRules(byKey map[tableKey]*table, ms []msg) error {
+func addRules(byKey map[tableKey]*table, ms []msg) {
 	for _, m := range ms {
 		t := byKey[tableKey{m.family, m.attrs.str(unix.NFTA_RULE_TABLE)}]
 		if t == nil {
@@ -176,14 +174,10 @@ func addRules(byKey map[tableKey]*table, ms []msg) error {
 		if ch == nil {
 			continue
 		}
-		r, err := decodeRule(m.attrs)
-		if err != nil {
-			return err
-		}
+		r := decodeRule(m.attrs)
 		r.chain, r.index = ch, len(ch.rules)+1
 		ch.rules = append(ch.rules, r)
 	}
-	return nil
 }
 
 // elements dumps one set.
@@ -211,10 +205,9 @@ func (c *conn) counters(ch *chain) (map[uint64]uint64, error) {
 	}
 	out := map[uint64]uint64{}
 	for _, m := range ms {
-		if r, err := decodeRule(m.attrs); err == nil {
-			if n, ok := r.packets(); ok {
-				out[r.handle] = n
-			}
+		r := decodeRule(m.attrs)
+		if n, ok := r.packets(); ok {
+			out[r.handle] = n
 		}
 	}
 	return out, nil
@@ -225,7 +218,7 @@ func (c *conn) counters(ch *chain) (map[uint64]uint64, error) {
 // counts.
 func (r *rule) packets() (uint64, bool) {
 	n, ok := uint64(0), false
-	for _, x := range r.exprs {
+	for _, x := range r.expressions() {
 		switch x := x.(type) {
 		case counter:
 			n, ok = x.packets, true

@@ -16,7 +16,7 @@ import (
 )
 
 // newNS makes a namespace for one test, or skips where that is not possible.
-func newNS(t *testing.T, role string) *os.File {
+func newNS(t testing.TB, role string) *os.File {
 	t.Helper()
 	name := fmt.Sprintf("ppr-%d-%d-%s", os.Getpid(), time.Now().UnixNano()%1e9, role)
 	made := make(chan error, 1)
@@ -43,7 +43,7 @@ func newNS(t *testing.T, role string) *os.File {
 	return f
 }
 
-func handle(t *testing.T, ns *os.File) *netlink.Handle {
+func handle(t testing.TB, ns *os.File) *netlink.Handle {
 	t.Helper()
 	h, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()))
 	if err != nil {
@@ -53,7 +53,7 @@ func handle(t *testing.T, ns *os.File) *netlink.Handle {
 	return h
 }
 
-func inodeOf(t *testing.T, ns *os.File) uint32 {
+func inodeOf(t testing.TB, ns *os.File) uint32 {
 	t.Helper()
 	var st unix.Stat_t
 	if err := unix.Fstat(int(ns.Fd()), &st); err != nil {
@@ -63,7 +63,7 @@ func inodeOf(t *testing.T, ns *os.File) uint32 {
 }
 
 // wire joins two namespaces and gives both ends an address.
-func wire(t *testing.T, a *os.File, aDev, aAddr string, b *os.File, bDev, bAddr string) {
+func wire(t testing.TB, a *os.File, aDev, aAddr string, b *os.File, bDev, bAddr string) {
 	t.Helper()
 	ha, hb := handle(t, a), handle(t, b)
 	must(t, ha.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: aDev}, PeerName: bDev, PeerNamespace: netlink.NsFd(b.Fd())}))
@@ -79,26 +79,26 @@ func wire(t *testing.T, a *os.File, aDev, aAddr string, b *os.File, bDev, bAddr 
 	}
 }
 
-func defaultVia(t *testing.T, ns *os.File, via string) {
+func defaultVia(t testing.TB, ns *os.File, via string) {
 	t.Helper()
 	must(t, handle(t, ns).RouteAdd(&netlink.Route{Gw: net.ParseIP(via)}))
 }
 
-func linkIndex(t *testing.T, ns *os.File, name string) uint32 {
+func linkIndex(t testing.TB, ns *os.File, name string) uint32 {
 	t.Helper()
 	l, err := handle(t, ns).LinkByName(name)
 	must(t, err)
 	return uint32(l.Attrs().Index)
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-func reader(t *testing.T, ns *os.File) *Reader {
+func reader(t testing.TB, ns *os.File) *Reader {
 	t.Helper()
 	r, err := New(Config{HostNetNS: ns.Name()})
 	must(t, err)

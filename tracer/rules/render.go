@@ -58,7 +58,7 @@ func render(r *rule) string {
 		return r.text
 	}
 	w := &renderer{rule: r, regs: map[int]operand{}, proto: "th"}
-	for _, x := range r.exprs {
+	for _, x := range r.expressions() {
 		w.expr(x)
 	}
 	if r.comment != "" {

@@ -157,7 +157,7 @@ func (s *space) judge(w *walk, out *tracer.ServiceRules) {
 		s.note("a set of rules", w.m.err.Error())
 	}
 	for _, r := range w.undecided {
-		for _, x := range r.exprs {
+		for _, x := range r.expressions() {
 			if u, ok := x.(unknown); ok {
 				out.Complete = false
 				s.note("a rule on the way of Services", fmt.Sprintf("table %s chain %s uses %s, which is not understood", r.chain.table.name, r.chain.name, u.name))

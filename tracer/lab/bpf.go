@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -93,17 +94,27 @@ func (l *Lab) attachClsact(prog *ebpf.Program, to netlink.Link) error {
 	)
 }
 
-// inside runs f on a thread in this namespace. The thread is not used again: it
-// ends with its goroutine.
+// inside runs f on a thread that is in this namespace meanwhile. The thread goes
+// back: to let it end instead would not do, since Go never ends a program's
+// first thread, and that one would hold the namespace, and show it to everyone
+// who looks at /proc/PID/ns/net.
 func (s *space) inside(f func() error) error {
-	res := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		if err := unix.Setns(int(s.ns), unix.CLONE_NEWNET); err != nil {
-			res <- fmt.Errorf("enter namespace %s: %w", s.name, err)
-			return
-		}
-		res <- f()
-	}()
-	return <-res
+	runtime.LockOSThread()
+	home, err := netns.GetFromPath("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("open own namespace: %w", err)
+	}
+	defer home.Close()
+	if err := netns.Set(s.ns); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("enter namespace %s: %w", s.name, err)
+	}
+	err = f()
+	if back := netns.Set(home); back != nil {
+		// Stay locked: nobody else may run on this thread any more.
+		return errors.Join(err, fmt.Errorf("leave namespace %s: %w", s.name, back))
+	}
+	runtime.UnlockOSThread()
+	return err
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -130,7 +131,7 @@ func noneOf(spaces []string) error {
 				continue
 			}
 			if id, err := identify(f); err == nil && slices.Contains(spaces, id) {
-				return fmt.Errorf("%s still holds %s", f, id)
+				return fmt.Errorf("%s still holds %s: %s", f, id, describe(f))
 			}
 		}
 	}
@@ -145,6 +146,14 @@ func noneOf(spaces []string) error {
 		}
 	}
 	return nil
+}
+
+// describe says which process a file below /proc belongs to.
+func describe(file string) string {
+	dir := filepath.Join("/proc", strings.Split(file, "/")[2])
+	cmd, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+	stat, _ := os.ReadFile(filepath.Join(dir, "stat"))
+	return fmt.Sprintf("%q %s", cmd, stat)
 }
 
 // identify names a network namespace for good. The number that /proc shows is
@@ -218,4 +227,33 @@ func TestCloseTwice(t *testing.T) {
 		}
 	}
 	eventually(t, func() error { return noneOf(spaces) })
+}
+
+// TestInsideComesBack: no thread of this program stays in a namespace that it
+// worked in. A thread that was left there to end with its goroutine may be the
+// program's first, which never ends.
+func TestInsideComesBack(t *testing.T) {
+	l := newLab(t, Options{Seed: 4})
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			if err := l.node.inside(func() error { return nil }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	away, err := identify(l.node.path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tasks, err := filepath.Glob("/proc/self/task/*/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range tasks {
+		if id, err := identify(task); err == nil && id == away {
+			t.Errorf("%s is still in the node's namespace", task)
+		}
+	}
 }

@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -112,15 +112,21 @@ func (n *Node) scan() map[uint32]string {
 }
 
 // mountDirs are where runtimes mount namespaces. From inside a debug pod the
-// node's are reached through its init process.
+// node's are reached through its init process; on the node itself that is the
+// same directory, and looked at once.
 func (n *Node) mountDirs() []string {
-	dirs := []string{"/run/netns", "/var/run/docker/netns"}
-	if n.proc != "/proc" || os.Getpid() != 1 {
+	var out []string
+	var seen []os.FileInfo
+	for _, root := range []string{"", n.proc + "/1/root"} {
 		for _, d := range []string{"/run/netns", "/var/run/docker/netns"} {
-			dirs = append(dirs, n.proc+"/1/root"+d)
+			st, err := os.Stat(root + d)
+			if err != nil || slices.ContainsFunc(seen, func(x os.FileInfo) bool { return os.SameFile(x, st) }) {
+				continue
+			}
+			seen, out = append(seen, st), append(out, root+d)
 		}
 	}
-	return dirs
+	return out
 }
 
 func pids(proc string) []int {
@@ -136,7 +142,7 @@ func pids(proc string) []int {
 			out = append(out, pid)
 		}
 	}
-	sort.Ints(out)
+	slices.Sort(out)
 	return out
 }
 

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"os"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -17,6 +18,9 @@ func classifier(t *testing.T, name string) *ebpf.Program {
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: name, Type: ebpf.SchedCLS, License: "Dual BSD/GPL",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, -1), asm.Return()}})
 	if err != nil {
+		if os.Getenv("PODPATH_REQUIRE_PRIVILEGED") == "1" {
+			t.Fatalf("needs CAP_BPF: %v", err)
+		}
 		t.Skipf("needs CAP_BPF: %v", err)
 	}
 	t.Cleanup(func() { _ = p.Close() })

@@ -211,6 +211,9 @@ func dropHits(rs *ruleset, p *packet, env environment, f family, hook uint32, en
 	}
 	var out []hit
 	for _, h := range w.hits {
+		// The mark was read at the drop. Where the evaluation arrives with
+		// another one, it took a way that the packet did not take.
+		h.sure = h.sure && (!h.markKnown || h.mark == p.mark)
 		if h.drops() && engine != "nfqueue" || h.act.kind == vQueue && engine == "nfqueue" {
 			out = append(out, h)
 		}

@@ -57,24 +57,25 @@ func TestDropRules(t *testing.T) {
 		build func(l *lab)
 		want  *want
 		blind bool
+		mark  uint32 // skb->mark where the packet is dropped
 	}{
 		{"rule without counter", func(l *lab) {
 			tb := l.table(nftables.TableFamilyINet, "guard")
 			c := l.base(tb, "fwd", fwd, 0, acceptAll)
 			l.rule(c, "", udp(5000), drop())
 			l.rule(c, "", udp(6000), drop())
-		}, &want{table: "guard", chain: "fwd", verdict: "drop", how: "computed"}, false},
+		}, &want{table: "guard", chain: "fwd", verdict: "drop", how: "computed"}, false, 0},
 
 		{"rule with counter", func(l *lab) {
 			c := l.base(l.table(nftables.TableFamilyIPv4, "guard"), "fwd", fwd, 0, acceptAll)
 			l.rule(c, "", udp(5000), count(), drop())
 			l.rule(c, "why", udp(6000), count(), drop())
-		}, &want{table: "guard", chain: "fwd", verdict: "drop", how: "counter", packets: 1, comment: "why"}, false},
+		}, &want{table: "guard", chain: "fwd", verdict: "drop", how: "counter", packets: 1, comment: "why"}, false, 0},
 
 		{"base chain's policy", func(l *lab) {
 			c := l.base(l.table(nftables.TableFamilyIPv4, "filter"), "FORWARD", fwd, 0, dropAll)
 			l.rule(c, "", udp(5000), accept())
-		}, &want{table: "filter", chain: "FORWARD", verdict: "drop", how: "computed", base: true}, false},
+		}, &want{table: "filter", chain: "FORWARD", verdict: "drop", how: "computed", base: true}, false, 0},
 
 		{"nested jumps, return and goto", func(l *lab) {
 			tb := l.table(nftables.TableFamilyIPv4, "t")
@@ -88,7 +89,7 @@ func TestDropRules(t *testing.T) {
 			l.rule(b, "", to("10.8.0.0/16"), ret())
 			l.rule(b, "unreachable", drop())
 			l.rule(d, "", udp(1), drop())
-		}, &want{table: "t", chain: "fwd", verdict: "drop", how: "computed", comment: "after"}, false},
+		}, &want{table: "t", chain: "fwd", verdict: "drop", how: "computed", comment: "after"}, false, 0},
 
 		{"verdict map as kube-proxy writes it", func(l *lab) {
 			tb := l.table(nftables.TableFamilyIPv4, "kube-proxy")
@@ -103,17 +104,17 @@ func TestDropRules(t *testing.T) {
 			l.rule(c, "", state(expr.CtStateBitNEW), jump("service-endpoints-check"))
 			l.rule(check, "", frontend(), vmap(m))
 			l.rule(rej, "", rejectPort())
-		}, &want{table: "kube-proxy", chain: "reject-chain", verdict: "reject", how: "computed", owner: "kube-proxy"}, false},
+		}, &want{table: "kube-proxy", chain: "reject-chain", verdict: "reject", how: "computed", owner: "kube-proxy"}, false, 0},
 
 		{"two tables at one hook, by priority", func(l *lab) {
 			l.rule(l.base(l.table(nftables.TableFamilyINet, "late"), "fwd", fwd, 10, acceptAll), "", udp(6000), drop())
 			l.rule(l.base(l.table(nftables.TableFamilyIPv4, "early"), "fwd", fwd, -10, acceptAll), "", udp(6000), drop())
-		}, &want{table: "early", chain: "fwd", verdict: "drop", how: "computed"}, false},
+		}, &want{table: "early", chain: "fwd", verdict: "drop", how: "computed"}, false, 0},
 
 		{"an accept in one table does not save it from another", func(l *lab) {
 			l.rule(l.base(l.table(nftables.TableFamilyIPv4, "cni"), "fwd", fwd, -10, acceptAll), "", accept())
 			l.rule(l.base(l.table(nftables.TableFamilyIPv4, "other"), "fwd", fwd, 0, acceptAll), "", iifname("in0"), oifname("out0"), drop())
-		}, &want{table: "other", chain: "fwd", verdict: "drop", how: "computed"}, false},
+		}, &want{table: "other", chain: "fwd", verdict: "drop", how: "computed"}, false, 0},
 
 		{"policy agent that names its policy", func(l *lab) {
 			tb := l.table(nftables.TableFamilyINet, "xyz")
@@ -123,35 +124,35 @@ func TestDropRules(t *testing.T) {
 			l.rule(c, "", to("10.8.0.2/32"), jump("pod-1"))
 			l.rule(p, "policy shop/web ingress rule 0", udp(5000), ret())
 			l.rule(p, "no ingress policy of pod shop/web-1 allows: shop/web", drop())
-		}, &want{table: "xyz", chain: "pod-1", verdict: "drop", how: "computed", owner: "cni", policy: "shop/web", comment: "no ingress policy of pod shop/web-1 allows: shop/web"}, false},
+		}, &want{table: "xyz", chain: "pod-1", verdict: "drop", how: "computed", owner: "cni", policy: "shop/web", comment: "no ingress policy of pod shop/web-1 allows: shop/web"}, false, 0},
 
 		{"an unknown match is never a match", func(l *lab) {
 			l.rule(l.base(l.table(nftables.TableFamilyIPv4, "t"), "fwd", fwd, 0, acceptAll), "", strange(), udp(6000), drop())
-		}, nil, true},
+		}, nil, true, 0},
 
 		{"an unknown match and another drop: neither is named", func(l *lab) {
 			c := l.base(l.table(nftables.TableFamilyIPv4, "t"), "fwd", fwd, 0, acceptAll)
 			l.rule(c, "", strange(), drop())
 			l.rule(c, "", udp(6000), drop())
-		}, nil, true},
+		}, nil, true, 0},
 
 		{"an unknown match is no obstacle where the rest surely differs", func(l *lab) {
 			c := l.base(l.table(nftables.TableFamilyIPv4, "t"), "fwd", fwd, 0, acceptAll)
 			l.rule(c, "", strange(), udp(5000), drop())
 			l.rule(c, "", udp(6000), drop())
-		}, &want{table: "t", chain: "fwd", verdict: "drop", how: "computed"}, false},
+		}, &want{table: "t", chain: "fwd", verdict: "drop", how: "computed"}, false, 0},
 
 		{"a counter decides what evaluation cannot", func(l *lab) {
 			c := l.base(l.table(nftables.TableFamilyIPv4, "t"), "fwd", fwd, 0, acceptAll)
 			l.rule(c, "strange", strange(), count(), drop())
 			l.rule(c, "", udp(6000), count(), drop())
-		}, &want{table: "t", chain: "fwd", verdict: "drop", how: "counter", packets: 1, comment: "strange"}, false},
+		}, &want{table: "t", chain: "fwd", verdict: "drop", how: "counter", packets: 1, comment: "strange"}, false, 0},
 
 		{"a moved counter of an undecided rule is no proof beside a sure drop", func(l *lab) {
 			c := l.base(l.table(nftables.TableFamilyIPv4, "t"), "fwd", fwd, 0, acceptAll)
 			l.rule(c, "", strange(), count(), drop())
 			l.rule(c, "", udp(6000), drop())
-		}, nil, true},
+		}, nil, true, 0},
 
 		{"a set with prefixes", func(l *lab) {
 			tb := l.table(nftables.TableFamilyIPv4, "t")
@@ -160,7 +161,7 @@ func TestDropRules(t *testing.T) {
 			must(l.t, l.nft.AddSet(s, []nftables.SetElement{{Key: []byte{10, 8, 0, 0}}, {Key: []byte{10, 9, 0, 0}, IntervalEnd: true}, {Key: []byte{192, 168, 0, 0}}, {Key: []byte{192, 169, 0, 0}, IntervalEnd: true}}))
 			l.rule(c, "", es{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}}, inSet(s), drop())
 			l.rule(c, "dst", es{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4}}, inSet(s), drop())
-		}, &want{table: "t", chain: "fwd", verdict: "drop", how: "computed", comment: "dst"}, false},
+		}, &want{table: "t", chain: "fwd", verdict: "drop", how: "computed", comment: "dst"}, false, 0},
 
 		{"mark set by an earlier rule", func(l *lab) {
 			c := l.base(l.table(nftables.TableFamilyIPv4, "t"), "fwd", fwd, 0, acceptAll)
@@ -168,14 +169,21 @@ func TestDropRules(t *testing.T) {
 			l.rule(c, "", es{&expr.Immediate{Register: 1, Data: mark}, &expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1}})
 			l.rule(c, "", es{&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: make([]byte, 4)}}, drop())
 			l.rule(c, "marked", es{&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: mark}}, drop())
-		}, &want{table: "t", chain: "fwd", verdict: "drop", how: "computed", comment: "marked"}, false},
+		}, &want{table: "t", chain: "fwd", verdict: "drop", how: "computed", comment: "marked"}, false, 0x4000},
+
+		{"a mark that the packet did not have at the drop", func(l *lab) {
+			c := l.base(l.table(nftables.TableFamilyIPv4, "t"), "fwd", fwd, 0, acceptAll)
+			mark := binary.NativeEndian.AppendUint32(nil, 0x4000)
+			l.rule(c, "", es{&expr.Immediate{Register: 1, Data: mark}, &expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1}})
+			l.rule(c, "", udp(6000), drop())
+		}, nil, true, 0x8000},
 
 		{"port range", func(l *lab) {
 			c := l.base(l.table(nftables.TableFamilyIPv4, "t"), "fwd", fwd, 0, acceptAll)
 			load := &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}
 			l.rule(c, "", l4(17), es{load, &expr.Range{Op: expr.CmpOpEq, Register: 1, FromData: be16(1), ToData: be16(5999)}}, drop())
 			l.rule(c, "in", l4(17), es{load, &expr.Range{Op: expr.CmpOpEq, Register: 1, FromData: be16(6000), ToData: be16(6010)}}, drop())
-		}, &want{table: "t", chain: "fwd", verdict: "drop", how: "computed", comment: "in"}, false},
+		}, &want{table: "t", chain: "fwd", verdict: "drop", how: "computed", comment: "in"}, false, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			l := newLab(t)
@@ -189,6 +197,7 @@ func TestDropRules(t *testing.T) {
 				t.Fatal("the packet was not dropped")
 			}
 			q := l.query(6000)
+			q.Drops[0].Mark = tc.mark
 			q.Drops[0].Conn = &tracer.CT{Orig: l.flow(6000), Reply: l.flow(6000).Reverse(), Info: 2}
 			res := l.collect(q)
 			check(t, res, tc.want)

@@ -203,10 +203,11 @@ type TracePacket struct {
 type TraceSelection struct {
 	_          structs.HostLayout
 	Any        uint32
-	Prefixes   uint16
 	Generation uint8
-	Unused     uint8
+	Unused     [3]uint8
 	Hosts      [16384]uint8
+	Prefixes4  [8192]uint8
+	Prefixes6  [8192]uint8
 }
 
 type TraceSide uint32

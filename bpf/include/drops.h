@@ -41,6 +41,11 @@ static __always_inline int socket_tuple(struct sock *sk, struct packet *p)
 	} else {
 		return -1;
 	}
+	/* Only TCP has those small sockets. */
+	if (c->skc_state == TCP_TIME_WAIT || c->skc_state == TCP_NEW_SYN_RECV)
+		e->tuple.proto = PROTO_TCP;
+	else
+		e->tuple.proto = sk->sk_protocol;
 	e->tuple.sport = c->skc_num;
 	e->tuple.dport = bpf_ntohs(c->skc_dport);
 	e->flags |= EVENT_FROM_SOCKET;
@@ -56,7 +61,7 @@ static __always_inline int drop_parse(struct sk_buff *skb, struct sock *sk, stru
 
 static __noinline int drop_total(struct hook_stats *s, const struct drop_event *d)
 {
-	struct drop_total_key k = { .location = d->location, .reason = d->reason };
+	struct drop_total_key k = {.location = d->location, .reason = d->reason};
 	struct drop_total *t = bpf_map_lookup_elem(&drop_totals, &k), fresh = {};
 
 	if (!t) {
@@ -228,7 +233,7 @@ static __always_inline void drop_packet(void *ctx, struct sk_buff *skb, struct s
 		count(s, STAT_MISS);
 		return;
 	}
-	event_complete(skb, e);
+	event_complete(skb, p);
 	e->netns = inum;
 	dev = skb->dev;
 	if (dev)

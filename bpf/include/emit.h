@@ -38,17 +38,19 @@ static __always_inline __u16 gso_segs(struct sk_buff *skb)
 }
 
 /* What is only needed once a packet is known to be of interest. */
-static __always_inline void event_complete(struct sk_buff *skb, struct event *e)
+static __always_inline void event_complete(struct sk_buff *skb, struct packet *p)
 {
-	unsigned long nfct = skb->_nfct;
+	struct event *e = &p->out.event;
 
 	e->mono_ns = bpf_ktime_get_ns();
 	e->skb = (__u64)skb;
 	e->iif = skb->skb_iif;
 	e->mark = skb->mark;
-	e->gso_segs = gso_segs(skb);
-	if (nfct)
-		ct_fill(e, nfct);
+	/* Two segments of the smallest size and their header. */
+	if (p->l3_len > 512)
+		e->gso_segs = gso_segs(skb);
+	if (p->nfct)
+		ct_fill(e, p->nfct);
 }
 
 /* A packet of a selected flow. Returns whether it is to be an event. */

@@ -103,8 +103,8 @@ static __always_inline bool flow_within(struct flow_value *v, __u64 now, __u32 l
 /* Also where the quoted packet could not be read. */
 static __always_inline bool event_is_icmp_error(const struct event *e)
 {
-	return (e->tuple.proto == PROTO_ICMP || e->tuple.proto == PROTO_ICMPV6) &&
-	       e->icmp_type && icmp_is_error(e->tuple.proto, e->icmp_type);
+	return (e->tuple.proto == PROTO_ICMP || e->tuple.proto == PROTO_ICMPV6) && e->icmp_type &&
+	       icmp_is_error(e->tuple.proto, e->icmp_type);
 }
 
 static __always_inline void flow_add(struct flow_value *v, __u32 bytes, __u64 now)
@@ -120,11 +120,11 @@ static __always_inline enum stat flow_count(struct flow_value *v, struct event *
 	flow_add(v, e->len, e->mono_ns);
 	v->tcp_flags |= e->tcp_flags;
 	if (e->kind == KIND_DROP)
-		return flow_within(v, e->mono_ns, config.drop_events) ? STAT_EVENTS :
-									STAT_RATE_LIMITED;
+		return flow_within(v, e->mono_ns, config.drop_events) ? STAT_EVENTS
+								      : STAT_RATE_LIMITED;
 	if (e->flags & EVENT_ARP)
-		return flow_within(v, e->mono_ns, config.arp_events) ? STAT_EVENTS :
-								       STAT_RATE_LIMITED;
+		return flow_within(v, e->mono_ns, config.arp_events) ? STAT_EVENTS
+								     : STAT_RATE_LIMITED;
 	if (e->tuple.proto == PROTO_TCP && e->tcp_flags && flow_retransmit(v, e)) {
 		e->flags |= EVENT_RETRANSMIT;
 		__sync_fetch_and_add(&v->retransmits, 1);

@@ -39,8 +39,8 @@ static __always_inline void packet_snap(struct packet *p, void *ctx, struct sk_b
 		return;
 	}
 	p->snap_len = n;
-	/* May read past the end of a short packet: skb_shared_info follows. */
-	if (bpf_probe_read_kernel(p->snap, SNAP, (void *)(p->head + p->nh)))
+	asm volatile("" : "+r"(n));
+	if (n == 0 || n > SNAP || bpf_probe_read_kernel(p->snap, n, (void *)(p->head + p->nh)))
 		p->snap_len = 0;
 }
 
@@ -118,7 +118,7 @@ static __always_inline void device_full(struct hook_stats *s, void *ctx, struct 
 	}
 	count_quality(s, e);
 	count(s, STAT_SELECTED);
-	event_complete(skb, e);
+	event_complete(skb, p);
 	e->netns = k->netns;
 	e->ifindex = k->ifindex;
 	e->len = p->l3_len + link_header(skb, kind, tap, nh);
@@ -181,11 +181,12 @@ static __always_inline enum quick quick_look(void *ctx, struct sk_buff *skb, boo
 	unsigned long nfct = skb->_nfct;
 
 	if (protocol == ETH_P_IP)
-		return tap ? tap_quick(skb, nh, sizeof(struct ip4), ETH_P_IP, l3_len, nfct, q) :
-			     device_quick(ctx, off, sizeof(struct ip4), ETH_P_IP, l3_len, nfct, q);
+		return tap ? tap_quick(skb, nh, sizeof(struct ip4), ETH_P_IP, l3_len, nfct, q)
+			   : device_quick(ctx, off, sizeof(struct ip4), ETH_P_IP, l3_len, nfct, q);
 	if (protocol == ETH_P_IPV6)
-		return tap ? tap_quick(skb, nh, sizeof(struct ip6), ETH_P_IPV6, l3_len, nfct, q) :
-			     device_quick(ctx, off, sizeof(struct ip6), ETH_P_IPV6, l3_len, nfct, q);
+		return tap ? tap_quick(skb, nh, sizeof(struct ip6), ETH_P_IPV6, l3_len, nfct, q)
+			   : device_quick(ctx, off, sizeof(struct ip6), ETH_P_IPV6, l3_len, nfct,
+					  q);
 	return QUICK_ODD;
 }
 

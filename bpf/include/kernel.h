@@ -21,10 +21,10 @@ typedef __u16 __be16;
 typedef __u32 __be32;
 typedef __u32 __wsum;
 
-#define bool  _Bool
-#define true  1
+#define bool _Bool
+#define true 1
 #define false 0
-#define NULL  ((void *)0)
+#define NULL ((void *)0)
 
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
@@ -60,10 +60,14 @@ enum {
 #define ETH_P_IPV6   0x86DD
 #define ETH_P_8021AD 0x88A8
 
-#define AF_INET  2
+#define AF_INET	 2
 #define AF_INET6 10
 
 #define IFF_LOOPBACK 0x8
+
+/* States of sockets that are no struct sock beyond sock_common. */
+#define TCP_TIME_WAIT	 6
+#define TCP_NEW_SYN_RECV 12
 
 /* A header that was never set, in sk_buff's 16-bit offsets. */
 #define HEADER_UNSET 0xffff
@@ -108,6 +112,7 @@ struct sock_common {
 	__be16 skc_dport;
 	__u16 skc_num;
 	unsigned short skc_family;
+	volatile unsigned char skc_state;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;

@@ -18,12 +18,12 @@
 #define PROTO_DCCP   33
 #define PROTO_UDPL   136
 
-#define EXT_HOP	 0
+#define EXT_HOP	  0
 #define EXT_ROUTE 43
-#define EXT_FRAG 44
-#define EXT_AUTH 51
-#define EXT_DEST 60
-#define EXT_MAX	 6
+#define EXT_FRAG  44
+#define EXT_AUTH  51
+#define EXT_DEST  60
+#define EXT_MAX	  6
 
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
@@ -103,8 +103,8 @@ struct packet {
 	__u32 l4;     /* transport header, from head; 0 = none to be read */
 	__u32 l4_len; /* bytes of it and its payload, as far as IP says */
 	__u16 protocol;
-	__u8 more;    /* the packet goes on where snap ends */
-	__u8 proto;   /* of l4 */
+	__u8 more;	/* the packet goes on where snap ends */
+	__u8 proto;	/* of l4 */
 	__u32 snap_len; /* bytes of snap that belong to the packet */
 	__u32 aux;	/* inner or quoted packet, from head; 0 = none */
 	enum event_flag aux_flag;
@@ -190,10 +190,10 @@ static __always_inline int load(struct packet *p, __u32 off, void *dst, __u32 le
 
 /* What an IP header says beside its addresses. */
 struct ip_info {
-	__u32 l4;	/* 0: none, or in another fragment */
+	__u32 l4; /* 0: none, or in another fragment */
 	__u32 l4_len;
 	__u16 id;
-	__u16 flags;	/* EVENT_DF, EVENT_FRAG */
+	__u16 flags; /* EVENT_DF, EVENT_FRAG */
 	__u8 ttl;
 	__u8 proto;
 };
@@ -352,8 +352,8 @@ static __noinline int parse_ports(struct packet *p, struct tuple *t, const struc
 		t->sport = h[0] << 8 | h[1];
 		t->dport = h[2] << 8 | h[3];
 		/* An ICMP error need not quote as much. */
-		if (info->proto == PROTO_TCP && tcp_flags &&
-		    info->l4 + 16 <= p->nh + p->snap_len && !load(p, info->l4, h, 16))
+		if (info->proto == PROTO_TCP && tcp_flags && info->l4 + 16 <= p->nh + p->snap_len &&
+		    !load(p, info->l4, h, 16))
 			*tcp_flags = h[13];
 	} else if (info->proto == PROTO_ICMP || info->proto == PROTO_ICMPV6) {
 		if (load(p, info->l4, h, 8))

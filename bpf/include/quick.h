@@ -11,8 +11,8 @@
 #include "emit.h"
 
 enum quick {
-	QUICK_ODD,	/* look closer */
-	QUICK_MISS,	/* certainly not selected */
+	QUICK_ODD,  /* look closer */
+	QUICK_MISS, /* certainly not selected */
 	QUICK_SELECTED,
 };
 
@@ -21,7 +21,7 @@ struct quick_packet {
 	__u32 seq;
 	__u32 payload; /* meaningful if whole */
 	__u8 tcp_flags;
-	__u8 whole;    /* lengths agree */
+	__u8 whole; /* lengths agree */
 };
 
 #define QUICK_V4 (sizeof(struct ip4) + 8)

@@ -29,10 +29,22 @@ static __always_inline __u32 tuple_slot(const struct tuple *t)
 
 static __noinline __u32 prefix_sides(const struct addr *a)
 {
-	struct lpm_key key = { .prefix_len = 128, .addr = *a };
+	struct lpm_key key = {.prefix_len = 128, .addr = *a};
 	__u32 *bits = bpf_map_lookup_elem(&prefixes, &key);
 
 	return bits ? *bits : 0;
+}
+
+static __always_inline bool maybe_prefix(const struct addr *a)
+{
+	__u16 top;
+
+	if (a->word[0] == 0 && a->word[1] == 0 && a->word[2] == bpf_htonl(0xffff)) {
+		top = bpf_ntohs((__u16)a->word[3]);
+		return selection.prefixes4[top / 8] & (1 << top % 8);
+	}
+	top = bpf_ntohs((__u16)a->word[0]);
+	return selection.prefixes6[top / 8] & (1 << top % 8);
 }
 
 /* Without the sides that every address belongs to. */
@@ -46,7 +58,7 @@ static __always_inline __u32 named_sides(const struct addr *a)
 		if (bits)
 			found = *bits;
 	}
-	if (selection.prefixes)
+	if (maybe_prefix(a))
 		found |= prefix_sides(a);
 	return found;
 }

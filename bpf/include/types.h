@@ -29,18 +29,18 @@ enum __attribute__((packed)) tunnel {
 
 /* struct event.flags */
 enum __attribute__((packed)) event_flag {
-	EVENT_DF = 1 << 0,	  /* IPv4 don't fragment */
-	EVENT_FRAG = 1 << 1,	  /* part of a fragmented packet */
-	EVENT_ARP = 1 << 2,	  /* ARP or IPv6 neighbour discovery */
+	EVENT_DF = 1 << 0,   /* IPv4 don't fragment */
+	EVENT_FRAG = 1 << 1, /* part of a fragmented packet */
+	EVENT_ARP = 1 << 2,  /* ARP or IPv6 neighbour discovery */
 	EVENT_RETRANSMIT = 1 << 3,
-	EVENT_CT = 1 << 4,	  /* orig, reply and the ct_ members are set */
-	EVENT_INNER = 1 << 5,	  /* aux is the encapsulated packet */
-	EVENT_QUOTED = 1 << 6,	  /* aux is the packet an ICMP error quotes */
-	EVENT_TRUNCATED = 1 << 7, /* a header ends before it should */
-	EVENT_MALFORMED = 1 << 8, /* a header contradicts itself */
-	EVENT_SAMPLE = 1 << 9,	  /* an example of a drop, flow not selected */
+	EVENT_CT = 1 << 4,	     /* orig, reply and the ct_ members are set */
+	EVENT_INNER = 1 << 5,	     /* aux is the encapsulated packet */
+	EVENT_QUOTED = 1 << 6,	     /* aux is the packet an ICMP error quotes */
+	EVENT_TRUNCATED = 1 << 7,    /* a header ends before it should */
+	EVENT_MALFORMED = 1 << 8,    /* a header contradicts itself */
+	EVENT_SAMPLE = 1 << 9,	     /* an example of a drop, flow not selected */
 	EVENT_FROM_SOCKET = 1 << 10, /* no header yet: the tuple is the socket's */
-	EVENT_BEYOND = 1 << 11,	  /* a header lies deeper than is looked */
+	EVENT_BEYOND = 1 << 11,	     /* a header lies deeper than is looked */
 };
 
 /* Sides of the selection that an address belongs to. */
@@ -105,11 +105,11 @@ struct tuple {
 _Static_assert(sizeof(struct tuple) == 40, "ABI: regenerate and review");
 
 struct event {
-	__u64 mono_ns;	/* CLOCK_MONOTONIC */
-	__u64 skb;	/* identity only */
-	__u32 netns;	/* inode, 0 = unknown */
+	__u64 mono_ns; /* CLOCK_MONOTONIC */
+	__u64 skb;     /* identity only */
+	__u32 netns;   /* inode, 0 = unknown */
 	__u32 ifindex;
-	__u32 iif;	/* skb->skb_iif */
+	__u32 iif; /* skb->skb_iif */
 	__u32 len;
 	__u32 mark;
 	__u32 seq;
@@ -126,7 +126,7 @@ struct event {
 	enum kind kind;
 	__u8 ttl;
 	__u8 tcp_flags;
-	__u8 icmp_type;	/* for ARP the operation */
+	__u8 icmp_type; /* for ARP the operation */
 	__u8 icmp_code;
 	__u8 ct_info;
 	enum tunnel tunnel;
@@ -166,17 +166,17 @@ struct flow_value {
 	__u64 bytes;
 	__u64 first_ns;
 	__u64 last_ns;
-	__u64 window_ns;     /* start of the present second of the event limit */
-	__u64 ct;	     /* entry whose tuples were learned last */
-	__u64 events;	     /* handed to the ring buffer, or tried */
+	__u64 window_ns; /* start of the present second of the event limit */
+	__u64 ct;	 /* entry whose tuples were learned last */
+	__u64 events;	 /* handed to the ring buffer, or tried */
 	__u64 retransmits;
-	__u32 window_events; /* events in the present second */
+	__u32 window_events;	 /* events in the present second */
 	__u32 connection_events; /* events since the last new SYN */
-	__u32 seq_end;	     /* highest TCP sequence seen, exclusive */
-	__u32 hole_start;    /* sequence range skipped so far, empty if equal */
+	__u32 seq_end;		 /* highest TCP sequence seen, exclusive */
+	__u32 hole_start;	 /* sequence range skipped so far, empty if equal */
 	__u32 hole_end;
-	__u32 isn;	     /* of the last SYN */
-	__u8 tcp_flags;	     /* all seen, ORed */
+	__u32 isn;	/* of the last SYN */
+	__u8 tcp_flags; /* all seen, ORed */
 	__u8 seq_known;
 	__u8 unused[6];
 };
@@ -220,8 +220,8 @@ struct lpm_key {
 
 struct hook_stats {
 	__u64 count[STAT_MAX];
-	__u64 outputs;	      /* ring buffer records, for the wakeup */
-	__u64 window_ns;      /* start of the present second of the sample limit */
+	__u64 outputs;	 /* ring buffer records, for the wakeup */
+	__u64 window_ns; /* start of the present second of the sample limit */
 	__u64 window_samples;
 };
 
@@ -230,28 +230,31 @@ struct hook_stats {
  * proves absence at the price of one load, which is what most packets pay.
  */
 #define FILTER_SLOTS 16384
+#define PREFIX_BYTES 8192
 
 /* Written by user space at run time. */
 struct selection {
-	enum side any;	/* that every address belongs to */
-	__u16 prefixes; /* not 0: the prefix table is in use */
+	enum side any;	 /* that every address belongs to */
 	__u8 generation; /* of learned_slots, from 2 on */
-	__u8 unused;
+	__u8 unused[3];
 	__u8 hosts[FILTER_SLOTS];
+	/* A bit for every first 16 bits of an address in some prefix. */
+	__u8 prefixes4[PREFIX_BYTES];
+	__u8 prefixes6[PREFIX_BYTES];
 };
 
 #define VXLAN_PORTS 4
 
 /* Fixed when the programs are loaded. */
 struct config {
-	__u32 first_events;	/* per flow, device and hook */
-	__u32 drop_events;	/* a second, per dropped flow */
-	__u32 arp_events;	/* a second, per ARP pair */
-	__u32 sample_events;	/* a second and CPU */
+	__u32 first_events;  /* per flow, device and hook */
+	__u32 drop_events;   /* a second, per dropped flow */
+	__u32 arp_events;    /* a second, per ARP pair */
+	__u32 sample_events; /* a second and CPU */
 	__u16 vxlan_ports[VXLAN_PORTS];
 	__u16 geneve_port;
-	__u8 kfree_args;	/* parameters of the kfree_skb tracepoint */
-	__u8 drops_all;		/* count drops of flows not selected too */
+	__u8 kfree_args; /* parameters of the kfree_skb tracepoint */
+	__u8 drops_all;	 /* count drops of flows not selected too */
 };
 
 #endif

@@ -16,17 +16,29 @@ func (p *Probe) Blind() []tracer.Blind {
 	return slices.Clone(p.blind)
 }
 
+// noteBlindness is called once, when the programs are loaded.
 func (p *Probe) noteBlindness(c Config) {
+	note := func(what, effect string) {
+		p.blind = append(p.blind, tracer.Blind{What: what, Effect: effect})
+	}
 	if p.reasons == nil {
-		p.blind = append(p.blind, tracer.Blind{
-			What:   "kernel has no drop reasons (before 5.17)",
-			Effect: "drops are told apart by the dropping function and its callers only",
-		})
+		note("kernel has no drop reasons (before 5.17)",
+			"drops are told apart by the dropping function and its callers only")
 	}
 	if b, ok := symbolBlindness(p.symbols.path); ok {
 		p.blind = append(p.blind, b)
 	}
-	_ = c
+	if c.DropsOnly {
+		return
+	}
+	if p.tier == TierTracepoint && c.Tier != TierTracepoint && !c.Wide {
+		note("kernel has no TCX (before 6.6)",
+			"every packet of the node passes the tracer, which costs more than watching single devices")
+	}
+	if p.tier == TierTracepoint {
+		note("headers outside the linear part of a packet are not read by tracepoints",
+			"packets of drivers that split headers may be missed on receive; see the counter beyond")
+	}
 }
 
 // symbolBlindness looks at the first symbols only: hidden addresses are all 0.

@@ -203,6 +203,7 @@ var placeStages = map[string]tracer.Stage{
 	"dst_discard":               tracer.StageRouting,
 	"dst_discard_out":           tracer.StageRouting,
 	"__ip_queue_xmit":           tracer.StageRouting,
+	"inet6_csk_xmit":            tracer.StageRouting,
 	"ip_queue_xmit":             tracer.StageRouting,
 	"neigh_invalidate":          tracer.StageNeighbour,
 	"__neigh_event_send":        tracer.StageNeighbour,

@@ -41,6 +41,7 @@ func TestClassify(t *testing.T) {
 		{"no route v6", Place{Reason: "IP_INNOROUTES", Location: "ip6_pkt_discard"}, tracer.StageRouting, "", ""},
 		{"blackhole", Place{Reason: "NOT_SPECIFIED", Location: "ip_error", Stack: []string{"ip_rcv_finish", "ip_rcv"}}, tracer.StageRouting, "", ""},
 		{"socket without route", Place{Reason: "IP_OUTNOROUTES", Location: "__ip_queue_xmit", Stack: []string{"__tcp_transmit_skb"}}, tracer.StageRouting, "", ""},
+		{"socket without route v6", Place{Reason: "NOT_SPECIFIED", Location: "inet6_csk_xmit", Stack: []string{"__tcp_transmit_skb"}}, tracer.StageRouting, "", ""},
 		{"tunnel without route", Place{Reason: "IP_OUTNOROUTES", Location: "vxlan_xmit_one", Stack: []string{"vxlan_xmit"}}, tracer.StageTunnel, "", ""},
 		{"rp filter", Place{Reason: "IP_RPFILTER", Location: "ip_rcv_finish_core", Stack: []string{"ip_rcv_finish", "ip_rcv"}}, tracer.StageRouting, "", ""},
 		{"martian loopback", Place{Reason: "IP_LOCALNET", Location: "ip_rcv_finish_core"}, tracer.StageRouting, "", ""},

@@ -44,6 +44,9 @@ type sample struct {
 	tuple tracer.Tuple
 }
 
+// maxSamples is more than the kernel's table has lines.
+const maxSamples = 65536
+
 func newSamples() samples {
 	return samples{mu: &sync.Mutex{}, byKey: map[bpf.TraceDropKey]sample{}}
 }
@@ -52,7 +55,7 @@ func (s *samples) add(raw *bpf.TraceDropEvent, e tracer.Event) {
 	k := dropKey(raw)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.byKey[k]; !ok {
+	if _, ok := s.byKey[k]; !ok && len(s.byKey) < maxSamples {
 		s.byKey[k] = sample{drop: *e.Drop, tuple: e.Tuple}
 	}
 }

@@ -1,11 +1,13 @@
 package probe
 
 import (
+	"net"
 	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
 
 	"github.com/podpath/podpath/tracer"
 )
@@ -20,6 +22,7 @@ func TestDropByRule(t *testing.T) {
 		{tracer.StagePrerouting, nftables.ChainHookPrerouting, func(n topology) *space { return n.node }},
 		{tracer.StageForward, nftables.ChainHookForward, func(n topology) *space { return n.node }},
 		{tracer.StagePostrouting, nftables.ChainHookPostrouting, func(n topology) *space { return n.node }},
+		{tracer.StageOutput, nftables.ChainHookOutput, func(n topology) *space { return n.client }},
 		{tracer.StageInput, nftables.ChainHookInput, func(n topology) *space { return n.server }},
 	}
 	eachTier(t, func(t *testing.T, tier Tier) {
@@ -135,4 +138,37 @@ func checkIdentities(t *testing.T, st Stats) {
 			t.Errorf("%s: %d sampled, %d accounted for: %v", kind, c["sampled"], sum, c)
 		}
 	}
+}
+
+// A socket that loses its route drops packets without an IP header: the tuple
+// is the socket's.
+func TestDropWithoutHeader(t *testing.T) {
+	eachTier(t, func(t *testing.T, tier Tier) {
+		for name, addrs := range map[string][2]string{"v4": {server4, "0.0.0.0/0"}, "v6": {server6, "::/0"}} {
+			t.Run(name, func(t *testing.T) {
+				n := newTopology(t)
+				r := record(t, Config{Tier: tier}, selectPair(), n.all()...)
+				server := netip.AddrPortFrom(netip.MustParseAddr(addrs[0]), 8080)
+				n.server.listenTCP(server.String())
+				var c net.Conn
+				n.client.do(func() (err error) {
+					c, err = net.DialTimeout("tcp", server.String(), patience)
+					return err
+				})
+				defer c.Close()
+				_, dst, _ := net.ParseCIDR(addrs[1])
+				n.client.must(n.client.nl.RouteDel(&netlink.Route{Dst: dst}))
+				_, _ = c.Write([]byte("hello"))
+				e := r.wait("drop of the socket", func(e tracer.Event) bool {
+					return e.Kind == tracer.EventDrop && e.NetNS == n.client.inode && e.Tuple.Dst == server
+				})
+				if e.Tuple.Proto != tracer.ProtoTCP || e.Tuple.Src != c.LocalAddr().(*net.TCPAddr).AddrPort() {
+					t.Errorf("%s", describe(e))
+				}
+				if e.Drop.Stage != tracer.StageRouting {
+					t.Errorf("%s", describe(e))
+				}
+			})
+		}
+	})
 }

@@ -72,10 +72,10 @@ func Open(c Config) (*Probe, error) {
 		netns:    map[uint32]struct{}{},
 		selected: selected{generation: firstGeneration},
 	}
-	p.noteBlindness(c)
 	if err := p.load(c, kernel); err != nil {
 		return nil, err
 	}
+	p.noteBlindness(c)
 	if err := p.start(); err != nil {
 		_ = p.Close()
 		return nil, err

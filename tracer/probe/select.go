@@ -138,13 +138,28 @@ func (p *Probe) Select(s Selection) error {
 
 func (s *selected) filter() bpf.TraceSelection {
 	f := bpf.TraceSelection{Any: uint32(s.any), Generation: s.generation}
-	if len(s.prefixes) > 0 {
-		f.Prefixes = 1
-	}
 	for a := range s.hosts {
 		f.Hosts[addrSlot(rawAddress(a))] = 1
 	}
+	for p, side := range s.prefixes {
+		if side != 0 {
+			markPrefix(&f, p)
+		}
+	}
 	return f
+}
+
+// markPrefix sets the bit of every 16-bit beginning that the prefix covers.
+func markPrefix(f *bpf.TraceSelection, p netip.Prefix) {
+	bitmap := f.Prefixes4[:]
+	if p.Addr().Is6() {
+		bitmap = f.Prefixes6[:]
+	}
+	b := p.Addr().AsSlice()
+	top := int(b[0])<<8 | int(b[1])
+	for i := range 1 << max(0, 16-p.Bits()) {
+		bitmap[(top+i)/8] |= 1 << ((top + i) % 8)
+	}
 }
 
 func addEntries[K comparable, R any](m *ebpf.Map, old, next map[K]bpf.TraceSide, raw func(K) R) error {

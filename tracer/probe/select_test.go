@@ -36,6 +36,15 @@ func TestCompile(t *testing.T) {
 			t.Errorf("%s: %d, %v; want %d", prefix, got, ok, want)
 		}
 	}
+	f := s.filter()
+	for top, want := range map[int]bool{10 << 8: true, 10<<8 | 255: true, 11 << 8: false, 0: false} {
+		if got := f.Prefixes4[top/8]&(1<<(top%8)) != 0; got != want {
+			t.Errorf("IPv4 beginning %#x: %v", top, got)
+		}
+	}
+	if f.Prefixes6[0] == 0 || f.Prefixes6[len(f.Prefixes6)-1] == 0 {
+		t.Error("::/0 does not cover IPv6")
+	}
 	if _, err := compile(Selection{A: []netip.Prefix{{}}}); err == nil {
 		t.Error("an invalid prefix passed")
 	}

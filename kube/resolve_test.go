@@ -138,7 +138,6 @@ func TestResolveErrors(t *testing.T) {
 		{"unknown node", "node/n3", onN1, &notFound, "did you mean node/n1 or node/n2?"},
 		{"pod elsewhere", "payments/pod/api-5c-aaaaa", onN1, &wrongNode, "payments/pod/api-5c-aaaaa is on node n2, not on n1"},
 		{"Deployment elsewhere", "payments/deploy/api", onN1, &wrongNode, "payments/deploy/api is on node n2, not on n1"},
-		{"other node", "node/n2", onN1, &wrongNode, "node/n2 is on node n2"},
 		{"pending", "pod/slow-0", onN1, &noIP, "pod shop/slow-0 has no IP address: it is Pending (ImagePullBackOff: back-off pulling image)"},
 		{"pending workload", "sts/slow", onN1, &noIP, "ImagePullBackOff"},
 		{"ended", "pod/batch-1", onN1, &selection, "it has ended (Succeeded)"},
@@ -210,5 +209,16 @@ func TestLocalNode(t *testing.T) {
 	_, err := s.LocalNode("worker-3")
 	if err == nil || !strings.Contains(err.Error(), "did you mean node/worker-2") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Another node can be a source: what it sends to this one is seen here.
+func TestResolveOtherNodeAsSource(t *testing.T) {
+	r, err := resolve(t, shop(t), "node/n2", ResolveOptions{Source: true, Node: "n1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Targets) == 0 || len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "only what reaches n1") {
+		t.Errorf("got %+v", r)
 	}
 }

@@ -190,7 +190,7 @@ func hasAnswer(j *tracer.Journey, k tracer.AnswerKind) bool {
 // it got back to the client.
 func (jn *Joiner) answer(f *flow, ev *tracer.Event, kind tracer.AnswerKind) {
 	j := &f.j
-	reached := jn.atClient(ev, j.Flow.Src.Addr())
+	reached := jn.atClient(ev, j.Flow.Src.Addr()) && (ev.Quoted != nil || ev.Inner != nil || forClient(j, ev, here(jn, j)))
 	for i := range j.Answers {
 		a := &j.Answers[i]
 		if a.Kind != kind || kind == tracer.AnswerICMP && (a.ICMPType != ev.ICMPType || a.ICMPCode != ev.ICMPCode) {
@@ -211,6 +211,19 @@ func (jn *Joiner) answer(f *flow, ev *tracer.Event, kind tracer.AnswerKind) {
 		ICMPType: ev.ICMPType, ICMPCode: ev.ICMPCode, ICMPMTU: ev.ICMPMTU, Proto: ev.Tuple.Proto,
 		Time: ev.Time, MonoNS: ev.MonoNS, Count: 1, Event: ev.Seq,
 	})
+}
+
+// here: the client is on this node, in whose namespaces the client's own view
+// of the flow can be seen.
+func here(jn *Joiner, j *tracer.Journey) bool {
+	_, ok := jn.inv.Owner(j.Flow.Src.Addr())
+	return ok
+}
+
+// forClient: the answer carries the addresses that the client asked, so that
+// its socket takes it. One that was not translated back does not.
+func forClient(j *tracer.Journey, ev *tracer.Event, here bool) bool {
+	return !here || ev.Tuple == j.Flow.Reverse()
 }
 
 // atClient: the packet is where the client can take it: received in the

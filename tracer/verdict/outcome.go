@@ -137,7 +137,7 @@ func strikes(j *tracer.Journey) uint64 {
 // after three requests.
 func final(j *tracer.Journey) bool {
 	for i := range j.Drops {
-		if d := &j.Drops[i]; !d.ARP && d.Drop.Reason == "NEIGH_FAILED" {
+		if d := &j.Drops[i]; !d.ARP && neighbourFailed(d) {
 			return true
 		}
 	}

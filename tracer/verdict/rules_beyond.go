@@ -206,7 +206,7 @@ func undecided(in *Input) *Finding {
 		if !in.Cluster.Known {
 			f.Blind = append(f.Blind, tracer.Blind{What: "no cluster data", Effect: "whether a NetworkPolicy or Service explains the drop cannot be said"})
 		}
-		if d.Drop.Reason == "NEIGH_FAILED" && in.Cluster.Known && in.Cluster.TargetPod == nil {
+		if neighbourFailed(d) && in.Cluster.Known && in.Cluster.TargetPod == nil {
 			f.Summary = fmt.Sprintf("no pod has the address %s: nobody answers for it on %s", d.Tuple.Dst.Addr(), in.where(d.Device))
 		}
 		return f

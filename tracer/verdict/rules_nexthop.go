@@ -31,7 +31,7 @@ func overlay(in *Input) *Finding {
 	case at(d, "OTHERHOST") && tunnel:
 		f.Code = "cni-overlay-stale-vtep-mac"
 		f.Summary = fmt.Sprintf("tunnel packets arrive on %s with another machine's MAC address: the sender's entry for this node is stale", in.where(d.Device))
-	case d.Drop.Reason == "NEIGH_FAILED" && tunnel:
+	case neighbourFailed(d) && tunnel:
 		f.Code = "cni-overlay-neigh-missing"
 		f.Summary = fmt.Sprintf("node %s has no neighbour entry on %s for the tunnel end of %s", in.NodeName, in.device(d.Device).Name, peer)
 	case at(d, "UDP_CSUM") || at(d, "TCP_CSUM"):
@@ -43,9 +43,19 @@ func overlay(in *Input) *Finding {
 	return f
 }
 
+// neighbourFailed: freed because address resolution gave up. IPv6 gives no
+// reason (seen on 6.18), and before 5.17 there is none at all: the place tells.
+func neighbourFailed(d *tracer.DropSeen) bool {
+	switch d.Drop.Location {
+	case "neigh_invalidate", "arp_error_report", "ndisc_error_report":
+		return true
+	}
+	return d.Drop.Reason == "NEIGH_FAILED"
+}
+
 // neighbour: nobody answered for the next hop, asked three times.
 func neighbour(in *Input) *Finding {
-	d := in.drop(func(d *tracer.DropSeen) bool { return d.Drop.Reason == "NEIGH_FAILED" })
+	d := in.drop(neighbourFailed)
 	if d == nil || in.delivered() {
 		return in.gatewayARP(nil)
 	}

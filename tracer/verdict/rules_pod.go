@@ -82,8 +82,7 @@ func (in *Input) linkFault(pod *tracer.PodFacts, who string, dev, peer *tracer.D
 	}
 	for i := range in.Journey.Drops {
 		d := &in.Journey.Drops[i]
-		switch d.Drop.Reason {
-		case "NEIGH_FAILED", "QDISC_DROP", "DEV_READY":
+		if neighbourFailed(d) || d.Drop.Reason == "QDISC_DROP" || d.Drop.Reason == "DEV_READY" {
 			f.Confidence = tracer.Confirmed
 			f.Evidence = append(f.Evidence, in.seenDrop(d))
 		}

@@ -99,7 +99,6 @@ func (r *recorder) end(now time.Time) {
 	if r.w != nil {
 		r.try(r.w.Note(now, endNote))
 	}
-	r.tick(now)
 }
 
 // flush makes what was recorded readable, should this process be killed.

@@ -170,7 +170,7 @@ func (s *traceSession) attach(ctx context.Context, f traceFlags) error {
 		return err
 	}
 	s.closer = append(s.closer, l.node.Close)
-	l.rules, err = rules.New(rules.Config{Logger: log, HostNetNS: f.hostNetNS})
+	l.rules, err = rules.New(rules.Config{Logger: log, HostNetNS: f.hostNetNS, OpenNetNS: l.node.OpenNetNS})
 	if err != nil {
 		return err
 	}

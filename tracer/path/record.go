@@ -271,7 +271,7 @@ func (jn *Joiner) drop(f *flow, ev *tracer.Event, dir tracer.Direction) {
 }
 
 func (jn *Joiner) site(ev *tracer.Event) tracer.DropSite {
-	s := tracer.DropSite{Device: key(ev), Tuple: ev.Tuple, Mark: ev.Mark, Drop: *ev.Drop}
+	s := tracer.DropSite{Device: key(ev), Tuple: ev.Tuple, Mark: ev.Mark, TCPFlags: ev.TCPFlags, Conn: ev.CT, Drop: *ev.Drop}
 	if ev.InIfIndex != 0 {
 		s.InDevice = tracer.DeviceKey{NetNS: ev.NetNS, IfIndex: ev.InIfIndex}
 	}

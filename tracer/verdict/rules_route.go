@@ -156,7 +156,7 @@ func reversePath(in *Input) *Finding {
 			f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "%s = 1", k))
 		}
 	}
-	if n := in.counter(in.Inventory.HostNetNS, "TcpExtIPReversePathFilter"); n > 0 {
+	if n := in.counter(in.Inventory.HostNetNS, "IPReversePathFilter"); n > 0 {
 		f.Confidence = tracer.Confirmed
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "IPReversePathFilter +%d", n))
 	}

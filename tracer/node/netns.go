@@ -168,19 +168,32 @@ func parseNSLink(s string) (uint32, bool) {
 	return uint32(v), err == nil
 }
 
-// within runs fn on a thread of its own inside a namespace. The thread ends
-// with the goroutine (it stays locked), so that no other code can ever run in
-// the wrong namespace.
+// within runs fn on a thread of its own inside a namespace and brings the thread
+// home. It does not rest on a locked thread ending with its goroutine: the
+// process's first thread is parked instead (runtime.mexit), and would hold the
+// namespace, and show it as the process's own in /proc/PID/ns/net. A thread that
+// cannot come home stays locked, so that no other code runs in there.
 func within(fd int, fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
+		home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			runtime.UnlockOSThread()
+			done <- fmt.Errorf("open this thread's network namespace: %w", err)
+			return
+		}
+		defer unix.Close(home)
 		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
 			runtime.UnlockOSThread()
 			done <- fmt.Errorf("enter network namespace: %w", err)
 			return
 		}
-		done <- fn()
+		err = fn()
+		if unix.Setns(home, unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+		done <- err
 	}()
 	return <-done
 }

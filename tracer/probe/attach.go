@@ -46,13 +46,21 @@ func (p *Probe) SetInventory(inv tracer.Inventory) error {
 		return errClosed
 	}
 	errs := []error{p.setNetNS(inv.NetNS)}
-	if p.coll.Programs[bpf.TraceProgTcxIngress] == nil {
+	if p.tier != TierTCX || p.config.DropsOnly {
 		return errors.Join(errs...)
 	}
 	wanted := map[tracer.DeviceKey]tracer.Device{}
 	for _, d := range inv.Devices {
 		if d.Role != tracer.RoleLoopback && d.Kind != "loopback" && d.Name != "lo" {
 			wanted[d.DeviceKey] = d
+		}
+	}
+	if p.config.Tier == TierAuto && len(p.devices) == 0 && len(wanted) > orDefault(p.config.MaxTCXDevices, 20) {
+		if err := p.preferTaps(); err == nil {
+			p.log.Info("many devices, using tracepoints", "devices", len(wanted))
+			return errors.Join(errs...)
+		} else {
+			p.log.Warn("many devices and no tracepoints, attaching takes long", "devices", len(wanted), "error", err)
 		}
 	}
 	for key, links := range p.devices {
@@ -158,13 +166,27 @@ func vanished(err error) bool {
 		errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ESRCH)
 }
 
-// inNetNS runs f on a thread that has entered the namespace. The thread ends
-// with its goroutine, so that no other code can meet it in there.
+// inNetNS runs f on a thread that has entered the namespace, and brings the
+// thread home. It does not rest on a locked thread ending with its goroutine:
+// the process's first thread is parked instead (runtime.mexit), and would hold
+// the namespace. A thread that cannot come home stays locked, so that no other
+// code can meet it in there.
 func inNetNS(ns tracer.NetNS, f func()) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		done <- enter(ns, f)
+		home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			runtime.UnlockOSThread()
+			done <- fmt.Errorf("open this thread's network namespace: %w", err)
+			return
+		}
+		defer unix.Close(home)
+		err = enter(ns, f)
+		if unix.Setns(home, unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+		done <- err
 	}()
 	return <-done
 }

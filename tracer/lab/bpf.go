@@ -26,14 +26,17 @@ func arrangeTCDrop(_ context.Context, l *Lab) (*scene, error) {
 		return nil, err
 	}
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "edr_quarantine", Type: ebpf.SchedCLS, License: "Dual BSD/GPL", Instructions: dropTransport(),
+		Name: tcProgram, Type: ebpf.SchedCLS, License: "Dual BSD/GPL", Instructions: dropTransport(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("load program: %w", err)
 	}
 	defer prog.Close()
-	return l.blamesNode(l.toService()).shows(Timeout), l.attach(prog, port)
+	return l.toService().blames("BPFProgram", "", tcProgram).shows(Timeout), l.attach(prog, port)
 }
+
+// tcProgram is what a security agent might call its program.
+const tcProgram = "edr_quarantine"
 
 // dropTransport drops TCP and UDP, and lets ARP and neighbour discovery pass.
 func dropTransport() asm.Instructions {
@@ -84,7 +87,7 @@ func (l *Lab) attachClsact(prog *ebpf.Program, to netlink.Link) error {
 	clsact := &netlink.Clsact{QdiscAttrs: attrs}
 	filter := &netlink.BpfFilter{
 		FilterAttrs: netlink.FilterAttrs{LinkIndex: attrs.LinkIndex, Parent: netlink.HANDLE_MIN_EGRESS, Handle: 1, Priority: 1, Protocol: unix.ETH_P_ALL},
-		Fd:          prog.FD(), Name: "edr_quarantine", DirectAction: true,
+		Fd:          prog.FD(), Name: tcProgram, DirectAction: true,
 	}
 	return l.do(
 		func() error {

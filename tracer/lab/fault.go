@@ -34,8 +34,10 @@ type Fault struct {
 	arrange func(context.Context, *Lab) (*scene, error)
 }
 
-// Object names what is at fault: a Kubernetes object, or a thing of the node
-// with Kind "Node". The zero Object means that there is none to name.
+// Object names what is at fault: a Kubernetes object, or a thing of the node or
+// beyond it, of the Kinds "FirewallRule" ("family table chain"), "Route" ("type
+// prefix"), "RoutingRule" (its type), "BPFProgram", "Gateway" and
+// "ExternalHost" (an address). The zero Object means that there is none to name.
 type Object struct {
 	Kind      string `json:"kind"`
 	Namespace string `json:"namespace,omitempty"`

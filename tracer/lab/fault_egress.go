@@ -34,14 +34,20 @@ func (l *Lab) shrinkUplink() error {
 	)
 }
 
+// blamesClient: the MTU of the pod that sends is the one that is wrong.
+func (l *Lab) blamesClient(s *scene) *scene {
+	c := l.client()
+	return s.blames("Pod", c.ns, c.name)
+}
+
 func arrangeDF(_ context.Context, l *Lab) (*scene, error) {
-	s := l.blamesNode(l.toInternet()).shows(TooBig)
+	s := l.blamesClient(l.toInternet()).shows(TooBig)
 	s.dial.Kind, s.dial.Retries, s.dial.Body, s.dial.Probe = dialUDP, 3, smallMTU, true
 	return s, l.shrinkUplink()
 }
 
 func arrangeMTUHole(_ context.Context, l *Lab) (*scene, error) {
-	s := l.blamesNode(l.toInternet()).shows(NoData)
+	s := l.blamesClient(l.toInternet()).shows(NoData)
 	s.dial.Kind, s.dial.Body, s.attempts = dialHTTP, 64<<10, 3
 	return s, errors.Join(l.shrinkUplink(), l.addTable(nftables.TableFamilyINet, l.p.hostFW, func(t *table) {
 		out := t.filter("output", nftables.ChainHookOutput, *nftables.ChainPriorityFilter)
@@ -98,7 +104,7 @@ func arrangeDeadGateway(_ context.Context, l *Lab) (*scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.blamesNode(l.toInternet()).showsTCP(HostUnreachable), l.reroute(l.node, good, bad)
+	return l.toInternet().blames("Gateway", "", l.pick(l.p.dead4, l.p.dead6).String()).showsTCP(HostUnreachable), l.reroute(l.node, good, bad)
 }
 
 func arrangeSilent(_ context.Context, l *Lab) (*scene, error) {
@@ -121,5 +127,6 @@ func arrangeRemoteRefused(_ context.Context, l *Lab) (*scene, error) {
 	l.undo = append(l.undo, func() error {
 		return l.serveApp(l.ctx, l.ext, l.p.offPort, l.p.host4, l.p.host6)
 	})
-	return l.toHost(l.p.host4, l.p.host6, l.p.offPort).shows(Refused), nil
+	far := l.pick(l.p.host4, l.p.host6).String()
+	return l.toHost(l.p.host4, l.p.host6, l.p.offPort).blames("ExternalHost", "", far).shows(Refused), nil
 }

@@ -31,22 +31,27 @@ func nodeFaults() []Fault {
 	}
 }
 
+// blamesRule names the chain whose rule drops, as "family table chain".
+func (s *scene) blamesRule(table, chain string) *scene {
+	return s.blames("FirewallRule", "", "inet "+table+" "+chain)
+}
+
 func (l *Lab) blamesNode(s *scene) *scene { return s.blames("Node", "", l.p.node) }
 
 func arrangeForeignDrop(_ context.Context, l *Lab) (*scene, error) {
-	return l.blamesNode(l.toService()).shows(Timeout), errors.Join(l.allowPolicy(), l.foreign(l.p.guard, nftables.ChainPolicyAccept, func(t *table, c *nftables.Chain) {
+	return l.toService().blamesRule(l.p.guard, "forward").shows(Timeout), errors.Join(l.allowPolicy(), l.foreign(l.p.guard, nftables.ChainPolicyAccept, func(t *table, c *nftables.Chain) {
 		t.rule(c, "", dport(l.opts.Protocol, l.p.podPort), drop())
 	}))
 }
 
 func arrangeReplyDrop(_ context.Context, l *Lab) (*scene, error) {
-	return l.blamesNode(l.toService()).shows(Timeout), errors.Join(l.allowPolicy(), l.foreign(l.p.guard, nftables.ChainPolicyAccept, func(t *table, c *nftables.Chain) {
+	return l.toService().blamesRule(l.p.guard, "forward").shows(Timeout), errors.Join(l.allowPolicy(), l.foreign(l.p.guard, nftables.ChainPolicyAccept, func(t *table, c *nftables.Chain) {
 		t.rule(c, "", sport(l.opts.Protocol, l.p.podPort), drop())
 	}))
 }
 
 func arrangeForwardPolicy(_ context.Context, l *Lab) (*scene, error) {
-	return l.blamesNode(l.toService()).shows(Timeout), l.foreign(l.p.guard, nftables.ChainPolicyDrop, func(t *table, c *nftables.Chain) {
+	return l.toService().blamesRule(l.p.guard, "forward").shows(Timeout), l.foreign(l.p.guard, nftables.ChainPolicyDrop, func(t *table, c *nftables.Chain) {
 		// What such a firewall allows: its own containers.
 		t.rule(c, "", meta(expr.MetaKeyIIFNAME, expr.CmpOpEq, ifname("docker0")), counter(), accept())
 		t.rule(c, "", ctState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), counter(), accept())
@@ -61,7 +66,7 @@ func ifname(s string) []byte {
 }
 
 func arrangeFirewallReject(_ context.Context, l *Lab) (*scene, error) {
-	s := l.blamesNode(l.toService()).shows(HostUnreachable)
+	s := l.toService().blamesRule(l.p.hostFW, "filter_FORWARD_reject").shows(HostUnreachable)
 	if l.opts.IPv6 {
 		s.shows(Prohibited)
 	}
@@ -185,12 +190,16 @@ func arrangeBlackhole(_ context.Context, l *Lab) (*scene, error) {
 		return &netlink.Route{Dst: ipNet(dst), Type: unix.RTN_BLACKHOLE, Protocol: unix.RTPROT_BIRD}
 	}
 	bad := []*netlink.Route{hole(p.peerPods4), hole(p.peerPods6)}
-	return l.blamesNode(l.toFarPod()).shows(Timeout), l.reroute(l.node, good, bad)
+	dst := p.peerPods4
+	if l.opts.IPv6 {
+		dst = p.peerPods6
+	}
+	return l.toFarPod().blames("Route", "", "blackhole "+dst.String()).shows(Timeout), l.reroute(l.node, good, bad)
 }
 
 func arrangeProhibit(_ context.Context, l *Lab) (*scene, error) {
 	c := l.client()
-	s := l.blamesNode(l.toFarPod()).rarely().shows(HostUnreachable)
+	s := l.toFarPod().blames("RoutingRule", "", "prohibit").rarely().shows(HostUnreachable)
 	if l.opts.IPv6 {
 		s.shows(Prohibited)
 	}

@@ -66,6 +66,7 @@ func inTests() allowed {
 		ours: []string{"tracer", "tracer/lab"},
 		external: []string{
 			"github.com/google/go-cmp/", "github.com/rogpeppe/go-internal/testscript/",
+			"github.com/santhosh-tekuri/jsonschema/v6/",
 			ebpf, netlink, netns, nftables, rawNL, sysUnix, api, apimach, yaml, zstd, packets,
 		},
 	}

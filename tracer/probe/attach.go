@@ -55,13 +55,13 @@ func (p *Probe) SetInventory(inv tracer.Inventory) error {
 			wanted[d.DeviceKey] = d
 		}
 	}
-	if p.config.Tier == TierAuto && len(p.devices) == 0 && len(wanted) > orDefault(p.config.MaxTCXDevices, 20) {
-		if err := p.preferTaps(); err == nil {
+	if p.tooMany(len(wanted)) {
+		err := p.preferTaps()
+		if err == nil {
 			p.log.Info("many devices, using tracepoints", "devices", len(wanted))
 			return errors.Join(errs...)
-		} else {
-			p.log.Warn("many devices and no tracepoints, attaching takes long", "devices", len(wanted), "error", err)
 		}
+		p.log.Warn("many devices and no tracepoints, attaching takes long", "devices", len(wanted), "error", err)
 	}
 	for key, links := range p.devices {
 		if _, ok := wanted[key]; ok && links.alive() {
@@ -84,6 +84,16 @@ func (p *Probe) SetInventory(inv tracer.Inventory) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// tooMany decides once, with the first devices: later the few that appear at a
+// time are quickly attached.
+func (p *Probe) tooMany(devices int) bool {
+	if p.settled || devices == 0 {
+		return false
+	}
+	p.settled = true
+	return p.config.Tier == TierAuto && devices > orDefault(p.config.MaxTCXDevices, 20)
 }
 
 // setNetNS keeps the table of the node's namespaces.

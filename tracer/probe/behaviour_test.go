@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -406,7 +407,7 @@ func waitGone(t *testing.T, ids []ebpf.ProgramID) {
 
 func ids(p *Probe) []ebpf.ProgramID {
 	var out []ebpf.ProgramID
-	for _, prog := range p.coll.Programs {
+	for _, prog := range p.programs() {
 		if info, err := prog.Info(); err == nil {
 			if id, ok := info.ID(); ok {
 				out = append(out, id)
@@ -554,4 +555,37 @@ func TestLearnedGenerations(t *testing.T) {
 			return at(tracer.EventRX, n.node.key("tos"))(e) && e.Payload == 5
 		})
 	})
+}
+
+// Many devices are watched by tracepoints: attaching to each takes long.
+func TestManyDevices(t *testing.T) {
+	needPrivilege(t)
+	needTCX(t)
+	n := newTopology(t)
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	r := record(t, Config{MaxTCXDevices: 2, Logger: log}, selectPair(), n.all()...)
+	if tier := r.probe.Tier(); tier != TierTracepoint {
+		t.Fatalf("tier %q", tier)
+	}
+	n.client.sendUDP(server4+":9", 1)
+	for _, s := range []*space{n.client, n.server} {
+		r.wait("packet", func(e tracer.Event) bool {
+			return e.Kind != tracer.EventDrop && e.NetNS == s.inode && e.Tuple.Dst.Port() == 9
+		})
+	}
+	st, err := r.probe.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkIdentities(t, st)
+	few := record(t, Config{}, selectPair(), n.all()...)
+	if tier := few.probe.Tier(); tier != TierTCX {
+		t.Errorf("tier %q for few devices", tier)
+	}
+	list := ids(r.probe)
+	r.stop()
+	if err := r.probe.Close(); err != nil {
+		t.Fatal(err)
+	}
+	waitGone(t, list)
 }

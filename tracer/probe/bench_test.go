@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"testing"
@@ -81,5 +82,39 @@ func BenchmarkPrograms(b *testing.B) {
 				b.ReportMetric(float64(st.Lost), "lost")
 			})
 		}
+	}
+}
+
+// BenchmarkAttach measures how long 250 pods take to be watched, and to be
+// left alone.
+func BenchmarkAttach(b *testing.B) {
+	needPrivilege(b)
+	needTCX(b)
+	const pods = 250
+	node := newSpace(b)
+	spaces := []*space{node}
+	for i := range pods {
+		s := newSpace(b)
+		veth(node, fmt.Sprintf("p%d", i), s, "eth0")
+		spaces = append(spaces, s)
+	}
+	inv := inventory(b, spaces...)
+	for range b.N {
+		start := time.Now()
+		p, err := Open(Config{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		opened := time.Now()
+		if err := p.SetInventory(inv); err != nil {
+			b.Fatal(err)
+		}
+		attached := time.Now()
+		if err := p.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(opened.Sub(start).Milliseconds()), "ms-open")
+		b.ReportMetric(float64(attached.Sub(opened).Milliseconds()), "ms-attach")
+		b.ReportMetric(float64(time.Since(attached).Milliseconds()), "ms-close")
 	}
 }

@@ -6,7 +6,8 @@ import "log/slog"
 type Tier string
 
 const (
-	// TierAuto takes TCX where the kernel has it, else tracepoints.
+	// TierAuto takes TCX where the kernel has it and the devices are few, else
+	// tracepoints.
 	TierAuto Tier = ""
 	// TierTCX attaches to each device (kernel 6.6 and later); devices that
 	// nobody asked for cost nothing.
@@ -20,6 +21,11 @@ type Config struct {
 	// Logger receives what happens to attachments; nil discards it.
 	Logger *slog.Logger
 	Tier   Tier
+	// MaxTCXDevices is how many devices TierAuto attaches to at the start before
+	// it takes tracepoints instead; 0 means 20. Every attachment and every
+	// detachment waits for an RCU grace period under the RTNL lock, some 10 ms
+	// (kernel/bpf/tcx.c, 6.6 to 6.18), and a device has two.
+	MaxTCXDevices int
 	// Wide watches every device in every namespace of the node, by tracepoint.
 	Wide bool
 	// DropsOnly loads nothing but the drop hook.

@@ -8,7 +8,7 @@ func (p *Probe) OwnProgram(id uint32) bool {
 	if p.closed {
 		return false
 	}
-	for _, prog := range p.coll.Programs {
+	for _, prog := range p.programs() {
 		info, err := prog.Info()
 		if err != nil {
 			continue

@@ -24,7 +24,11 @@ import (
 // except that only one Run may be under way.
 type Probe struct {
 	log      *slog.Logger
+	config   Config
+	kernel   *btf.Spec
+	settled  bool // the tier stays
 	tier     Tier
+	taps     *ebpf.Collection // device tracepoints that took TCX's place
 	coll     *ebpf.Collection
 	reader   *ringbuf.Reader
 	counters []string // names of enum stat
@@ -65,6 +69,8 @@ func Open(c Config) (*Probe, error) {
 	}
 	p := &Probe{
 		log:      c.Logger,
+		config:   c,
+		kernel:   kernel,
 		reasons:  kernelReasons(kernel),
 		symbols:  newSymbols("/proc/kallsyms"),
 		samples:  newSamples(),
@@ -113,12 +119,7 @@ func (p *Probe) loadTier(c Config, kernel *btf.Spec, tier Tier) error {
 	if p.counters, err = counterNames(spec); err != nil {
 		return err
 	}
-	wanted := programsFor(tier, c.DropsOnly)
-	for name := range spec.Programs {
-		if !wanted[name] {
-			delete(spec.Programs, name)
-		}
-	}
+	keepPrograms(spec, programsFor(tier, c.DropsOnly))
 	if err := spec.Variables[bpf.TraceVarConfig].Set(kernelConfig(c, kernel)); err != nil {
 		return fmt.Errorf("set program configuration: %w", err)
 	}
@@ -186,7 +187,11 @@ func (p *Probe) start() error {
 		return fmt.Errorf("open ring buffer: %w", err)
 	}
 	p.reader = r
-	for name, prog := range p.coll.Programs {
+	return p.attachTracing(p.coll)
+}
+
+func (p *Probe) attachTracing(coll *ebpf.Collection) error {
+	for name, prog := range coll.Programs {
 		if prog.Type() != ebpf.Tracing {
 			continue
 		}
@@ -199,8 +204,46 @@ func (p *Probe) start() error {
 	return nil
 }
 
-// Tier is the one in use.
-func (p *Probe) Tier() Tier { return p.tier }
+// Tier is the one in use; TierAuto settles it with the first devices.
+func (p *Probe) Tier() Tier {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tier
+}
+
+// preferTaps goes over to tracepoints, with the tables as they are. No TCX
+// program is attached yet, so that no packet is seen twice.
+func (p *Probe) preferTaps() error {
+	spec, err := bpf.LoadTrace()
+	if err != nil {
+		return fmt.Errorf("read embedded programs: %w", err)
+	}
+	keepPrograms(spec, map[string]bool{bpf.TraceProgNetifReceiveSkb: true, bpf.TraceProgNetDevQueue: true})
+	if err := spec.Variables[bpf.TraceVarConfig].Set(kernelConfig(p.config, p.kernel)); err != nil {
+		return fmt.Errorf("set program configuration: %w", err)
+	}
+	for name, m := range spec.Maps {
+		m.MaxEntries = p.coll.Maps[name].MaxEntries()
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+		Programs:        ebpf.ProgramOptions{KernelTypes: p.kernel},
+		MapReplacements: p.coll.Maps,
+	})
+	if err != nil {
+		return loadError(err)
+	}
+	p.taps = coll
+	p.tier = TierTracepoint
+	return p.attachTracing(coll)
+}
+
+func keepPrograms(spec *ebpf.CollectionSpec, wanted map[string]bool) {
+	for name := range spec.Programs {
+		if !wanted[name] {
+			delete(spec.Programs, name)
+		}
+	}
+}
 
 // Close detaches everything and frees it. Events not read are lost: let Run
 // return first. Close may be called twice.
@@ -223,5 +266,8 @@ func (p *Probe) Close() error {
 		errs = append(errs, p.reader.Close())
 	}
 	p.coll.Close()
+	if p.taps != nil {
+		p.taps.Close()
+	}
 	return errors.Join(errs...)
 }

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -55,7 +56,7 @@ func (p *Probe) Stats() (Stats, error) {
 		}
 		s.add(kindName(kind), p.counters, perCPU)
 	}
-	for name, prog := range p.coll.Programs {
+	for name, prog := range p.programs() {
 		ps, err := programStats(name, prog)
 		if err != nil {
 			return Stats{}, err
@@ -63,6 +64,15 @@ func (p *Probe) Stats() (Stats, error) {
 		s.Programs = append(s.Programs, ps)
 	}
 	return s, nil
+}
+
+// programs are all that are loaded.
+func (p *Probe) programs() map[string]*ebpf.Program {
+	all := maps.Clone(p.coll.Programs)
+	if p.taps != nil {
+		maps.Copy(all, p.taps.Programs)
+	}
+	return all
 }
 
 func (s *Stats) add(kind tracer.EventKind, names []string, perCPU []bpf.TraceHookStats) {

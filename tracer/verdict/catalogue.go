@@ -265,7 +265,7 @@ func policyEntries() []Entry {
 		{Code: "pol-ipblock-after-snat", Component: c, Title: "an allowed client address is still denied", Shown: "unit",
 			Meaning: "The policy allows the client's address, but the packet carries a node's address when the policy sees it.", Evidence: "SNAT before the drop, an ipBlock rule that does not hold the translated address.",
 			Remedy: []string{"set externalTrafficPolicy: Local on the Service, or allow the nodes' addresses in {policy.ns}/{policy}"}},
-		{Code: "pol-probe-or-host-source", Component: c, Title: "traffic from a node is denied", Shown: "unit",
+		{Code: "pol-probe-or-host-source", Component: c, Title: "traffic from a node is denied", Shown: "lab",
 			Meaning: "The source is a node (kubelet, hostNetwork pod); pod selectors never match it.", Evidence: "The source is a node address, the drop, and the policies' denial.",
 			Remedy: []string{"allow the nodes' addresses by ipBlock in {policy.ns}/{policy}"}},
 		{Code: "pol-agent-stale", Component: c, Title: "a policy that no longer exists is still enforced", Shown: "unit",

@@ -15,11 +15,6 @@ import (
 	"github.com/podpath/podpath/tracer/render"
 )
 
-func TestMain(m *testing.M) {
-	lab.ServeIfChild()
-	os.Exit(m.Run())
-}
-
 // privileged skips where the lab cannot be built, and fails instead where it
 // must be possible.
 func privileged(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 	"github.com/podpath/podpath/tracer/lab"
 )
 
+//go:generate go test -count=1 -run ^TestPublished$ . -update
+
 func main() {
 	lab.ServeIfChild()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

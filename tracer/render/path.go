@@ -53,7 +53,7 @@ func (p *pather) direction(dir tracer.Direction, last string) {
 		if s.hop != nil {
 			last = p.hop(s.hop, last)
 		} else {
-			p.drop(s.drop)
+			p.drop(s.drop, last)
 		}
 	}
 }
@@ -99,7 +99,7 @@ func (p *pather) change(dir tracer.Direction, t tracer.Tuple) string {
 	return s
 }
 
-func (p *pather) drop(d *tracer.DropSeen) {
+func (p *pather) drop(d *tracer.DropSeen, last string) {
 	l := p.line("drop", d.Direction, d.Device)
 	reason := d.Drop.Reason
 	if reason == "" {
@@ -120,6 +120,10 @@ func (p *pather) drop(d *tracer.DropSeen) {
 		l.What += ", ICMP error about this flow"
 	}
 	l.Tuple, l.Packets, l.Event = ends(d.Tuple), d.Count, d.Event
+	if !d.ARP && !d.ICMPError && last != "" && last != l.Tuple {
+		l.Before = last
+		l.What += p.change(d.Direction, d.Tuple)
+	}
 	first := d.First
 	l.Time = &first
 	p.lines = append(p.lines, l)

@@ -260,10 +260,17 @@ func (p *textPrinter) summary(s *Summary) {
 	for _, k := range slices.Sorted(maps.Keys(s.Verdicts)) {
 		parts = append(parts, fmt.Sprintf("%s %d", k, s.Verdicts[k]))
 	}
-	text := fmt.Sprintf("%d flows in %s", s.Flows, s.Duration)
+	text := fmt.Sprintf("%d %s in %s", s.Flows, plural("flow", s.Flows), s.Duration)
 	if len(parts) > 0 {
 		text += ": " + strings.Join(parts, ", ")
 	}
 	text += fmt.Sprintf("; %d events seen, %d lost (%s)", s.Events, s.Lost, s.Tier)
 	p.wrap("", "  ", text)
+}
+
+func plural(noun string, n int) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
 }

@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string, s stdio) int {
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
-	err := root.ExecuteContext(ctx)
+	err := unknownVerb(root, root.ExecuteContext(ctx))
 	a.complain(err)
 	return exitCode(err)
 }
@@ -67,8 +67,8 @@ func (a *app) complain(err error) {
 	switch {
 	case errors.As(err, &h) && h.Hint() != "":
 		fmt.Fprintf(a.err, "  %s\n", render.Escape(h.Hint()))
-	case strings.HasPrefix(err.Error(), "unknown command"), strings.HasPrefix(err.Error(), "required flag"):
-		fmt.Fprintln(a.err, "  see podpath --help, or podpath VERB --help")
+	case strings.HasPrefix(err.Error(), "required flag"):
+		fmt.Fprintln(a.err, "  see podpath VERB --help")
 	}
 }
 
@@ -83,9 +83,10 @@ application or the far side.
 
 It changes nothing on the node. Run it as root on the node that the client pod
 runs on, or in the debug pod of deploy/.`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Version:       version,
+		SilenceErrors:      true,
+		SilenceUsage:       true,
+		DisableSuggestions: true,
+		Version:            version,
 	}
 	f := root.PersistentFlags()
 	a.kube.AddFlags(f)
@@ -95,10 +96,73 @@ runs on, or in the debug pod of deploy/.`,
 	f.BoolVar(&a.noColor, "no-color", false, "no colours, also on a terminal")
 	f.CountVarP(&a.verbosity, "verbose", "v", "more on standard error; repeat for more")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &hinted{err, "see " + c.CommandPath() + " --help"}
+		hint := "see " + c.CommandPath() + " --help"
+		if strings.Contains(err.Error(), "time: ") {
+			hint = "durations are written 500ms, 30s or 5m; " + hint
+		}
+		return &hinted{err, hint}
 	})
 	root.AddCommand(a.traceCommand(), a.dropsCommand(), a.demoCommand(), a.replayCommand(), a.explainCommand(), a.versionCommand())
+	root.InitDefaultCompletionCmd()
+	nameArguments(root)
 	return root
+}
+
+// nameArguments makes a wrong or missing argument an error that says what is
+// wanted instead.
+func nameArguments(root *cobra.Command) {
+	for _, c := range root.Commands() {
+		if c.HasSubCommands() {
+			groupOnly(c)
+			continue
+		}
+		check := c.Args
+		c.Args = func(c *cobra.Command, args []string) error {
+			if check(c, args) == nil {
+				return nil
+			}
+			if len(args) == 0 {
+				return &hinted{fmt.Errorf("%s needs an argument", c.Name()), "usage: " + c.UseLine()}
+			}
+			return &hinted{fmt.Errorf("%s does not take the arguments %q", c.Name(), args), "usage: " + c.UseLine()}
+		}
+	}
+}
+
+// groupOnly is a command that only holds others: alone it shows its help.
+func groupOnly(group *cobra.Command) {
+	group.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	group.Args = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		return unknownCommand(c, args[0])
+	}
+}
+
+// unknownVerb says better what cobra says of an unknown verb.
+func unknownVerb(root *cobra.Command, err error) error {
+	var name string
+	if err == nil {
+		return nil
+	}
+	if _, scanErr := fmt.Sscanf(err.Error(), "unknown command %q", &name); scanErr != nil {
+		return err
+	}
+	return unknownCommand(root, name)
+}
+
+func unknownCommand(group *cobra.Command, name string) error {
+	var names []string
+	for _, sub := range group.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	return &hinted{
+		fmt.Errorf("unknown command %q for %q%s", name, group.CommandPath(), nearest(name, names)),
+		"use " + strings.Join(names, ", ") + "; see " + group.CommandPath() + " --help",
+	}
 }
 
 // printer makes the printer that -o asks for.

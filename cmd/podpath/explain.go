@@ -60,7 +60,7 @@ func explanation(e verdict.Entry) render.Explanation {
 
 // nearest suggests the name that differs least, if one is close.
 func nearest(name string, names []string) string {
-	best, distance := "", 4
+	best, distance := "", min(4, len(name)/3+2)
 	for _, n := range names {
 		if d := editDistance(name, n); d < distance {
 			best, distance = n, d
@@ -68,7 +68,7 @@ func nearest(name string, names []string) string {
 	}
 	if best == "" {
 		for _, n := range names {
-			if name != "" && strings.Contains(n, name) {
+			if len(name) > 2 && strings.Contains(n, name) {
 				best = n
 				break
 			}

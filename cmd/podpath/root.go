@@ -143,10 +143,11 @@ func groupOnly(group *cobra.Command) {
 // unknownVerb says better what cobra says of an unknown verb.
 func unknownVerb(root *cobra.Command, err error) error {
 	var name string
-	if err == nil {
-		return nil
+	var h *hinted
+	if err == nil || errors.As(err, &h) {
+		return err
 	}
-	if _, scanErr := fmt.Sscanf(err.Error(), "unknown command %q", &name); scanErr != nil {
+	if _, scanErr := fmt.Sscanf(err.Error(), "unknown command %q for \"podpath\"", &name); scanErr != nil {
 		return err
 	}
 	return unknownCommand(root, name)

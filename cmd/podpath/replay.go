@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/podpath/podpath/kube"
 	"github.com/podpath/podpath/tracer"
@@ -17,17 +19,24 @@ import (
 )
 
 func (a *app) replayCommand() *cobra.Command {
-	var flows bool
+	var f replayFlags
 	c := &cobra.Command{
 		Use:   "replay FILE",
 		Short: "Judge a recorded session again, without root, kernel or cluster",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.replay(c.Context(), args[0], flows)
+			return a.replay(c.Context(), args[0], f)
 		},
 	}
-	c.Flags().BoolVar(&flows, "flows", false, "also print each flow's path when it is decided")
+	c.Flags().BoolVar(&f.flows, "flows", false, "also print each flow's path when it is decided")
+	c.Flags().StringVar(&f.pcap, "pcap", "", "also write the packets' headers to a pcapng file, for Wireshark")
 	return c
+}
+
+// replayFlags are the options of replay.
+type replayFlags struct {
+	flows bool
+	pcap  string
 }
 
 // replay gives a recording to the analyser.
@@ -47,9 +56,31 @@ type replay struct {
 	stats    session.Stats
 	blind    []tracer.Blind
 	tally    tally
+	inv      tracer.Inventory
+	pcap     *render.Capture
+	pcapErr  error
 }
 
-func (a *app) replay(ctx context.Context, file string, flows bool) error {
+// capture opens the pcapng file; done closes it and returns the first error.
+func (p *replay) capture(name string) (done func() error, err error) {
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("--pcap: %w", err)
+	}
+	p.pcap, err = render.NewCapture(file, p.h.Node, &p.inv)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return func() error { return errors.Join(p.pcapErr, p.pcap.Close(), file.Close()) }, nil
+}
+
+func (p *replay) write(ev *tracer.Event) {
+	if p.pcap != nil && p.pcapErr == nil {
+		p.pcapErr = p.pcap.Add(ev)
+	}
+}
+
+func (a *app) replay(ctx context.Context, file string, f replayFlags) (err error) {
 	printer, err := a.printer()
 	if err != nil {
 		return err
@@ -60,6 +91,13 @@ func (a *app) replay(ctx context.Context, file string, flows bool) error {
 	}
 	defer func() { _ = r.Close() }()
 	p := &replay{app: a, r: r, h: r.Header()}
+	if f.pcap != "" {
+		done, err := p.capture(f.pcap)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, done()) }()
+	}
 	p.analyser = newAnalyser(p.h.Node, func(tracer.Tuple) bool { return p.h.From == "" })
 	p.analyser.view = func(time.Time) *kube.Snapshot { p.peekCluster(); return p.view }
 	p.analyser.ask = p.facts
@@ -67,7 +105,7 @@ func (a *app) replay(ctx context.Context, file string, flows bool) error {
 	p.analyser.emit = func(v *tracer.Verdict) bool {
 		p.tally.add(v)
 		inv := &p.analyser.inv
-		if flows && len(v.Journey.Hops) > 0 {
+		if f.flows && len(v.Journey.Hops) > 0 {
 			printErr = printer.Print(render.NewFlow(v.Journey, v.Cluster, inv, v.Node, v.Outcome))
 		}
 		if printErr == nil {
@@ -143,8 +181,10 @@ func (p *replay) take(ctx context.Context, rec session.Record) {
 	case session.KindEvent:
 		p.events++
 		p.last = rec.Event.Time
+		p.write(rec.Event)
 		p.analyser.event(rec.Event)
 	case session.KindInventory:
+		p.inv = *rec.Inventory
 		p.analyser.inventory(*rec.Inventory)
 		if p.aim == nil {
 			p.peekCluster()

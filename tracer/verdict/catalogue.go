@@ -148,7 +148,7 @@ func general() []Entry {
 
 func cniEntries() []Entry {
 	c := tracer.ComponentCNI
-	restart := "restart the CNI on this node: kubectl -n kube-system get ds, then kubectl -n kube-system delete pod of that DaemonSet with --field-selector spec.nodeName={node}"
+	restart := "restart the CNI on this node: kubectl get ds -A names it; delete its pod on {node} (kubectl -n NAMESPACE get pods --field-selector spec.nodeName={node}), or kubectl -n NAMESPACE rollout restart ds/NAME for all nodes"
 	return []Entry{
 		{Code: "cni-veth-down", Component: c, Title: "a pod is unreachable: its veth pair is down", Shown: "lab",
 			Meaning:    "The node's end of the pod's veth pair is down, so nothing passes in or out.",
@@ -297,7 +297,7 @@ func serviceEntries() []Entry {
 			Meaning:    "The node translates the Service to an address that is no endpoint any more.",
 			Evidence:   "The DNAT seen in conntrack, and EndpointSlices without that address.",
 			LookAlikes: []string{"svc-stale-udp-conntrack: the rules are right, an old entry is not", "cni-host-route-missing: the pod exists", "svc-terminating-endpoint: the pod is just being deleted"},
-			Remedy:     []string{"kubectl -n {svc.ns} get endpointslices -l kubernetes.io/service-name={svc}", "kubectl -n kube-system logs -l k8s-app=kube-proxy --field-selector spec.nodeName={node}: does it still sync?", "restart kube-proxy on {node}: kubectl -n kube-system delete pod -l k8s-app=kube-proxy --field-selector spec.nodeName={node}"}},
+			Remedy:     []string{"kubectl -n {svc.ns} get endpointslices -l kubernetes.io/service-name={svc}", "does kube-proxy on {node} still sync? kubectl -n kube-system get pods -l k8s-app=kube-proxy --field-selector spec.nodeName={node}, then kubectl -n kube-system logs of that pod", "restart kube-proxy on {node}: kubectl -n kube-system delete pod -l k8s-app=kube-proxy --field-selector spec.nodeName={node}"}},
 		{Code: "svc-stale-udp-conntrack", Component: k, Title: "a UDP client keeps talking to a dead pod", Shown: "unit",
 			Meaning:  "An old conntrack entry pins the client's socket to an endpoint that is gone; the rules are right.",
 			Evidence: "The translation seen, rules that name other endpoints.",

@@ -89,11 +89,12 @@ func TestAggregation(t *testing.T) {
 		r.waitFlow(packets, func(c FlowCount) bool {
 			return c.DeviceKey == n.node.key("toc") && c.Kind == tracer.EventRX && c.Tuple.Dst.Port() == 7000
 		})
-		st, err := r.probe.Stats()
+		steadyStats(t, r.probe)
+		counts, err := r.probe.FlowCounts()
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkIdentities(t, st)
+		r.stop() // hands over what is still in the ring buffer
 		events := 0
 		for _, e := range r.all() {
 			if at(tracer.EventRX, n.node.key("toc"))(e) && e.Tuple.Dst.Port() == 7000 {
@@ -103,7 +104,6 @@ func TestAggregation(t *testing.T) {
 		if events != 3 {
 			t.Errorf("%d events", events)
 		}
-		counts, _ := r.probe.FlowCounts()
 		for _, c := range counts {
 			if c.Tuple.Dst.Port() == 7000 && c.DeviceKey == n.node.key("toc") && c.Bytes != packets*(14+20+8+4) {
 				t.Errorf("bytes %+v", c)
@@ -159,11 +159,7 @@ func TestLossIsCounted(t *testing.T) {
 		if err := p.Run(ctx, func(tracer.Event) { read++ }); err != nil {
 			t.Fatal(err)
 		}
-		st, err := p.Stats()
-		if err != nil {
-			t.Fatal(err)
-		}
-		checkIdentities(t, st)
+		st := steadyStats(t, p)
 		if st.Lost == 0 || read == 0 || read+st.Lost != st.Seen {
 			t.Errorf("read %d, lost %d, seen %d", read, st.Lost, st.Seen)
 		}
@@ -573,11 +569,7 @@ func TestManyDevices(t *testing.T) {
 			return e.Kind != tracer.EventDrop && e.NetNS == s.inode && e.Tuple.Dst.Port() == 9
 		})
 	}
-	st, err := r.probe.Stats()
-	if err != nil {
-		t.Fatal(err)
-	}
-	checkIdentities(t, st)
+	steadyStats(t, r.probe)
 	few := record(t, Config{}, selectPair(), n.all()...)
 	if tier := few.probe.Tier(); tier != TierTCX {
 		t.Errorf("tier %q for few devices", tier)

@@ -18,6 +18,9 @@ var ErrNoBTF = errors.New("the kernel has no type information at /sys/kernel/btf
 // ErrTier means that the hooks asked for do not exist on this kernel.
 var ErrTier = errors.New("this kernel has no TCX (6.6 and later): use the tracepoint tier")
 
+// ErrTooMany means that a selection does not fit the kernel's tables.
+var ErrTooMany = errors.New("more than the kernel table holds")
+
 // loadError says what a failed load means for the user.
 func loadError(err error) error {
 	var verifier *ebpf.VerifierError

@@ -21,6 +21,8 @@ type Selection struct {
 // selected is a Selection as the kernel's tables hold it.
 type selected struct {
 	any bpf.TraceSide
+	// unsure: an update failed half-way; the tables may lack some of these.
+	unsure bool
 	// generation of the learned tuples' filter.
 	generation uint8
 	hosts      map[netip.Addr]bpf.TraceSide
@@ -104,7 +106,8 @@ func lpmKey(p netip.Prefix) bpf.TraceLpmKey {
 }
 
 // Select replaces the selection. Packets that both the old and the new one
-// select are never missed: entries are added first, removed last.
+// select are never missed: the kernel passes through a state that selects what
+// either does.
 func (p *Probe) Select(s Selection) error {
 	next, err := compile(s)
 	if err != nil {
@@ -116,24 +119,89 @@ func (p *Probe) Select(s Selection) error {
 		return errClosed
 	}
 	next.generation = p.selected.generation
+	if err := p.fits(next); err != nil {
+		return err
+	}
+	union := p.selected.union(next)
+	if p.selected.unsure || p.fits(union) != nil {
+		// No room for both, or none known: the old must go first.
+		if err := p.remove(next); err != nil {
+			return err
+		}
+	} else if err := p.apply(union); err != nil {
+		return err
+	}
+	return p.apply(next)
+}
+
+func (p *Probe) fits(s selected) error {
+	if n, most := len(s.hosts), p.coll.Maps[bpf.TraceMapHosts].MaxEntries(); n > int(most) {
+		return fmt.Errorf("select %d addresses: %w (%d): use prefixes", n, ErrTooMany, most)
+	}
+	if n, most := len(s.prefixes), p.coll.Maps[bpf.TraceMapPrefixes].MaxEntries(); n > int(most) {
+		return fmt.Errorf("select %d prefixes: %w (%d)", n, ErrTooMany, most)
+	}
+	return nil
+}
+
+// remove takes out of the tables what next does not hold.
+func (p *Probe) remove(next selected) error {
+	err := errors.Join(
+		removeEntries(p.coll.Maps[bpf.TraceMapHosts], p.selected.hosts, next.hosts, rawAddress),
+		removeEntries(p.coll.Maps[bpf.TraceMapPrefixes], p.selected.prefixes, next.prefixes, lpmKey))
+	if err != nil {
+		return fmt.Errorf("remove old selection: %w", err)
+	}
+	return nil
+}
+
+// apply makes the kernel's tables those of next: entries first, then the
+// filter in front of them, and the removals last.
+func (p *Probe) apply(next selected) error {
 	hosts, prefixes := p.coll.Maps[bpf.TraceMapHosts], p.coll.Maps[bpf.TraceMapPrefixes]
-	if err := addEntries(hosts, p.selected.hosts, next.hosts, rawAddress); err != nil {
+	old := p.selected
+	// Whatever fails: what may be in the tables is to be removed next time.
+	p.selected = old.union(next)
+	p.selected.unsure = true
+	if old.unsure {
+		old.hosts, old.prefixes = nil, nil
+	}
+	if err := addEntries(hosts, old.hosts, next.hosts, rawAddress); err != nil {
 		return fmt.Errorf("select %d addresses: %w", len(next.hosts), err)
 	}
-	if err := addEntries(prefixes, p.selected.prefixes, next.prefixes, lpmKey); err != nil {
+	if err := addEntries(prefixes, old.prefixes, next.prefixes, lpmKey); err != nil {
 		return fmt.Errorf("select %d prefixes: %w", len(next.prefixes), err)
 	}
 	if err := p.coll.Variables[bpf.TraceVarSelection].Set(next.filter()); err != nil {
 		return fmt.Errorf("set selection: %w", err)
 	}
-	err = errors.Join(
-		removeEntries(hosts, p.selected.hosts, next.hosts, rawAddress),
-		removeEntries(prefixes, p.selected.prefixes, next.prefixes, lpmKey))
-	p.selected = next
-	if err != nil {
-		return fmt.Errorf("remove old selection: %w", err)
+	if err := p.remove(next); err != nil {
+		return err
 	}
+	p.selected = next
 	return nil
+}
+
+// union selects what either does. A prefix of one may hide a shorter one of
+// the other; whoever was selected by that and still is, is by another entry.
+func (s selected) union(o selected) selected {
+	return selected{
+		any:        s.any | o.any,
+		generation: o.generation,
+		hosts:      unionOf(s.hosts, o.hosts),
+		prefixes:   unionOf(s.prefixes, o.prefixes),
+	}
+}
+
+func unionOf[K comparable](a, b map[K]bpf.TraceSide) map[K]bpf.TraceSide {
+	out := make(map[K]bpf.TraceSide, len(a)+len(b))
+	for k, side := range a {
+		out[k] = side
+	}
+	for k, side := range b {
+		out[k] |= side
+	}
+	return out
 }
 
 func (s *selected) filter() bpf.TraceSelection {

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 
@@ -47,5 +48,52 @@ func TestCompile(t *testing.T) {
 	}
 	if _, err := compile(Selection{A: []netip.Prefix{{}}}); err == nil {
 		t.Error("an invalid prefix passed")
+	}
+}
+
+// What does not fit is refused as a whole; what barely fits may replace what
+// fills the table, and an update that failed half-way is made good.
+func TestSelectLimits(t *testing.T) {
+	needPrivilege(t)
+	p, err := Open(Config{DropsOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	var many []netip.Prefix
+	for i := range 110000 {
+		a := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+		many = append(many, netip.PrefixFrom(a, 32))
+	}
+	if err := p.Select(Selection{A: many}); !errors.Is(err, ErrTooMany) {
+		t.Fatalf("got %v", err)
+	}
+	holds := func(list []netip.Prefix) {
+		t.Helper()
+		table := p.coll.Maps[bpf.TraceMapHosts]
+		var side bpf.TraceSide
+		for _, prefix := range list {
+			if err := table.Lookup(rawAddress(prefix.Addr()), &side); err != nil {
+				t.Fatalf("%s: %v", prefix, err)
+			}
+		}
+		n := 0
+		var a bpf.TraceAddr
+		for it := table.Iterate(); it.Next(&a, &side); n++ {
+		}
+		if n != len(list) {
+			t.Fatalf("%d entries, want %d", n, len(list))
+		}
+	}
+	for _, list := range [][]netip.Prefix{many[:60000], many[50000:110000], many[:10], nil} {
+		if err := p.Select(Selection{A: list}); err != nil {
+			t.Fatal(err)
+		}
+		holds(list)
+		p.selected.unsure = true
+		if err := p.Select(Selection{A: list}); err != nil {
+			t.Fatal(err)
+		}
+		holds(list)
 	}
 }

@@ -49,7 +49,6 @@ type flow struct {
 	replyOK bool
 	fin     [2]bool
 	tuples  []tracer.Tuple
-	lastSeq uint64
 }
 
 // New makes a Joiner. want may be nil: every flow is wanted.

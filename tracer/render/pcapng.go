@@ -15,7 +15,7 @@ import (
 // Capture writes events as a pcapng file for Wireshark and tshark: one interface
 // for each device, hook and kind of sighting ("n1 cni0 tx", "n1 cni0 drop
 // NETFILTER_DROP"). Packets are rebuilt from what an event records: headers
-// without options, payload and checksums. The original length is kept.
+// without options, payload and checksums, behind an Ethernet header of zeros. The original length is kept.
 type Capture struct {
 	w     *pcapgo.NgWriter
 	inv   *tracer.Inventory
@@ -26,7 +26,7 @@ type Capture struct {
 // NewCapture starts a file. The inventory, which names devices, may change
 // between calls of Add.
 func NewCapture(w io.Writer, node string, inv *tracer.Inventory) (*Capture, error) {
-	ng, err := pcapgo.NewNgWriterInterface(w, pcapgo.NgInterface{Name: node, LinkType: layers.LinkTypeRaw},
+	ng, err := pcapgo.NewNgWriterInterface(w, pcapgo.NgInterface{Name: node, LinkType: layers.LinkTypeEthernet},
 		pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{Application: "podpath", Comment: "headers rebuilt from events; payload was never recorded"}})
 	if err != nil {
 		return nil, fmt.Errorf("start pcapng file: %w", err)
@@ -75,7 +75,7 @@ func (c *Capture) device(ev *tracer.Event) (int, error) {
 	if id, ok := c.names[name]; ok {
 		return id, nil
 	}
-	id, err := c.w.AddInterface(pcapgo.NgInterface{Name: name, LinkType: layers.LinkTypeRaw})
+	id, err := c.w.AddInterface(pcapgo.NgInterface{Name: name, LinkType: layers.LinkTypeEthernet})
 	if err != nil {
 		return 0, fmt.Errorf("add interface %s: %w", name, err)
 	}
@@ -86,7 +86,9 @@ func (c *Capture) device(ev *tracer.Event) (int, error) {
 // headers rebuilds what the event says of the packet.
 func headers(ev *tracer.Event) []gopacket.SerializableLayer {
 	src, dst := net.IP(ev.Tuple.Src.Addr().AsSlice()), net.IP(ev.Tuple.Dst.Addr().AsSlice())
-	var out []gopacket.SerializableLayer
+	// tcpdump (libpcap 1.10) refuses several interfaces of type RAW.
+	eth := &layers.Ethernet{SrcMAC: make(net.HardwareAddr, 6), DstMAC: make(net.HardwareAddr, 6), EthernetType: layers.EthernetTypeIPv4}
+	out := []gopacket.SerializableLayer{eth}
 	if ev.Tuple.Src.Addr().Is4() {
 		ip := &layers.IPv4{Version: 4, SrcIP: src, DstIP: dst, TTL: ev.TTL, Id: ev.IPID, Protocol: layers.IPProtocol(ev.Tuple.Proto)}
 		if ev.DF {
@@ -94,6 +96,7 @@ func headers(ev *tracer.Event) []gopacket.SerializableLayer {
 		}
 		out = append(out, ip)
 	} else {
+		eth.EthernetType = layers.EthernetTypeIPv6
 		out = append(out, &layers.IPv6{Version: 6, SrcIP: src, DstIP: dst, HopLimit: ev.TTL, NextHeader: layers.IPProtocol(ev.Tuple.Proto)})
 	}
 	if l := transport(ev); l != nil {

@@ -57,11 +57,7 @@ func TestCapture(t *testing.T) {
 		if !info.Timestamp.Equal(at) {
 			t.Errorf("time %v, want %v", info.Timestamp, at)
 		}
-		first := layers.LayerTypeIPv4
-		if data[0]>>4 == 6 {
-			first = layers.LayerTypeIPv6
-		}
-		p := gopacket.NewPacket(data, first, gopacket.Default)
+		p := gopacket.NewPacket(data, layers.LayerTypeEthernet, gopacket.Default)
 		iface, err := r.Interface(info.InterfaceIndex)
 		if err != nil {
 			t.Fatal(err)

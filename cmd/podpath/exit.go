@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/podpath/podpath/tracer"
 )
 
@@ -28,6 +30,8 @@ func exitCode(err error) int {
 		return exitHealthy
 	case errors.As(err, &e):
 		return e.code
+	case errors.Is(err, unix.EPIPE):
+		return exitHealthy // whoever read the output has seen enough
 	}
 	return exitUsage
 }

@@ -15,6 +15,9 @@ import (
 
 func main() {
 	lab.ServeIfChild()
+	// A reader that has seen enough (head) is an error of the write, which ends
+	// the run in order, and not a death on the spot.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr})
 	stop()

@@ -86,6 +86,9 @@ func (a *app) replay(ctx context.Context, file string, f replayFlags) (err error
 		return err
 	}
 	r, err := session.Open(file)
+	if errors.Is(err, session.ErrNotSession) {
+		return &hinted{err, "a recording is what podpath trace --write FILE makes"}
+	}
 	if err != nil {
 		return err
 	}
@@ -119,7 +122,7 @@ func (a *app) replay(ctx context.Context, file string, f replayFlags) (err error
 	if printErr == nil {
 		printErr = printer.Print(p.summary())
 	}
-	if printErr != nil {
+	if printErr != nil && !errors.Is(printErr, unix.EPIPE) {
 		return fmt.Errorf("print results: %w", printErr)
 	}
 	if code := p.tally.code(); code != exitHealthy {

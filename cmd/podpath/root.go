@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
@@ -59,7 +60,7 @@ func run(ctx context.Context, args []string, s stdio) int {
 // complain prints an error once, in one line, and then what to do about it.
 func (a *app) complain(err error) {
 	var e *exitError
-	if err == nil || errors.As(err, &e) {
+	if err == nil || errors.As(err, &e) || errors.Is(err, unix.EPIPE) {
 		return
 	}
 	fmt.Fprintf(a.err, "podpath: %s\n", render.Escape(err.Error()))

@@ -256,7 +256,7 @@ func (l *loader) yaml(br *bufio.Reader) error {
 	docs := utilyaml.NewYAMLReader(br)
 	for n := 1; ; n++ {
 		doc, err := docs.Read()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

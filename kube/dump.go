@@ -113,7 +113,7 @@ func (l *loader) file(path string) (time.Time, error) {
 func (l *loader) stream(r io.Reader, name string) error {
 	br := bufio.NewReaderSize(r, 1<<16)
 	first, err := firstByte(br)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return &DumpError{Path: name, Err: ErrDumpEmpty, Detail: "the file is empty"}
 	}
 	if err != nil {
@@ -128,7 +128,7 @@ func (l *loader) stream(r io.Reader, name string) error {
 	var de *DumpError
 	if errors.As(err, &de) {
 		de.Path = name
-		if de.Err == ErrDumpTruncated {
+		if errors.Is(de.Err, ErrDumpTruncated) {
 			de.Detail = fmt.Sprintf("after %d objects; %s", l.taken()-before, de.Detail)
 		}
 		return de

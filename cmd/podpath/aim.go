@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -19,10 +20,21 @@ type endpoints struct {
 	from, to kube.EndpointSpec
 	selector labels.Selector
 	node     string
+	// search says which ends are names without a namespace that may be in any.
+	search [2]bool
 }
+
+// everywhere stands for "all namespaces" in place of the default one.
+const everywhere = ""
 
 func parseEndpoints(from, to, selector, namespace, node string) (endpoints, error) {
 	e := endpoints{node: node}
+	if namespace == everywhere {
+		namespace = "default"
+		for i, s := range []string{from, to} {
+			e.search[i] = strings.Count(s, "/") == 1
+		}
+	}
 	var err error
 	if e.from, err = kube.ParseEndpoint(from, namespace); err != nil {
 		return e, fmt.Errorf("--from: %w", err)
@@ -59,12 +71,20 @@ func (e *endpoints) resolve(ctx context.Context, view *kube.Snapshot) (*aim, err
 		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	}
 	a := &aim{inside: view.Inside()}
+	from, to := e.from, e.to
 	var err error
-	a.from, err = view.Resolve(ctx, e.from, kube.ResolveOptions{Source: true, Node: e.node, Selector: e.selector, LookupHost: lookup})
+	for i, s := range []*kube.EndpointSpec{&from, &to} {
+		if e.search[i] {
+			if err = locate(view, s); err != nil {
+				return nil, err
+			}
+		}
+	}
+	a.from, err = view.Resolve(ctx, from, kube.ResolveOptions{Source: true, Node: e.node, Selector: e.selector, LookupHost: lookup})
 	if err != nil {
 		return nil, fmt.Errorf("--from: %w", err)
 	}
-	a.to, err = view.Resolve(ctx, e.to, kube.ResolveOptions{Node: e.node, LookupHost: lookup})
+	a.to, err = view.Resolve(ctx, to, kube.ResolveOptions{Node: e.node, LookupHost: lookup})
 	if err != nil {
 		return nil, fmt.Errorf("--to: %w", err)
 	}
@@ -78,6 +98,23 @@ func (e *endpoints) resolve(ctx context.Context, view *kube.Snapshot) (*aim, err
 		}
 	}
 	return a, nil
+}
+
+// locate finds the namespace of a name that may be in any; if it is in none, the
+// look-up that follows says so.
+func locate(view *kube.Snapshot, s *kube.EndpointSpec) error {
+	if s.Kind == kube.SpecPrefix { // an address range has a slash too
+		return nil
+	}
+	found := view.NamespacesOf(*s)
+	switch len(found) {
+	case 0:
+		return nil
+	case 1:
+		s.Namespace = found[0]
+		return nil
+	}
+	return &hinted{fmt.Errorf("%s/%s exists in several namespaces: %s", s.Kind, s.Name, strings.Join(found, ", ")), "write NAMESPACE/" + string(s.Kind) + "/" + s.Name}
 }
 
 // want: the flow, as its client sent it, goes from one of the sources to one of

@@ -186,6 +186,3 @@ func (a *analyser) cluster(j *tracer.Journey) *tracer.ClusterFacts {
 	c.Stale = a.stale()
 	return c
 }
-
-// journey returns what is known of a flow now, for showing it.
-func (a *analyser) journey(id uint64) (*tracer.Journey, bool) { return a.joiner.Journey(id) }

@@ -87,7 +87,7 @@ func showFault(t *testing.T, f lab.Fault, r labRun) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	live := traceScenario(t, ctx, l, sc, traceFlags{hook: r.hook, firstPackets: 8, duration: demoTime, write: dir + "/session"})
+	live := traceScenario(ctx, t, l, sc, traceFlags{hook: r.hook, firstPackets: 8, duration: demoTime, write: dir + "/session"})
 	compare(t, sc, live)
 	if t.Failed() {
 		for _, v := range live {
@@ -101,7 +101,7 @@ func showFault(t *testing.T, f lab.Fault, r labRun) {
 	}
 }
 
-func traceScenario(t *testing.T, ctx context.Context, l *lab.Lab, sc lab.Scenario, tf traceFlags) []render.Verdict {
+func traceScenario(ctx context.Context, t *testing.T, l *lab.Lab, sc lab.Scenario, tf traceFlags) []render.Verdict {
 	t.Helper()
 	var out, progress bytes.Buffer
 	a := newApp(stdio{out: &out, err: &progress})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -216,15 +215,4 @@ func (l *live) ask(_ uint64, q tracer.Query) *tracer.NodeFacts {
 func (l *live) finish() {
 	l.counts(time.Now().Round(0))
 	l.analyser.end(time.Now().Round(0))
-}
-
-// single lists the prefixes that are one address.
-func single(prefixes []netip.Prefix) []netip.Addr {
-	var out []netip.Addr
-	for _, p := range prefixes {
-		if p.IsSingleIP() {
-			out = append(out, p.Addr())
-		}
-	}
-	return out
 }

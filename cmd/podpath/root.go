@@ -91,6 +91,7 @@ runs on, or in the debug pod of deploy/.`,
 	}
 	f := root.PersistentFlags()
 	a.kube.AddFlags(f)
+	f.BoolVarP(&a.allNamespaces, "all-namespaces", "A", false, "look for names without a namespace in all of them")
 	f.StringVarP(&a.output, "output", "o", "text", "output format: text, wide, json or yaml")
 	f.StringVar(&a.dump, "cluster-dump", "", "read cluster state from a file (kubectl get ... -o json|yaml) instead of the API server; - is standard input")
 	f.StringVar(&a.node, "node", "", "name of this node in the cluster (default $NODE_NAME, then the host name)")
@@ -215,6 +216,9 @@ func (a *app) nodeName() string {
 }
 
 func (a *app) namespace() string {
+	if a.allNamespaces {
+		return everywhere
+	}
 	ns, _, err := a.kube.ToRawKubeConfigLoader().Namespace()
 	if err != nil || ns == "" {
 		return "default"

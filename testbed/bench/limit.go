@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Every packet passes four hooks between two pods of one bridge: out of the one
+// and into the node, out of the node and into the other.
+const hooksPodToPod = 4
+
+const (
+	allPackets  = "4294967295" // --first-packets: every packet is an event
+	limitWindow = 2 * time.Second
+)
+
+// limit is how many events per second got through, for a number of flows.
+type limit struct {
+	flows int
+	steps []limitStep
+}
+
+// limitStep is one rate that was tried.
+type limitStep struct {
+	wanted  float64 // events per second
+	offered float64 // in truth, by device counters
+	events  uint64
+	lost    uint64
+	cpu     float64 // of podpath, in CPUs
+}
+
+// best is the highest rate without a loss; 0 if there was none.
+func (l *limit) best() float64 {
+	var best float64
+	for _, s := range l.steps {
+		if s.lost == 0 {
+			best = max(best, s.offered)
+		}
+	}
+	return best
+}
+
+// eventLimits raises the rate of packets, each of which is an event at every
+// hook, until podpath loses some or the sender cannot go faster.
+func (b *bench) eventLimits(ctx context.Context) ([]*limit, error) {
+	rates := []float64{25e3, 50e3, 100e3, 150e3, 200e3, 250e3, 300e3, 400e3, 500e3, 700e3, 1000e3}
+	var out []*limit
+	for _, flows := range []int{1, 256} {
+		l := &limit{flows: flows}
+		out = append(out, l)
+		for _, wanted := range rates {
+			step, err := b.limitStep(ctx, wanted, flows)
+			if err != nil {
+				return out, err
+			}
+			b.progress("%d flows, %.0f events/s: %d lost of %d", flows, step.offered, step.lost, step.events)
+			l.steps = append(l.steps, step)
+			if step.lost > 0 || step.offered < 0.8*wanted {
+				break
+			}
+		}
+	}
+	return out, nil
+}
+
+func (b *bench) limitStep(ctx context.Context, perSecond float64, flows int) (limitStep, error) {
+	pods := b.top.pods
+	tr := &tracer{name: "podpath trace, every packet an event", kind: podpathTrace, selected: true, watched: []int{0, 1},
+		command: b.trace(pods[0].ip.String(), pods[1].ip.String(), "--first-packets", allPackets)}
+	var m rate
+	var used time.Duration
+	sum := &totals{}
+	err := b.watch(ctx, tr, sum, func(t *tool) error {
+		before, err := t.cpu()
+		if err != nil {
+			return err
+		}
+		if m, err = b.top.measure(ctx, b.top.loads()[0], limitWindow, perSecond/hooksPodToPod, flows); err != nil {
+			return err
+		}
+		used, err = t.cpu()
+		used -= before
+		return err
+	})
+	if err != nil {
+		return limitStep{}, fmt.Errorf("at %.0f events per second: %w", perSecond, err)
+	}
+	return limitStep{
+		wanted: perSecond, offered: m.perSecond() * hooksPodToPod, events: sum.events, lost: sum.lost,
+		cpu: used.Seconds() / m.took.Seconds(),
+	}, nil
+}

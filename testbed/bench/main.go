@@ -1,0 +1,127 @@
+// Command bench measures what tracing costs, on this machine, in one run: the
+// packets per second that a node forwards untraced, under podpath and under
+// tcpdump, next to each other; what one run of each BPF program takes; how many
+// events per second get through; and how long attaching to a full node takes.
+//
+// It judges no ratio. It does fail if podpath's numbers do not add up to what
+// the devices and rules counted. Everything happens in network namespaces that
+// end with it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+type options struct {
+	podpath string
+	window  time.Duration
+	rounds  int
+	pods    int
+	only    string
+	doc     string
+}
+
+func main() {
+	// This thread's namespace is what /proc/PID/ns/net shows: no goroutine that
+	// enters another may be scheduled on it.
+	runtime.LockOSThread()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, out, progress io.Writer) error {
+	var o options
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fs.StringVar(&o.podpath, "podpath", "bin/podpath", "the binary to measure")
+	fs.DurationVar(&o.window, "time", 400*time.Millisecond, "length of one measurement")
+	fs.IntVar(&o.rounds, "rounds", 9, "how often each is measured")
+	fs.IntVar(&o.pods, "pods", 250, "pods on the full node; 0 leaves that out")
+	fs.StringVar(&o.only, "only", "compare,events,cost,attach", "what to measure")
+	fs.StringVar(&o.doc, "doc", "", "also replace the results in this Markdown file")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("needs root: it makes network namespaces and loads BPF programs")
+	}
+	if o.rounds < 1 || o.window <= 0 {
+		return errors.New("-rounds and -time must be positive")
+	}
+	var err error
+	if o.podpath, err = filepath.Abs(o.podpath); err != nil {
+		return err
+	}
+	b := &bench{opts: o, spawn: newSpawner(), out: progress, begun: time.Now()}
+	r, err := b.run(ctx)
+	if r == nil {
+		return err
+	}
+	text := r.markdown()
+	fmt.Fprint(out, text)
+	if err == nil && o.doc != "" {
+		err = replaceResults(o.doc, text)
+	}
+	return err
+}
+
+// bench is one run.
+type bench struct {
+	opts  options
+	spawn *spawner
+	top   *topology
+	out   io.Writer
+	begun time.Time
+}
+
+func (b *bench) progress(format string, args ...any) {
+	fmt.Fprintf(b.out, "%4.0fs  %s\n", time.Since(b.begun).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// run measures all that was asked for. On an error the report holds what was
+// measured before.
+func (b *bench) run(ctx context.Context) (*report, error) {
+	r := &report{opts: b.opts, machine: describeMachine(), begun: b.begun}
+	var err error
+	if b.top, err = newTopology(ctx, b.spawn, 4); err != nil {
+		return nil, fmt.Errorf("build the node: %w", err)
+	}
+	defer b.top.close()
+	if err := errors.Join(b.top.pods[1].space.eatUDP("eth0"), b.top.external.eatUDP("eth0")); err != nil {
+		return nil, err
+	}
+	parts := []struct {
+		name string
+		f    func() error
+	}{
+		{"compare", func() (err error) { r.rows, err = b.compare(ctx); return }},
+		{"events", func() (err error) { r.limits, err = b.eventLimits(ctx); return }},
+		{"cost", func() (err error) { r.costs, err = b.costs(ctx); return }},
+		{"attach", func() (err error) { r.attach, err = b.fullNode(ctx); return }},
+	}
+	for _, p := range parts {
+		if !strings.Contains(","+b.opts.only+",", ","+p.name+",") {
+			continue
+		}
+		b.progress("measuring: %s", p.name)
+		if err := p.f(); err != nil {
+			return r.finish(), fmt.Errorf("measure %s: %w", p.name, err)
+		}
+	}
+	return r.finish(), nil
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"os"
+	"strings"
+	"time"
+)
+
+// report is what one run found.
+type report struct {
+	opts    options
+	machine machine
+	begun   time.Time
+	took    time.Duration
+	loadEnd string
+
+	rows   []*row
+	limits []*limit
+	costs  []cost
+	attach []*attaching
+}
+
+func (r *report) finish() *report {
+	r.took, r.loadEnd = time.Since(r.begun), loadAverage()
+	return r
+}
+
+// markdown is the whole report.
+func (r *report) markdown() string {
+	var w strings.Builder
+	r.head(&w)
+	if len(r.rows) > 0 {
+		r.compared(&w)
+		r.accounts(&w)
+	}
+	if len(r.limits) > 0 {
+		r.events(&w)
+	}
+	if len(r.costs) > 0 {
+		r.programs(&w)
+	}
+	if len(r.attach) > 0 {
+		r.attached(&w)
+	}
+	r.judged(&w)
+	return w.String()
+}
+
+func (r *report) head(w *strings.Builder) {
+	fmt.Fprintf(w, "- machine: %s\n- kernel: %s\n- date: %s\n", r.machine.cpu, r.machine.kernel, r.begun.UTC().Format("2006-01-02 15:04 UTC"))
+	fmt.Fprintf(w, "- command: `make bench BENCHTIME=%s ROUNDS=%d PODS=%d` (took %s)\n", r.opts.window, r.opts.rounds, r.opts.pods, r.took.Round(time.Second))
+	fmt.Fprintf(w, "- load average of the minute before: %s, of the last minute: %s\n", r.machine.load, r.loadEnd)
+	if noise, ok := r.noise(); ok {
+		fmt.Fprintf(w, "- error of the method (nothing against nothing): half of the ratios lie within ±%.2f of 1\n", noise)
+	}
+}
+
+// noise is how far from 1 half of the ratios of nothing against nothing lie.
+func (r *report) noise() (float64, bool) {
+	var off []float64
+	for _, row := range r.rows {
+		if row.tracer.kind != nobody {
+			continue
+		}
+		for _, x := range ratios(row.traced, row.untraced) {
+			off = append(off, math.Abs(x-1))
+		}
+	}
+	return median(off), len(off) > 0
+}
+
+func (r *report) compared(w *strings.Builder) {
+	fmt.Fprintf(w, "\n### Rate while traced\n\n")
+	fmt.Fprintf(w, "64 bytes of UDP payload, one sender on one CPU. Ratio: traced against untraced right before or after, %d pairs.\n\n", r.opts.rounds)
+	fmt.Fprintln(w, "| traffic | meanwhile | untraced, k/s | traced, k/s | ratio, median | quartiles | best/best | CPU % | RSS MiB |")
+	fmt.Fprintln(w, "|---|---|---:|---:|---:|---:|---:|---:|---:|")
+	for _, row := range r.rows {
+		x := ratios(row.traced, row.untraced)
+		cpu, rss := "", ""
+		if row.wall > 0 {
+			cpu = fmt.Sprintf("%.0f", 100*row.cpu.Seconds()/row.wall.Seconds())
+			rss = fmt.Sprintf("%.0f", float64(row.peakKiB)/1024)
+		}
+		fmt.Fprintf(w, "| %s | %s | %.0f | %.0f | **%.2f** | %.2f–%.2f | %.2f | %s | %s |\n", row.load.name, row.tracer.name,
+			median(row.untraced)/1000, median(row.traced)/1000, median(x), quantile(x, .25), quantile(x, .75), bestRatio(row.traced, row.untraced), cpu, rss)
+	}
+	fmt.Fprintln(w, "\nCPU is the tool's own, in percent of one CPU, while packets are sent; what its programs do is in the ratio.")
+}
+
+// accounts says what each tracer made of the packets, against the truth.
+func (r *report) accounts(w *strings.Builder) {
+	fmt.Fprintf(w, "\n### Seen and lost\n\nTruth is what the devices' and the rule's counters say; a run of podpath that differs from it by one packet fails.\n\n")
+	fmt.Fprintln(w, "| tool | runs | start to ready, s | in truth | by the tool |")
+	fmt.Fprintln(w, "|---|---:|---:|---|---|")
+	seen := map[*totals]bool{}
+	for _, row := range r.rows {
+		if t := row.totals; t.runs > 0 && !seen[t] {
+			seen[t] = true
+			fmt.Fprintf(w, "| %s | %d | %.2f | %s | %s |\n", row.tracer.name, t.runs, median(t.attach), t.inTruth(row.tracer), t.said(row.tracer))
+		}
+	}
+}
+
+func (s *totals) inTruth(tr *tracer) string {
+	switch {
+	case tr.kind == tcpdump && tr.selected:
+		return fmt.Sprintf("%d packets", s.truth)
+	case tr.kind == tcpdump:
+		return ""
+	case s.drops > 0:
+		return fmt.Sprintf("%d drops by the rule", s.drops)
+	}
+	return ""
+}
+
+func (s *totals) said(tr *tracer) string {
+	switch {
+	case tr.kind == tcpdump && tr.selected:
+		return fmt.Sprintf("%.1f %% missing, %.1f %% said to be dropped", percent(s.truth-min(s.truth, s.captured), s.truth), percent(s.admitted, s.truth))
+	case tr.kind == tcpdump:
+		return ""
+	case tr.kind == podpathTrace && !tr.selected:
+		return "all passed over"
+	case tr.kind == podpathDrops:
+		return "all counted"
+	}
+	return fmt.Sprintf("all counted; %d events lost of %d", s.lost, s.events)
+}
+
+func percent(part, whole uint64) float64 {
+	if whole == 0 {
+		return 0
+	}
+	return 100 * float64(part) / float64(whole)
+}
+
+func (r *report) events(w *strings.Builder) {
+	fmt.Fprintf(w, "\n### Events per second\n\nEvery packet is an event at %d hooks (`--first-packets %s`), for %s at each rate, raised until some are lost.\n\n", hooksPodToPod, allPackets, limitWindow)
+	fmt.Fprintln(w, "| flows | events/s offered | events | lost | podpath's CPU % |")
+	fmt.Fprintln(w, "|---:|---:|---:|---:|---:|")
+	for _, l := range r.limits {
+		for _, s := range l.steps {
+			fmt.Fprintf(w, "| %d | %.0f | %d | %d | %.0f |\n", l.flows, s.offered, s.events, s.lost, 100*s.cpu)
+		}
+	}
+}
+
+// base is what the kernel's statistics add to a run, by the hook of a program.
+func (r *report) base(program string) (time.Duration, bool) {
+	want := "idle_tcx"
+	if program == "kfree_skb" {
+		want = "idle_kfree_skb"
+	}
+	for _, c := range r.costs {
+		if c.program == want {
+			return c.perRun, true
+		}
+	}
+	return 0, false
+}
+
+func (r *report) programs(w *strings.Builder) {
+	fmt.Fprintf(w, "\n### One run of a program\n\nFrom the kernel's statistics; less what a program that does nothing takes, which is the price of measuring.\n\n")
+	fmt.Fprintln(w, "| packet | program | runs | ns/run | less measuring |")
+	fmt.Fprintln(w, "|---|---|---:|---:|---:|")
+	for _, c := range r.costs {
+		net := ""
+		if n, ok := r.net(c); ok {
+			net = fmt.Sprintf("%d", n.Nanoseconds())
+		}
+		fmt.Fprintf(w, "| %s | %s | %d | %d | %s |\n", c.what, c.program, c.runs, c.perRun.Nanoseconds(), net)
+	}
+}
+
+func (r *report) net(c cost) (time.Duration, bool) {
+	base, ok := r.base(c.program)
+	return c.perRun - base, ok && c.what != idle
+}
+
+func (r *report) attached(w *strings.Builder) {
+	fmt.Fprintf(w, "\n### Starting and ending on a node with %d pods\n\n", r.attach[0].pods)
+	fmt.Fprintln(w, "| command | start to ready, s | interrupt to end, s |")
+	fmt.Fprintln(w, "|---|---:|---:|")
+	for _, a := range r.attach {
+		fmt.Fprintf(w, "| %s | %.2f | %.2f |\n", a.what, median(a.ready), median(a.ended))
+	}
+	fmt.Fprintln(w, "\nMedian of the tries; a BPF program that is left afterwards fails the run.")
+}
+
+const (
+	beginMark = "<!-- results -->\n"
+	endMark   = "<!-- end of results -->\n"
+)
+
+// replaceResults puts the report between the marks of a document.
+func replaceResults(path, text string) error {
+	old, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	before, rest, ok := bytes.Cut(old, []byte(beginMark))
+	_, after, ok2 := bytes.Cut(rest, []byte(endMark))
+	if !ok || !ok2 {
+		return fmt.Errorf("replace the results in %s: the marks %q and %q are not there", path, beginMark, endMark)
+	}
+	var w bytes.Buffer
+	w.Write(before)
+	w.WriteString(beginMark + "\n" + text + "\n" + endMark)
+	w.Write(after)
+	if err := os.WriteFile(path, w.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+
+	"github.com/podpath/podpath/tracer/render"
+)
+
+// found is what a tracer said at its end.
+type found struct {
+	summary *render.Summary // podpath's
+	// byReason adds up podpath's drop lines.
+	byReason map[string]uint64
+	// captured and dropped are tcpdump's own numbers.
+	captured, dropped uint64
+}
+
+// parsePodpath reads the objects that podpath printed.
+func parsePodpath(in io.Reader) (*found, error) {
+	f := &found{byReason: map[string]uint64{}}
+	dec := json.NewDecoder(in)
+	for {
+		var raw json.RawMessage
+		err := dec.Decode(&raw)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read podpath's output: %w", err)
+		}
+		if err := f.add(raw); err != nil {
+			return nil, fmt.Errorf("read podpath's output: %w", err)
+		}
+	}
+	if f.summary == nil {
+		return nil, errors.New("read podpath's output: no summary")
+	}
+	return f, nil
+}
+
+func (f *found) add(raw json.RawMessage) error {
+	var kind render.TypeMeta
+	if err := json.Unmarshal(raw, &kind); err != nil {
+		return err
+	}
+	switch kind.Kind {
+	case "Summary":
+		f.summary = new(render.Summary)
+		return json.Unmarshal(raw, f.summary)
+	case "Drop":
+		var d render.Drop
+		if err := json.Unmarshal(raw, &d); err != nil {
+			return err
+		}
+		f.byReason[d.Reason] += d.Count
+	}
+	return nil
+}
+
+var tcpdumpCount = regexp.MustCompile(`^(\d+) packets? (captured|dropped by kernel)$`)
+
+// parseTCPDump reads what tcpdump says at its end.
+func parseTCPDump(lines []string) (*found, error) {
+	f := &found{}
+	said := 0
+	for _, line := range lines {
+		m := tcpdumpCount.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		n, err := strconv.ParseUint(m[1], 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("read tcpdump's counts: %w", err)
+		}
+		said++
+		if m[2] == "captured" {
+			f.captured = n
+		} else {
+			f.dropped = n
+		}
+	}
+	if said != 2 {
+		return nil, fmt.Errorf("read tcpdump's counts: not in %q", lines)
+	}
+	return f, nil
+}
+
+// counter is podpath's counter of one hook, "rx.selected".
+func (f *found) counter(name string) uint64 { return f.summary.Counters[name] }
+
+// accounted adds up what became of the selected packets at a hook: reported,
+// only counted, held back, and lost.
+func (f *found) accounted(hook string) uint64 {
+	var sum uint64
+	for _, c := range []string{"events", "aggregated", "rate_limited", "ring_full"} {
+		sum += f.counter(hook + "." + c)
+	}
+	return sum
+}

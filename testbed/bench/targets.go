@@ -1,0 +1,81 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// target is a design target with what this run measured for it.
+type target struct {
+	what     string
+	want     string
+	measured string
+	reached  bool
+}
+
+// judged compares the design's targets with what was measured.
+func (r *report) judged(w *strings.Builder) {
+	targets := slices.Concat(r.rateTargets(), r.costTargets(), r.eventTargets(), r.attachTargets())
+	if len(targets) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n### Targets\n\n| target | wanted | measured | reached |\n|---|---:|---:|---|\n")
+	for _, t := range targets {
+		reached := "no"
+		if t.reached {
+			reached = "yes"
+		}
+		fmt.Fprintf(w, "| %s | %s | %s | %s |\n", t.what, t.want, t.measured, reached)
+	}
+}
+
+func (r *report) rateTargets() []target {
+	least := map[uint16]float64{podPort: 0.99, servicePort: 0.97}
+	var out []target
+	for _, row := range r.rows {
+		if row.tracer.kind != podpathTrace || row.tracer.selected {
+			continue
+		}
+		want := least[row.load.to.Port()]
+		x := median(ratios(row.traced, row.untraced))
+		measured := fmt.Sprintf("%.2f (best/best %.2f)", x, bestRatio(row.traced, row.untraced))
+		out = append(out, target{"rate of pods not selected, " + row.load.name, fmt.Sprintf("≥ %.2f", want), measured, x >= want})
+	}
+	return out
+}
+
+func (r *report) costTargets() []target {
+	var out []target
+	for _, c := range r.costs {
+		net, ok := r.net(c)
+		most := map[string]int64{
+			"not selected": 50, "selected, counted": 130, "selected, every packet an event": 200, "drop, not selected": 40,
+		}[c.what]
+		if !ok || most == 0 {
+			continue
+		}
+		out = append(out, target{c.program + ", " + c.what, fmt.Sprintf("≤ %d ns", most), fmt.Sprintf("%d ns", net.Nanoseconds()), net.Nanoseconds() <= most})
+	}
+	return out
+}
+
+func (r *report) eventTargets() []target {
+	const want = 300_000
+	var out []target
+	for _, l := range r.limits {
+		best := l.best()
+		out = append(out, target{fmt.Sprintf("events per second without loss, %d flows", l.flows), fmt.Sprintf("≥ %d", want), fmt.Sprintf("%.0f", best), best >= want})
+	}
+	return out
+}
+
+func (r *report) attachTargets() []target {
+	const want = 0.5
+	var out []target
+	for _, a := range r.attach {
+		got := median(a.ready)
+		out = append(out, target{fmt.Sprintf("start to ready with %d pods, %s", a.pods, a.what), fmt.Sprintf("≤ %.1f s", want), fmt.Sprintf("%.2f s", got), got <= want})
+	}
+	return out
+}

@@ -1,10 +1,6 @@
 package render
 
-import (
-	"fmt"
-
-	"github.com/podpath/podpath/tracer"
-)
+import "github.com/podpath/podpath/tracer"
 
 // Explanation is the catalogue's entry for one code.
 type Explanation struct {
@@ -27,10 +23,10 @@ func NewExplanation(e Explanation) *Explanation {
 
 func (p *textPrinter) explanation(e *Explanation) {
 	if e.Meaning == "" {
-		p.wrap(fmt.Sprintf("%-28s %-12s ", e.Code, e.Component), "    ", e.Title)
+		p.row([]column{{e.Code, 28}, {string(e.Component), 12}}, e.Title)
 		return
 	}
-	p.b.WriteString(p.colour(bold, e.Code) + "  (" + string(e.Component) + ")\n")
+	p.wrap(p.colour(bold, e.Code)+"  ", "  ", "("+string(e.Component)+")")
 	p.wrap("  ", "  ", e.Title)
 	p.section("What is wrong")
 	p.wrap("    ", "    ", e.Meaning)

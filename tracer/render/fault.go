@@ -1,7 +1,5 @@
 package render
 
-import "fmt"
-
 // Fault is one entry of the demo's list.
 type Fault struct {
 	TypeMeta
@@ -21,5 +19,5 @@ func NewFault(f Fault) *Fault {
 }
 
 func (p *textPrinter) fault(f *Fault) {
-	p.wrap(fmt.Sprintf("%-24s %-12s %-26s ", f.Name, f.Component, f.Code), "    ", f.Title)
+	p.row([]column{{f.Name, 24}, {f.Component, 12}, {f.Code, 26}}, f.Title)
 }

@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"sort"
+	"strings"
 
 	"github.com/podpath/podpath/tracer"
 )
@@ -12,13 +13,13 @@ import (
 // happened, and then the answer.
 func Path(j *tracer.Journey, c *tracer.ClusterFacts, inv *tracer.Inventory, node string) []HopLine {
 	p := pather{j: j, c: c, inv: inv, node: node}
-	p.direction(tracer.DirRequest, "")
+	p.direction(tracer.DirRequest)
 	if !j.ReachedTarget && len(p.lines) > 0 && j.DstDevice != (tracer.DeviceKey{}) {
 		l := p.line("missing", tracer.DirRequest, j.DstDevice)
 		l.What = "not reached"
 		p.lines = append(p.lines, l)
 	}
-	p.direction(tracer.DirReply, "")
+	p.direction(tracer.DirReply)
 	return p.lines
 }
 
@@ -36,7 +37,7 @@ type step struct {
 	drop *tracer.DropSeen
 }
 
-func (p *pather) direction(dir tracer.Direction, last string) {
+func (p *pather) direction(dir tracer.Direction) {
 	var steps []step
 	for i := range p.j.Hops {
 		if h := &p.j.Hops[i]; h.Direction == dir {
@@ -49,84 +50,172 @@ func (p *pather) direction(dir tracer.Direction, last string) {
 		}
 	}
 	sort.SliceStable(steps, func(a, b int) bool { return steps[a].mono < steps[b].mono })
+	var last, lastError tracer.Tuple
 	for _, s := range steps {
-		if s.hop != nil {
-			last = p.hop(s.hop, last)
-		} else {
+		switch {
+		case s.drop != nil:
 			p.drop(s.drop, last)
+		case p.isError(s.hop):
+			p.errorHop(s.hop, lastError)
+			lastError = s.hop.Tuple
+		default:
+			last = p.hop(s.hop, last)
 		}
 	}
 }
 
-func (p *pather) hop(h *tracer.Hop, last string) string {
+// isError: the hop is of ICMP errors about the flow, not of the flow's packets.
+func (p *pather) isError(h *tracer.Hop) bool {
+	icmp := h.Tuple.Proto == tracer.ProtoICMP || h.Tuple.Proto == tracer.ProtoICMPv6
+	return h.Inner == nil && icmp && (h.Tuple.Proto != p.j.Flow.Proto || h.Tuple.Src.Port() == 0 && p.j.Flow.Src.Port() != 0)
+}
+
+func (p *pather) hop(h *tracer.Hop, last tracer.Tuple) tracer.Tuple {
+	l := p.hopLine(h)
+	t := h.Tuple
+	if h.Inner != nil {
+		t = h.Inner.Tuple
+		l.What += fmt.Sprintf(" in %s to %s", h.Inner.Tunnel, h.Tuple.Dst.Addr())
+	}
+	l.Tuple = ends(t)
+	if last.IsValid() && last != t {
+		l.Before = ends(last)
+		l.Detail, l.told = p.change(h.Direction, last, t)
+	}
+	p.lines = append(p.lines, l)
+	return t
+}
+
+// errorHop names the ICMP error, and, where it was seen first, who made it: its
+// source address says little, because the answer is translated like any other.
+func (p *pather) errorHop(h *tracer.Hop, last tracer.Tuple) {
+	l := p.hopLine(h)
+	l.Tuple, l.told = h.Tuple.Src.Addr().String()+" > "+h.Tuple.Dst.Addr().String(), true
+	a := p.icmpAnswer(h)
+	if a == nil {
+		l.Detail = "ICMP error about this flow"
+		p.lines = append(p.lines, l)
+		return
+	}
+	l.Detail = "ICMP " + icmpName(a)
+	if !last.IsValid() {
+		l.Detail += ", " + p.maker(a, h)
+	}
+	p.lines = append(p.lines, l)
+}
+
+// icmpAnswer is the message that the hop is about: by its sender, or, where
+// translation changed that, the only one.
+func (p *pather) icmpAnswer(h *tracer.Hop) *tracer.Answer {
+	var found []*tracer.Answer
+	for i := range p.j.Answers {
+		a := &p.j.Answers[i]
+		if a.Kind != tracer.AnswerICMP || a.Proto != h.Tuple.Proto {
+			continue
+		}
+		if a.From == h.Tuple.Src.Addr() {
+			return a
+		}
+		found = append(found, a)
+	}
+	if len(found) == 1 {
+		return found[0]
+	}
+	return nil
+}
+
+// maker: a message whose first sighting is that it is sent was made right there.
+func (p *pather) maker(a *tracer.Answer, h *tracer.Hop) string {
+	from := h.Tuple.Src.Addr().String()
+	if a.Hook != tracer.EventTX || a.Device != h.Device {
+		return "from " + from
+	}
+	by := p.node
+	if pod := p.podOf(h.Device); pod != "" {
+		by = "pod " + pod
+	}
+	return "made by " + by + " as " + from
+}
+
+func (p *pather) hopLine(h *tracer.Hop) HopLine {
 	l := p.line("ok", h.Direction, h.Device)
 	if h.Direction == tracer.DirReply {
 		l.Mark = "answer"
 	}
-	t := h.Tuple
-	if h.Inner != nil {
-		t = h.Inner.Tuple
-	}
-	l.Tuple, l.Packets, l.Event = ends(t), h.Packets, h.Event
+	l.Packets, l.Event = h.Packets, h.Event
 	first := h.First
 	l.Time = &first
 	l.What = map[tracer.EventKind]string{tracer.EventRX: "received", tracer.EventTX: "sent"}[h.Kind]
-	if h.Inner != nil {
-		l.What += fmt.Sprintf(" in %s to %s", h.Inner.Tunnel, h.Tuple.Dst.Addr())
-	}
-	if last != "" && last != l.Tuple {
-		l.Before = last
-		l.What += p.change(h.Direction, t)
-	}
-	p.lines = append(p.lines, l)
-	return l.Tuple
+	return l
 }
 
-// change names the translation between two hops.
-func (p *pather) change(dir tracer.Direction, t tracer.Tuple) string {
-	s := ""
+// change names the translation between two sightings; whole means that it tells
+// all of what changed.
+func (p *pather) change(dir tracer.Direction, before, now tracer.Tuple) (text string, whole bool) {
+	var found []string
 	for _, tr := range p.j.Translations {
 		switch {
-		case dir == tracer.DirRequest && tr.Kind == "dnat" && t.Dst == tr.To:
-			s += fmt.Sprintf(", DNAT %s → %s", tr.From, tr.To)
-		case dir == tracer.DirRequest && tr.Kind == "snat" && t.Src == tr.To:
-			s += fmt.Sprintf(", SNAT %s → %s", tr.From, tr.To)
+		case dir != tracer.DirRequest:
+		case tr.Kind == "dnat" && now.Dst == tr.To && now.Dst != before.Dst:
+			found = append(found, fmt.Sprintf("DNAT %s → %s", tr.From, tr.To))
+		case tr.Kind == "snat" && now.Src == tr.To && now.Src != before.Src:
+			found = append(found, fmt.Sprintf("SNAT %s → %s", tr.From, tr.To))
 		}
-	}
-	if s == "" && dir == tracer.DirReply {
-		s = ", translated back"
-	}
-	return s
-}
-
-func (p *pather) drop(d *tracer.DropSeen, last string) {
-	l := p.line("drop", d.Direction, d.Device)
-	reason := d.Drop.Reason
-	if reason == "" {
-		reason = "dropped"
-	}
-	l.What = fmt.Sprintf("DROPPED %s@%s", reason, d.Drop.Location)
-	if d.Drop.Stage != "" {
-		l.What += fmt.Sprintf(" (%s", d.Drop.Stage)
-		if d.Drop.Engine != "" {
-			l.What += ", " + d.Drop.Engine
-		}
-		l.What += ")"
 	}
 	switch {
+	case len(found) > 0:
+		changed := 0
+		if now.Src != before.Src {
+			changed++
+		}
+		if now.Dst != before.Dst {
+			changed++
+		}
+		return strings.Join(found, ", "), len(found) == changed
+	case dir == tracer.DirReply:
+		return "translated back", false
+	}
+	return "translated", false
+}
+
+func (p *pather) drop(d *tracer.DropSeen, last tracer.Tuple) {
+	l := p.line("drop", d.Direction, d.Device)
+	l.What = "DROPPED"
+	l.Detail = dropPlace(&d.Drop)
+	switch {
 	case d.ARP:
-		l.What += ", address resolution"
+		l.Detail += ", address resolution"
 	case d.ICMPError:
-		l.What += ", ICMP error about this flow"
+		l.Detail += ", ICMP error about this flow"
+	case last.IsValid() && last != d.Tuple:
+		l.Before = ends(last)
+		change, whole := p.change(d.Direction, last, d.Tuple)
+		l.Detail += ", " + change
+		l.told = whole
 	}
 	l.Tuple, l.Packets, l.Event = ends(d.Tuple), d.Count, d.Event
-	if !d.ARP && !d.ICMPError && last != "" && last != l.Tuple {
-		l.Before = last
-		l.What += p.change(d.Direction, d.Tuple)
-	}
 	first := d.First
 	l.Time = &first
 	p.lines = append(p.lines, l)
+}
+
+// dropPlace says why and where: "NETFILTER_DROP in nft_do_chain (forward,
+// nftables)".
+func dropPlace(d *tracer.Drop) string {
+	s := d.Reason
+	if s == "" {
+		s = "no reason given"
+	}
+	if d.Location != "" {
+		s += " in " + d.Location
+	}
+	switch {
+	case d.Stage != "" && d.Engine != "":
+		s += fmt.Sprintf(" (%s, %s)", d.Stage, d.Engine)
+	case d.Stage != "":
+		s += fmt.Sprintf(" (%s)", d.Stage)
+	}
+	return s
 }
 
 func (p *pather) line(mark string, dir tracer.Direction, k tracer.DeviceKey) HopLine {
@@ -142,7 +231,7 @@ func (p *pather) line(mark string, dir tracer.Direction, k tracer.DeviceKey) Hop
 	case k.NetNS != p.inv.HostNetNS && l.Pod != "":
 		l.Where = l.Pod + " " + name
 	case k.NetNS != p.inv.HostNetNS && k.NetNS != 0:
-		l.Where = "pod? " + name
+		l.Where = fmt.Sprintf("netns %d %s", k.NetNS, name)
 	case d.Role == tracer.RolePodHost && p.podOf(d.Peer) != "":
 		l.Pod = p.podOf(d.Peer)
 		l.Where = p.node + " " + name

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/podpath/podpath/tracer"
 )
@@ -28,7 +27,7 @@ const (
 )
 
 func (p *textPrinter) colour(code, s string) string {
-	if !p.o.Colour || s == "" {
+	if !p.o.Colour || s == "" || code == "" {
 		return s
 	}
 	return "\x1b[" + code + "m" + s + "\x1b[0m"
@@ -73,19 +72,16 @@ func (p *textPrinter) verdict(v *Verdict) {
 	case tracer.CodeBeyondNode:
 		head = "beyond this node"
 	}
-	fmt.Fprintf(&p.b, "%s  %s\n", p.colour(bold+";"+c, mark+" "+strings.ToUpper(head)),
-		p.colour(dim, fmt.Sprintf("%s, %s, client saw: %s", v.Code, v.Confidence, v.Outcome)))
+	p.para(p.colour(bold+";"+c, mark+" "+strings.ToUpper(head))+"  ", "  ", dim,
+		fmt.Sprintf("%s, %s, %s", v.Code, v.Confidence, clientSaw(v.Outcome)))
 	p.wrap("  ", "  ", v.Summary)
+	p.hops(v)
 	if v.Component == tracer.ComponentNone && !p.wide {
-		p.hops(v)
+		p.b.WriteByte('\n')
 		return
 	}
-	p.hops(v)
 	p.list("Evidence", evidence(v))
-	if v.Rule != nil {
-		p.section("Rule")
-		p.wrap("    ", "      ", fmt.Sprintf("%s table %s chain %s: %s (%s)", v.Rule.Engine, v.Rule.Table, v.Rule.Chain, v.Rule.Text, v.Rule.How))
-	}
+	p.rule(v)
 	p.remedy(v.Remedy)
 	var also []string
 	for _, a := range v.AlsoSeen {
@@ -103,6 +99,38 @@ func (p *textPrinter) verdict(v *Verdict) {
 	p.b.WriteByte('\n')
 }
 
+// rule shows the rule, if the evidence has not done so.
+func (p *textPrinter) rule(v *Verdict) {
+	r := v.Rule
+	if r == nil || !p.wide && slices.ContainsFunc(v.Evidence, func(e tracer.Evidence) bool { return strings.Contains(e.What, r.Text) }) {
+		return
+	}
+	p.section("Rule")
+	p.wrap("    ", "      ", fmt.Sprintf("%s table %s chain %s: %s (%s)", r.Engine, r.Table, r.Chain, r.Text, r.How))
+}
+
+// clientSaw puts the outcome as the client would.
+func clientSaw(o tracer.Outcome) string {
+	words := map[tracer.Outcome]string{
+		tracer.OutcomeDelivered:       "the client got its answer",
+		tracer.OutcomeNoAnswer:        "the client got no answer",
+		tracer.OutcomeReset:           "the client got a reset",
+		tracer.OutcomeRefused:         "the client was refused",
+		tracer.OutcomeICMPError:       "the client got an ICMP error",
+		tracer.OutcomeConnectedNoData: "the client was connected and got no data",
+		tracer.OutcomeResetMidFlow:    "the client was cut off by a reset",
+		tracer.OutcomeIntermittent:    "the client got some answers",
+		tracer.OutcomeSlow:            "the client got a slow answer",
+		tracer.OutcomeDNSError:        "the client got a DNS error",
+		tracer.OutcomeNotSent:         "the client sent nothing",
+		tracer.OutcomeNotSeen:         "no packet was seen",
+	}
+	if s := words[o]; s != "" {
+		return s
+	}
+	return "client saw: " + string(o)
+}
+
 func evidence(v *Verdict) []string {
 	var s []string
 	for _, e := range v.Evidence {
@@ -111,7 +139,8 @@ func evidence(v *Verdict) []string {
 	return s
 }
 
-// remedy keeps the line breaks of commands that span lines.
+// remedy leaves commands that span lines as they are and at the margin, so that
+// they can be pasted: a shell finds the end of a here-document nowhere else.
 func (p *textPrinter) remedy(remedy []string) {
 	if len(remedy) == 0 {
 		return
@@ -121,7 +150,7 @@ func (p *textPrinter) remedy(remedy []string) {
 		lines := strings.Split(r, "\n")
 		p.wrap(fmt.Sprintf("    %d. ", i+1), "       ", lines[0])
 		for _, l := range lines[1:] {
-			p.b.WriteString("       " + Escape(l) + "\n")
+			p.b.WriteString(Escape(l) + "\n")
 		}
 	}
 }
@@ -144,12 +173,12 @@ func (p *textPrinter) hops(v *Verdict) {
 	if len(v.Hops) == 0 {
 		return
 	}
-	p.section("Path  " + flowTitle(&v.Flow))
-	p.hopLines(v.Hops)
+	p.wrap("  "+p.colour(bold, "Path")+"  ", "        ", flowTitle(&v.Flow))
+	p.hopLines(&v.Flow, v.Hops)
 }
 
 func flowTitle(f *FlowRef) string {
-	return Escape(fmt.Sprintf("%s %s → %s", f.Protocol, end(f.Source), end(f.Destination)))
+	return fmt.Sprintf("%s %s → %s", f.Protocol, end(f.Source), end(f.Destination))
 }
 
 func end(e tracer.Endpoint) string {
@@ -171,83 +200,10 @@ func end(e tracer.Endpoint) string {
 	return e.Namespace + "/" + e.Name + " (" + addr + ")"
 }
 
-func (p *textPrinter) hopLines(hops []HopLine) {
-	width := 0
-	for i := range hops {
-		width = max(width, utf8.RuneCountInString(hops[i].Where))
-	}
-	width = min(width, 40)
-	last := ""
-	for i := range hops {
-		h := &hops[i]
-		mark := map[string]string{"ok": p.colour(green, "✓"), "drop": p.colour(red, "✗"), "missing": p.colour(dim, "·"), "answer": p.colour(green, "↩")}[h.Mark]
-		what := h.What
-		if h.Packets > 1 {
-			what += fmt.Sprintf(" ×%d", h.Packets)
-		}
-		if h.Tuple != last && h.Tuple != "" || p.wide {
-			what += "  " + h.Tuple
-			last = h.Tuple
-		}
-		if p.wide && h.Time != nil {
-			what = h.Time.Format("15:04:05.000000") + "  " + what
-		}
-		where := Escape(h.Where)
-		pad := strings.Repeat(" ", max(0, width-utf8.RuneCountInString(where)))
-		p.wrap("    "+mark+" "+where+pad+"  ", strings.Repeat(" ", 6+width+2), what)
-	}
-}
-
-// wrap writes a paragraph, broken at spaces to fit the terminal.
-func (p *textPrinter) wrap(first, rest, s string) {
-	s = Escape(s)
-	if p.o.Width <= 0 {
-		p.b.WriteString(first + s + "\n")
-		return
-	}
-	indent := visible(first)
-	if p.o.Width-indent < 24 { // too narrow for columns: go to a line of its own
-		p.b.WriteString(strings.TrimRight(first, " ") + "\n")
-		first, rest, indent = "        ", "        ", 8
-	}
-	room := max(p.o.Width-indent, 16)
-	line := first
-	used := 0
-	for word := range strings.FieldsSeq(s) {
-		n := utf8.RuneCountInString(word)
-		if used > 0 && used+1+n > room {
-			p.b.WriteString(line + "\n")
-			line, used = rest, 0
-		}
-		if used > 0 {
-			line += " "
-			used++
-		}
-		line += word
-		used += n
-	}
-	p.b.WriteString(line + "\n")
-}
-
-// visible counts columns, without colour sequences.
-func visible(s string) int {
-	n, esc := 0, false
-	for _, r := range s {
-		switch {
-		case r == '\x1b':
-			esc = true
-		case esc && r == 'm':
-			esc = false
-		case !esc:
-			n++
-		}
-	}
-	return n
-}
-
 func (p *textPrinter) flow(f *Flow) {
-	fmt.Fprintf(&p.b, "%s  %s  %s\n", f.Time.Format("15:04:05.000"), flowTitle(&f.Flow), p.colour(dim, string(f.Outcome)))
-	p.hopLines(f.Hops)
+	p.wrap(f.Time.Format("15:04:05.000")+"  ", "    ", flowTitle(&f.Flow)+": "+clientSaw(f.Outcome))
+	p.hopLines(&f.Flow, f.Hops)
+	p.b.WriteByte('\n')
 }
 
 func (p *textPrinter) summary(s *Summary) {

@@ -71,18 +71,22 @@ type HopLine struct {
 	Mark      string           `json:"mark"`
 	Direction tracer.Direction `json:"direction"`
 	// Where is "n1 cali12ab" or "shop/checkout eth0".
-	Where   string     `json:"where"`
-	Node    string     `json:"node"`
-	NetNS   uint32     `json:"netns,omitempty"`
-	IfIndex uint32     `json:"ifindex,omitempty"`
-	Device  string     `json:"device,omitempty"`
-	Pod     string     `json:"pod,omitempty"`
+	Where   string `json:"where"`
+	Node    string `json:"node"`
+	NetNS   uint32 `json:"netns,omitempty"`
+	IfIndex uint32 `json:"ifindex,omitempty"`
+	Device  string `json:"device,omitempty"`
+	Pod     string `json:"pod,omitempty"`
+	// What happened, in a word or two; Detail is why, or what changed.
 	What    string     `json:"what"`
+	Detail  string     `json:"detail,omitempty"`
 	Tuple   string     `json:"tuple,omitempty"`
 	Before  string     `json:"before,omitempty"`
 	Packets uint64     `json:"packets,omitempty"`
 	Time    *time.Time `json:"time,omitempty"`
 	Event   uint64     `json:"event,omitempty"`
+	// told: Detail says what Tuple says.
+	told bool
 }
 
 // Flow is one path, without a judgement.

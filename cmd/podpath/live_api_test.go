@@ -31,8 +31,7 @@ import (
 // lists, watches from a resource version on, streaming lists, JSON and protobuf,
 // whichever the client asks for. It can go away and come back on its address.
 type apiServer struct {
-	addr  string
-	codec runtime.Codec
+	addr string
 
 	mu      sync.Mutex
 	rv      int
@@ -282,7 +281,7 @@ func (s *apiServer) watch(w http.ResponseWriter, r *http.Request, info runtime.S
 	from, _ := strconv.Atoi(q.Get("resourceVersion"))
 	w.Header().Set("Content-Type", info.MediaType+";stream=watch")
 	w.WriteHeader(http.StatusOK)
-	out := streaming.NewEncoder(info.StreamSerializer.NewFrameWriter(w), scheme.Codecs.EncoderForVersion(info.StreamSerializer.Serializer, metav1.SchemeGroupVersion))
+	out := streaming.NewEncoder(info.StreamSerializer.NewFrameWriter(w), info.StreamSerializer.Serializer)
 	send := func(typ watch.EventType, obj runtime.Object) error {
 		var raw bytes.Buffer
 		if err := encoder(info).Encode(obj, &raw); err != nil {

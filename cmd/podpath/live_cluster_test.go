@@ -117,8 +117,8 @@ func TestLivePodAppears(t *testing.T) {
 				settle()
 				eth0, err := p.nl.LinkByName("eth0")
 				p.must(err)
-				p.must(p.nl.AddrAdd(eth0, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(ip, v.gateway.Bits()))}))
 				p.must(p.nl.AddrDel(eth0, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(other, v.gateway.Bits()))}))
+				p.must(p.nl.AddrAdd(eth0, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(ip, v.gateway.Bits()))}))
 				p.route(netip.Prefix{}, v.gateway.Addr())
 			}
 			both := time.Now()

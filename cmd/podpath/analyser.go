@@ -24,7 +24,7 @@ type analyser struct {
 	blind  []tracer.Blind
 	lost   uint64
 	open   []uint64 // flows without a verdict, oldest first
-	known  map[uint64]bool
+	known  map[uint64]flowState
 
 	rec recorder
 	// view gives the cluster at a moment; nil results mean "not known".
@@ -42,7 +42,7 @@ type analyser struct {
 
 func newAnalyser(node string, want path.Want) *analyser {
 	return &analyser{
-		joiner: path.New(want), engine: verdict.NewEngine(), node: node, known: map[uint64]bool{},
+		joiner: path.New(want), engine: verdict.NewEngine(), node: node, known: map[uint64]flowState{},
 		view:  func(time.Time) *kube.Snapshot { return nil },
 		stale: func() time.Duration { return 0 },
 		ask:   func(uint64, tracer.Query) *tracer.NodeFacts { return nil },
@@ -55,9 +55,41 @@ func (a *analyser) event(ev *tracer.Event) {
 	defer a.mu.Unlock()
 	a.rec.event(ev)
 	id := a.joiner.Add(ev)
-	if id != 0 && !a.known[id] {
-		a.known[id] = true
+	if id == 0 {
+		return
+	}
+	state, known := a.known[id]
+	switch {
+	case !known:
+		a.known[id] = isOpen
 		a.open = append(a.open, id)
+		a.prune()
+	case state == isHealthy && (ev.Drop != nil || ev.Retransmit || ev.TCPFlags&tracer.TCPRst != 0 || ev.IsICMPError()):
+		// It was well; what comes now may say otherwise.
+		a.known[id] = isReopened
+		a.open = append(a.open, id)
+	}
+}
+
+// flowState is what the analyser has said of a flow.
+type flowState uint8
+
+const (
+	isOpen     flowState = iota // nothing yet
+	isHealthy                   // answered
+	isReopened                  // answered, and then there was trouble
+	isJudged                    // at fault, or undecided
+)
+
+// prune forgets flows that the joiner has forgotten.
+func (a *analyser) prune() {
+	if len(a.known) < 2*path.DefaultMaxFlows {
+		return
+	}
+	for id := range a.known {
+		if _, ok := a.joiner.Peek(id); !ok {
+			delete(a.known, id)
+		}
 	}
 }
 
@@ -119,7 +151,7 @@ func (a *analyser) tick(now time.Time, ending bool) {
 	}
 	ticked := false
 	a.open = slices.DeleteFunc(a.open, func(id uint64) bool {
-		j, ok := a.joiner.Journey(id)
+		j, ok := a.joiner.Peek(id)
 		if !ok {
 			return true
 		}
@@ -127,6 +159,16 @@ func (a *analyser) tick(now time.Time, ending bool) {
 		if !settled {
 			return false
 		}
+		if outcome == tracer.OutcomeDelivered {
+			again := a.known[id] == isReopened
+			a.known[id] = isHealthy
+			if again {
+				return true // said already
+			}
+		} else {
+			a.known[id] = isJudged
+		}
+		j, _ = a.joiner.Journey(id)
 		if !ticked { // a tick at which nothing is decided changes nothing
 			a.rec.tick(now)
 			ticked = true

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,6 +24,8 @@ const (
 	countEvery = 500 * time.Millisecond
 	heartbeat  = 30 * time.Second
 	factsTime  = 2 * time.Second
+	factsAge   = time.Second
+	maxAsked   = 1024
 )
 
 // live traces this node.
@@ -40,6 +43,7 @@ type live struct {
 	mu      sync.Mutex
 	current *aim
 	counted map[countKey]uint64
+	asked   map[string]*tracer.NodeFacts
 	alarmed bool
 }
 
@@ -201,8 +205,35 @@ func (l *live) heartbeat() {
 	l.say("still tracing: %d flows open", open)
 }
 
-// ask reads the node's facts about one flow, within a bounded time.
+// ask reads the node's facts about one flow, within a bounded time. Many flows
+// that fail alike (a client that tries again and again) share one answer for a
+// moment, so that a storm of failures does not become a storm of questions.
 func (l *live) ask(_ uint64, q tracer.Query) *tracer.NodeFacts {
+	key := askKey(q)
+	if f := l.asked[key]; f != nil && time.Since(f.At) < factsAge {
+		return f
+	}
+	f := l.read(q)
+	if len(l.asked) > maxAsked {
+		clear(l.asked)
+	}
+	l.asked[key] = f
+	return f
+}
+
+// askKey is what two queries have in common if their flows differ in nothing
+// but the client's port.
+func askKey(q tracer.Query) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d %s %s %s %d %d", q.Flow.Proto, q.Flow.Src.Addr(), q.Flow.Dst, q.Translated.Dst, q.SrcNetNS, q.DstNetNS)
+	for i := range q.Drops {
+		d := &q.Drops[i]
+		fmt.Fprintf(&b, " %v %v %x %s %s %s", d.Device, d.InDevice, d.Mark, d.Drop.Reason, d.Drop.Location, d.Drop.Stage)
+	}
+	return b.String()
+}
+
+func (l *live) read(q tracer.Query) *tracer.NodeFacts {
 	ctx, cancel := context.WithTimeout(context.Background(), factsTime)
 	defer cancel()
 	f := l.node.Collect(ctx, q)

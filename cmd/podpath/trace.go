@@ -136,7 +136,7 @@ func (a *app) openSession(ctx context.Context, f traceFlags, ends *endpoints, cl
 	log := a.logger()
 	s := &traceSession{app: a, ends: ends}
 	l := &live{
-		log: log, say: a.say, cluster: cluster, wide: f.wide, counted: map[countKey]uint64{},
+		log: log, say: a.say, cluster: cluster, wide: f.wide, counted: map[countKey]uint64{}, asked: map[string]*tracer.NodeFacts{},
 		analyser: newAnalyser(ends.node, nil),
 		aim:      func(v *kube.Snapshot) (*aim, error) { return ends.resolve(ctx, v) },
 	}

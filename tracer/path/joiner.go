@@ -278,6 +278,16 @@ func (jn *Joiner) IDs() []uint64 {
 	return ids
 }
 
+// Peek returns a flow as it stands, without a copy and without what Journey adds
+// to it: for a look before the next Add. The caller must not change it.
+func (jn *Joiner) Peek(id uint64) (*tracer.Journey, bool) {
+	f := jn.flows[id]
+	if f == nil {
+		return nil, false
+	}
+	return &f.j, true
+}
+
 // Journey returns what is known of a flow now; the copy is the caller's.
 func (jn *Joiner) Journey(id uint64) (*tracer.Journey, bool) {
 	f := jn.flows[id]

@@ -43,7 +43,7 @@ func outcome(j *tracer.Journey, now time.Time) (tracer.Outcome, bool) {
 	if j.Flow.Proto == tracer.ProtoTCP {
 		return tcpOutcome(j, now, settled)
 	}
-	if has(j, tracer.AnswerReply) && replyArrived(j) {
+	if has(j, tracer.AnswerReply) && replyArrived(j) && !stuck(j) {
 		return tracer.OutcomeDelivered, now.Sub(j.Last) >= quietIsDone
 	}
 	if strikes(j) >= 2 || final(j) {

@@ -34,12 +34,20 @@ func (e *evaluation) peerText(p *kube.NetworkPolicy, peer *kube.PolicyPeer, othe
 	}
 	var parts []string
 	if !namespaceOK(p, peer, other) {
-		parts = append(parts, namespaceText(p, peer, other))
+		parts = append(parts, namespaceText(p, peer, other, s))
 	}
 	if !podOK(peer, other) {
-		parts = append(parts, "wants pods with "+missesText(*peer.Pods, other.pod.Labels, "pod "+other.pod.Key().String()))
+		parts = append(parts, "wants pods with "+missesText(*peer.Pods, other.pod.Labels, otherPod(s)))
 	}
 	return strings.Join(parts, ", and ")
+}
+
+// otherPod is the pod at the other end, seen from the policy's side.
+func otherPod(s side) string {
+	if s == sideEgress {
+		return "the target pod"
+	}
+	return "the client pod"
 }
 
 func blockText(peer *kube.PolicyPeer, ip netip.Addr, s side) string {
@@ -123,11 +131,10 @@ func (e *evaluation) noPod(ip netip.Addr, s side) string {
 	return fmt.Sprintf("selects pods by label, and the %s %s is no pod, so only an ipBlock can allow it", end, ip)
 }
 
-func namespaceText(p *kube.NetworkPolicy, peer *kube.PolicyPeer, other *end) string {
+func namespaceText(p *kube.NetworkPolicy, peer *kube.PolicyPeer, other *end, s side) string {
 	ns := other.pod.Namespace
 	if peer.Namespaces == nil {
-		return fmt.Sprintf("has no namespaceSelector, so it means pods of namespace %s only, and pod %s is in %s",
-			p.Namespace, other.pod.Key(), ns)
+		return fmt.Sprintf("wants pods of namespace %s (it has no namespaceSelector), but %s is in %s", p.Namespace, otherPod(s), ns)
 	}
 	text := "wants namespaces with " + missesText(*peer.Namespaces, other.nsLabels, "namespace "+ns)
 	if !other.nsKnown {

@@ -190,6 +190,9 @@ func (p *pather) drop(d *tracer.DropSeen, last tracer.Tuple) {
 	case last.IsValid() && last != d.Tuple:
 		l.Before = ends(last)
 		change, whole := p.change(d.Direction, last, d.Tuple)
+		if whole {
+			change = "after " + change
+		}
 		l.Detail += ", " + change
 		l.told = whole
 	}

@@ -72,7 +72,7 @@ func (p *textPrinter) verdict(v *Verdict) {
 	case tracer.CodeBeyondNode:
 		head = "beyond this node"
 	}
-	p.para(p.colour(bold+";"+c, mark+" "+strings.ToUpper(head))+"  ", "  ", dim,
+	p.para(p.colour(bold+";"+c, mark+" "+strings.ToUpper(Escape(head)))+"  ", "  ", dim,
 		fmt.Sprintf("%s, %s, %s", v.Code, v.Confidence, clientSaw(v.Outcome)))
 	p.wrap("  ", "  ", v.Summary)
 	p.hops(v)
@@ -156,7 +156,7 @@ func (p *textPrinter) remedy(remedy []string) {
 }
 
 func (p *textPrinter) section(title string) {
-	p.b.WriteString("  " + p.colour(bold, title) + "\n")
+	p.para("  ", "  ", bold, title)
 }
 
 func (p *textPrinter) list(title string, items []string) {

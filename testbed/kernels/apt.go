@@ -1,0 +1,144 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+const (
+	keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+	mirror  = "http://mirror.invalid"
+)
+
+// suites are where the kernels come from.
+var suites = []struct{ archive, suite string }{
+	{"debian", "bullseye"},
+	{"debian-security", "bullseye-security"},
+	{"debian", "bookworm"},
+	{"debian-security", "bookworm-security"},
+	{"debian", "trixie"},
+	{"debian-security", "trixie-security"},
+	{"debian", "trixie-backports"},
+}
+
+// apt is a root of its own: nothing of the machine's packages, sources or
+// settings is read or changed. What it downloads is verified against Debian's
+// keys.
+type apt struct {
+	dir    string
+	config string
+}
+
+func newApt(dir string) (*apt, error) {
+	a := &apt{dir: dir, config: filepath.Join(dir, "apt.conf")}
+	for _, d := range []string{"lists/partial", "archives/partial", "etc/parts"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			return nil, fmt.Errorf("make apt root: %w", err)
+		}
+	}
+	var sources strings.Builder
+	for _, s := range suites {
+		fmt.Fprintf(&sources, "deb [signed-by=%s] %s/%s %s main\n", keyring, mirror, s.archive, s.suite)
+	}
+	// APT_CONFIG is read first, so that these hide the machine's settings.
+	config := fmt.Sprintf(`APT::Architecture "amd64";
+APT::Architectures { "amd64"; };
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+Dir %[1]q;
+Dir::State %[1]q;
+Dir::State::status "%[1]s/status";
+Dir::Cache %[1]q;
+Dir::Etc "%[1]s/etc";
+Dir::Etc::sourceparts "%[1]s/etc/parts";
+Dir::Etc::parts "%[1]s/etc/parts";
+Dir::Etc::main "%[1]s/etc/none";
+Dir::Etc::preferences "%[1]s/etc/none";
+Dir::Etc::preferencesparts "%[1]s/etc/parts";
+`, dir)
+	for name, text := range map[string]string{
+		"status": "", "etc/none": "", "etc/sources.list": sources.String(), "apt.conf": config,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			return nil, fmt.Errorf("make apt root: %w", err)
+		}
+	}
+	return a, nil
+}
+
+func (a *apt) run(ctx context.Context, dir string, argv ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), "APT_CONFIG="+a.config, "LC_ALL=C")
+	cmd.Dir = dir
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, strings.TrimSpace(stderr.String()))
+	}
+	return stdout.String(), nil
+}
+
+func (a *apt) update(ctx context.Context) error {
+	_, err := a.run(ctx, a.dir, "apt-get", "-qq", "-o", "APT::Update::Error-Mode=any", "update")
+	return err
+}
+
+// images are the names of all kernel packages.
+func (a *apt) images(ctx context.Context) ([]string, error) {
+	out, err := a.run(ctx, a.dir, "apt-cache", "pkgnames", "linux-image-")
+	return strings.Fields(out), err
+}
+
+var kernelPart = regexp.MustCompile(`(?m)^ *Depends: (linux-(?:binary|modules)-\S+)$`)
+
+// unpack downloads a kernel's package, and those that newer kernels are split
+// into, and unpacks them into one folder, once.
+func (a *apt) unpack(ctx context.Context, image, into string) error {
+	if _, err := os.Stat(into); err == nil {
+		return nil
+	}
+	out, err := a.run(ctx, a.dir, "apt-cache", "depends", image)
+	if err != nil {
+		return err
+	}
+	names := []string{image}
+	for _, m := range kernelPart.FindAllStringSubmatch(out, -1) {
+		names = append(names, m[1])
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(into), "unpack-")
+	if err != nil {
+		return fmt.Errorf("unpack %s: %w", image, err)
+	}
+	defer os.RemoveAll(tmp)
+	root := filepath.Join(tmp, "root")
+	for _, name := range names {
+		if err := a.unpackOne(ctx, name, tmp, root); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(root, into); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("unpack %s: %w", image, err)
+	}
+	return nil
+}
+
+func (a *apt) unpackOne(ctx context.Context, name, dir, root string) error {
+	if _, err := a.run(ctx, dir, "apt-get", "-qq", "download", name); err != nil {
+		return err
+	}
+	debs, err := filepath.Glob(filepath.Join(dir, "*.deb"))
+	if err != nil || len(debs) != 1 {
+		return fmt.Errorf("download %s: got %d files", name, len(debs))
+	}
+	if _, err := a.run(ctx, dir, "dpkg-deb", "-x", debs[0], root); err != nil {
+		return err
+	}
+	return os.Remove(debs[0])
+}

@@ -1,0 +1,47 @@
+// Package job is what a virtual machine is told to run, and what it answers.
+package job
+
+// Paths inside the machine.
+const (
+	ListFile    = "/jobs.json"
+	ModulesFile = "/modules.txt" // one file name a line, in the order of loading
+	// Answers is the device that takes Lines, one JSON object each.
+	Answers = "/dev/ttyS1"
+)
+
+// Job is one program to run.
+type Job struct {
+	Name string   `json:"name"`
+	Argv []string `json:"argv"`
+	Env  []string `json:"env,omitempty"`
+	// Seconds after which the program is killed.
+	Seconds int `json:"seconds"`
+}
+
+// Line is an answer: exactly one member is set.
+type Line struct {
+	Ready  *Ready  `json:"ready,omitempty"`
+	Result *Result `json:"result,omitempty"`
+	// Failed says why the machine cannot go on.
+	Failed string `json:"failed,omitempty"`
+	Done   bool   `json:"done,omitempty"`
+}
+
+// Ready comes before the first result.
+type Ready struct {
+	Release string `json:"release"` // uname -r
+	Version string `json:"version"` // uname -v
+	// Refused are the modules that could not be loaded, with the reason.
+	Refused []string `json:"refused,omitempty"`
+	Uptime  float64  `json:"uptime_seconds"`
+}
+
+// Result is one job's end.
+type Result struct {
+	Name     string  `json:"name"`
+	Exit     int     `json:"exit"` // -1: killed or not started
+	TimedOut bool    `json:"timed_out,omitempty"`
+	Seconds  float64 `json:"seconds"`
+	Stdout   string  `json:"stdout"`
+	Stderr   string  `json:"stderr"`
+}

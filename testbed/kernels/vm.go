@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/podpath/podpath/testbed/kernels/job"
+)
+
+// machine is a kernel with what it is to run.
+type machine struct {
+	dir     string // of its files
+	kernel  string // the image
+	initrd  string
+	cpus    int
+	memory  int // MiB
+	limit   time.Duration
+	console string // file that takes what the kernel prints
+}
+
+// newMachine puts the kernel's modules and the programs into an initramfs.
+func newMachine(ctx context.Context, dir, root string, progs programs, jobs []job.Job) (*machine, error) {
+	m := &machine{dir: dir, initrd: filepath.Join(dir, "initrd"), console: filepath.Join(dir, "console.log"), cpus: 2, memory: 2048}
+	var err error
+	if m.kernel, err = findKernel(root); err != nil {
+		return nil, err
+	}
+	modules, err := loadOrder(ctx, root)
+	if err != nil {
+		return nil, err
+	}
+	list, err := json.Marshal(jobs)
+	if err != nil {
+		return nil, fmt.Errorf("encode jobs: %w", err)
+	}
+	f, err := os.Create(m.initrd)
+	if err != nil {
+		return nil, fmt.Errorf("write initramfs: %w", err)
+	}
+	defer f.Close()
+	a := newArchive(f)
+	a.console()
+	a.dir("root")
+	for name, file := range progs {
+		a.copy(name, file)
+	}
+	var names strings.Builder
+	for _, mod := range modules {
+		a.file(mod.file, mod.image)
+		fmt.Fprintln(&names, mod.file)
+	}
+	a.file(job.ModulesFile, []byte(names.String()))
+	a.file(job.ListFile, list)
+	if err := a.close(); err != nil {
+		return nil, err
+	}
+	return m, f.Close()
+}
+
+func findKernel(root string) (string, error) {
+	var found string
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.HasPrefix(d.Name(), "vmlinuz") {
+			found = p
+		}
+		return err
+	})
+	if err == nil && found == "" {
+		err = errors.New("no vmlinuz")
+	}
+	if err != nil {
+		return "", fmt.Errorf("find the kernel in %s: %w", root, err)
+	}
+	return found, nil
+}
+
+// run boots the machine and hands over its answers as they come. It returns
+// nil only if all jobs were run.
+func (m *machine) run(ctx context.Context, each func(job.Line)) error {
+	ctx, cancel := context.WithTimeout(ctx, m.limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
+		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", fmt.Sprint(m.cpus), "-m", fmt.Sprint(m.memory),
+		"-nodefaults", "-no-reboot", "-display", "none", "-nic", "none",
+		"-serial", "file:"+m.console, "-serial", "stdio",
+		"-kernel", m.kernel, "-initrd", m.initrd,
+		"-append", "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr random.trust_cpu=on")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Stderr = os.Stderr
+	// Held open, or the serial line ends at once.
+	if _, err := cmd.StdinPipe(); err != nil {
+		return fmt.Errorf("start the machine: %w", err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return fmt.Errorf("start the machine: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start the machine: %w", err)
+	}
+	done := m.read(bufio.NewReader(out), each)
+	err = cmd.Wait()
+	switch {
+	case done:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("the machine did not end within %v; see %s", m.limit, m.console)
+	default:
+		return fmt.Errorf("the machine ended early (%w); see %s", err, m.console)
+	}
+}
+
+func (m *machine) read(r *bufio.Reader, each func(job.Line)) (done bool) {
+	for {
+		text, err := r.ReadBytes('\n')
+		var line job.Line
+		if json.Unmarshal(text, &line) == nil {
+			each(line)
+			done = done || line.Done
+		}
+		if err != nil {
+			return done
+		}
+	}
+}

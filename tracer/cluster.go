@@ -90,6 +90,8 @@ type PodFacts struct {
 	HostNetwork bool   `json:"host_network,omitempty"`
 	Node        string `json:"node,omitempty"`
 	Owner       string `json:"owner,omitempty"`
+	// IPs are all the pod's addresses, of both families.
+	IPs []netip.Addr `json:"ips,omitempty"`
 	// Restarts counts container restarts; Ports are the declared container ports.
 	Restarts int32           `json:"restarts,omitempty"`
 	Ports    []ContainerPort `json:"ports,omitempty"`

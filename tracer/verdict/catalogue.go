@@ -36,7 +36,7 @@ type Catalogue struct {
 // NewCatalogue builds the catalogue.
 func NewCatalogue() Catalogue {
 	c := Catalogue{entries: map[string]Entry{}}
-	for _, group := range [][]Entry{general(), cniEntries(), policyEntries(), serviceEntries(), egressEntries(), nodeEntries(), applicationEntries()} {
+	for _, group := range [][]Entry{general(), cniEntries(), policyEntries(), serviceEntries(), egressEntries(), dnsEntries(), nodeEntries(), applicationEntries()} {
 		for _, e := range group {
 			c.entries[e.Code] = e
 		}
@@ -364,6 +364,16 @@ func egressEntries() []Entry {
 			Remedy:     []string{"is {dst.ip} the right host, and {dst.port} the right port?", "from elsewhere: nc -vz {dst.ip} {dst.port}"}},
 		{Code: "egr-firewall-reject", Component: tracer.ComponentExternal, Title: "a firewall outside rejects", Shown: "unit",
 			Meaning: "A router beyond this node answered \"administratively prohibited\".", Evidence: "The ICMP message and its sender.", Remedy: []string{"ask whoever runs that firewall to allow {dst.ip} {dst.port}; check whether a proxy is required"}},
+	}
+}
+
+func dnsEntries() []Entry {
+	return []Entry{
+		{Code: "dns-coredns-down", Component: tracer.ComponentDNS, Title: "no name resolves: cluster DNS has no ready pod", Shown: "lab",
+			Meaning:    "The cluster's DNS Service has no ready endpoint, so the proxy rejects every query.",
+			Evidence:   "EndpointSlices of the DNS Service without a ready endpoint; the REJECT.",
+			LookAlikes: []string{"pol-dns-egress: the query is dropped, and the DNS pods are ready"},
+			Remedy:     []string{"kubectl -n {svc.ns} get pods -l k8s-app=kube-dns -o wide; kubectl -n {svc.ns} logs -l k8s-app=kube-dns", "kubectl -n {svc.ns} describe service {svc}: does its selector match the DNS pods?"}},
 	}
 }
 

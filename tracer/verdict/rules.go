@@ -9,6 +9,7 @@ func Rules() []Rule {
 		// In the client's pod.
 		{"sidecar", sidecarMissing},
 		{"pod-firewall", podFirewall},
+		{"sidecar-refused", sidecarRefused},
 		{"pod-link", podLink},
 		// Service: what should have been translated, and to what.
 		{"no-endpoints", noEndpoints},
@@ -28,10 +29,11 @@ func Rules() []Rule {
 		// Routing.
 		{"forwarding-off", forwardingOff},
 		{"special-route", specialRoute},
+		{"uplink-down", uplinkDown},
 		{"no-route", noRoute},
 		{"rp-filter", reversePath},
-		{"martian", martian},
 		{"routing-loop", routingLoop},
+		{"martian", martian},
 		// The next hop.
 		{"overlay", overlay},
 		{"neighbour", neighbour},

@@ -126,8 +126,16 @@ func (in *Input) gatewayARP(d *tracer.DropSeen) *Finding {
 }
 
 // otherHost: a unicast packet of the flow reached a machine whose MAC address
-// it does not carry, and nobody else took it.
+// it does not carry, and nobody else took it. That others get a copy is how a
+// bridge looks for a port that it does not know; that the target's own namespace
+// turned it away is not.
 func otherHost(in *Input) *Finding {
+	turnedAway := in.drop(func(d *tracer.DropSeen) bool {
+		return d.Direction == tracer.DirRequest && d.Drop.Reason == "OTHERHOST" && in.inTarget(d.Device)
+	})
+	if turnedAway != nil && !in.delivered() && len(in.Journey.Answers) == 0 {
+		return in.wrongMAC(turnedAway)
+	}
 	d := in.cause()
 	if !at(d, "OTHERHOST") || in.Journey.ReachedTarget {
 		return nil
@@ -140,5 +148,25 @@ func otherHost(in *Input) *Finding {
 	}
 	f.Code, f.Object = "cni-stale-neigh", podRef(in.Cluster.TargetPod)
 	f.Summary = fmt.Sprintf("packets for %s are sent to a MAC address that is not its own", in.target())
+	return f
+}
+
+// wrongMAC: the packet came to the target's interface with another's address.
+func (in *Input) wrongMAC(d *tracer.DropSeen) *Finding {
+	f := &Finding{
+		Code: "cni-stale-neigh", Confidence: tracer.Probable, Object: podRef(in.Cluster.TargetPod),
+		Summary:  fmt.Sprintf("packets for %s reach it with a MAC address that is not its own", in.target()),
+		Evidence: []tracer.Evidence{in.seenDrop(d)},
+	}
+	own := in.Node.DstDevice
+	if own == nil || own.MAC == "" {
+		return f
+	}
+	for _, n := range in.Node.Neighbours {
+		if n.Addr == in.Journey.Translated.Dst.Addr() && n.NetNS == in.Inventory.HostNetNS && n.MAC != "" && n.MAC != own.MAC {
+			f.Confidence = tracer.Confirmed
+			f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "neighbour %s dev %s: %s (%s), and the pod has %s", n.Addr, n.Dev, n.MAC, n.State, own.MAC))
+		}
+	}
 	return f
 }

@@ -24,6 +24,29 @@ func sidecarMissing(in *Input) *Finding {
 	}
 }
 
+// sidecarRefused: the target pod redirects what comes in to another port of its
+// own, where nothing listens: the header at the socket tells.
+func sidecarRefused(in *Input) *Finding {
+	j := in.Journey
+	d := in.drop(func(d *tracer.DropSeen) bool {
+		return in.inTarget(d.Device) && d.Direction == tracer.DirRequest && d.Drop.Reason == "NO_SOCKET" &&
+			d.Tuple.Dst.Port() != j.Translated.Dst.Port() && d.Tuple.Src == j.Translated.Src
+	})
+	if d == nil || in.delivered() {
+		return nil
+	}
+	f := &Finding{
+		Code: "app-sidecar-missing", Confidence: tracer.Confirmed, Object: podRef(in.Cluster.TargetPod),
+		Summary: fmt.Sprintf("connections to %s of pod %s are redirected inside the pod to port %d, where nothing listens (sidecar proxy)",
+			in.targetPort(), in.target(), d.Tuple.Dst.Port()),
+		Evidence: []tracer.Evidence{in.seenDrop(d)},
+	}
+	if a := in.refusal(); a != nil {
+		f.Evidence = append(f.Evidence, in.seenAnswer(a))
+	}
+	return f
+}
+
 // podFirewall: a rule inside a pod's own namespace dropped the packet.
 func podFirewall(in *Input) *Finding {
 	d := in.drop(func(d *tracer.DropSeen) bool {
@@ -56,7 +79,30 @@ func podLink(in *Input) *Finding {
 	if in.Journey.ReachedTarget {
 		return nil
 	}
-	return in.linkFault(in.Cluster.TargetPod, in.target(), in.Node.DstDevice, in.Node.DstPeer)
+	dev, peer := in.Node.DstDevice, in.Node.DstPeer
+	if dev == nil {
+		dev, peer = in.byOtherAddress(in.Cluster.TargetPod)
+	}
+	return in.linkFault(in.Cluster.TargetPod, in.target(), dev, peer)
+}
+
+// byOtherAddress finds a pod's device by the address of its other family: an
+// interface that goes down loses those of IPv6.
+func (in *Input) byOtherAddress(pod *tracer.PodFacts) (dev, peer *tracer.Device) {
+	if pod == nil || pod.HostNetwork {
+		return nil, nil
+	}
+	for _, a := range pod.IPs {
+		d, ok := in.Inventory.Owner(a)
+		if !ok || in.onHost(d.DeviceKey) {
+			continue
+		}
+		if p, ok := in.Inventory.Device(d.Peer); ok {
+			return &d, &p
+		}
+		return &d, nil
+	}
+	return nil, nil
 }
 
 func (in *Input) linkFault(pod *tracer.PodFacts, who string, dev, peer *tracer.Device) *Finding {

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/podpath/podpath/tracer"
 )
@@ -126,6 +127,34 @@ func noRoute(in *Input) *Finding {
 	return f
 }
 
+// uplinkDown: there is no route because the device that had it is down.
+func uplinkDown(in *Input) *Finding {
+	d := in.cause()
+	if !in.noRouteDrop(d) {
+		return nil
+	}
+	var down []string
+	for i := range in.Inventory.Devices {
+		u := &in.Inventory.Devices[i]
+		if u.Role != tracer.RoleUplink || !in.onHost(u.DeviceKey) {
+			continue
+		}
+		if u.Up && u.Carrier {
+			return nil // another way out is there: what is missing is the route
+		}
+		down = append(down, u.Name)
+	}
+	if len(down) == 0 {
+		return nil
+	}
+	devs := strings.Join(down, ", ")
+	return &Finding{
+		Code: "node-link-down", Confidence: tracer.Confirmed, Object: in.nodeRef(),
+		Summary:  fmt.Sprintf("the uplink of node %s (%s) is down, and its routes are gone: nothing leads to %s", in.NodeName, devs, in.Journey.Translated.Dst.Addr()),
+		Evidence: []tracer.Evidence{in.seenDrop(d), in.seenState(in.NodeName, "%s: down or without carrier", devs)},
+	}
+}
+
 func (in *Input) noRouteDrop(d *tracer.DropSeen) bool {
 	if d == nil || !in.onHost(d.Device) {
 		return false
@@ -176,15 +205,25 @@ func martian(in *Input) *Finding {
 	}
 }
 
-// routingLoop: the packet's time to live ran out.
+// routingLoop: the packet's time to live ran out, or what left this node came
+// back to it from outside just as it had left.
 func routingLoop(in *Input) *Finding {
 	a := in.icmp(timeExceeded)
 	d := in.cause()
-	if !at(d, "IP_INHDR", "ip_forward", "ip6_forward") && a == nil || in.delivered() {
+	expired := at(d, "IP_INHDR", "ip_forward", "ip6_forward")
+	back := in.returned()
+	if !expired && a == nil && back == nil && !in.ownPacket(d) || in.delivered() {
 		return nil
 	}
 	f := &Finding{Code: "node-routing-loop", Confidence: tracer.Confirmed, Object: in.nodeRef()}
 	f.Summary = fmt.Sprintf("packets to %s travel in a loop until their TTL runs out", in.Journey.Translated.Dst.Addr())
+	if back != nil || in.ownPacket(d) {
+		f.Summary = fmt.Sprintf("packets to %s travel in a loop: what node %s sends by %s comes back to it", in.Journey.Translated.Dst.Addr(), in.NodeName, in.device(in.Journey.LeftBy).Name)
+		f.Evidence = append(f.Evidence, in.seenLeft())
+	}
+	if back != nil {
+		f.Evidence = append(f.Evidence, tracer.Evidence{Time: back.First, Where: in.where(back.Device), What: "received again: " + back.Tuple.String(), Event: back.Event})
+	}
 	if d != nil {
 		f.Evidence = append(f.Evidence, in.seenDrop(d))
 	}
@@ -192,6 +231,33 @@ func routingLoop(in *Input) *Finding {
 		f.Evidence = append(f.Evidence, in.seenAnswer(a))
 	}
 	return f
+}
+
+// ownPacket: the kernel refused the packet for its source, an address of the
+// node, since the node itself had sent it just so.
+func (in *Input) ownPacket(d *tracer.DropSeen) bool {
+	j := in.Journey
+	return at(d, "IP_LOCAL_SOURCE") && in.onHost(d.Device) && j.LeftNode && d.Tuple == j.LeftAs
+}
+
+// returned finds the sighting of a request that came in by an uplink after it
+// had left by one, with the same addresses.
+func (in *Input) returned() *tracer.Hop {
+	j := in.Journey
+	var left uint64
+	for i := range j.Hops {
+		h := &j.Hops[i]
+		if h.Direction != tracer.DirRequest || h.Inner != nil || !j.LeftNode || h.Tuple != j.LeftAs {
+			continue
+		}
+		switch {
+		case h.Kind == tracer.EventTX && h.Device == j.LeftBy:
+			left = h.FirstMonoNS
+		case h.Kind == tracer.EventRX && left != 0 && h.FirstMonoNS > left && in.device(h.Device).Role == tracer.RoleUplink:
+			return h
+		}
+	}
+	return nil
 }
 
 // mtu: too big for the next link and not to be fragmented. If the sender was

@@ -32,7 +32,7 @@ func noEndpoints(in *Input) *Finding {
 		return nil
 	}
 	f := &Finding{
-		Code: "svc-no-endpoints", Confidence: tracer.Suspected, Object: serviceRef(s),
+		Code: noEndpointsCode(s), Confidence: tracer.Suspected, Object: serviceRef(s),
 		Summary: fmt.Sprintf("Service %s/%s has no ready endpoints for port %d (%s)", s.Namespace, s.Name, s.Port, whyEmpty(s)),
 	}
 	f.Evidence = append(f.Evidence, in.seenState("EndpointSlice", "%d endpoints listed, none ready", len(s.Endpoints)))
@@ -45,6 +45,13 @@ func noEndpoints(in *Input) *Finding {
 		f.Confidence = tracer.Confirmed
 	}
 	return f
+}
+
+func noEndpointsCode(s *tracer.ServiceFacts) string {
+	if s.DNS {
+		return "dns-coredns-down"
+	}
+	return "svc-no-endpoints"
 }
 
 func whyEmpty(s *tracer.ServiceFacts) string {
@@ -254,7 +261,34 @@ func hairpin(in *Input) *Finding {
 		}
 		return f
 	}
-	return nil
+	return in.answeredItself()
+}
+
+// answeredItself is a hairpin without masquerade over IPv6, which does not mind
+// a packet with the receiver's own source: the pod takes it, answers itself past
+// the Service, and its client's socket does not know that answer.
+func (in *Input) answeredItself() *Finding {
+	j := in.Journey
+	t, dnat := in.translation("dnat")
+	if _, snat := in.translation("snat"); !dnat || snat || j.Translated.Src != j.Flow.Src {
+		return nil
+	}
+	d := in.drop(func(d *tracer.DropSeen) bool {
+		return d.Direction == tracer.DirReply && in.inSource(d.Device) && d.Drop.Stage == tracer.StageSocket && d.Tuple.Src == t.To
+	})
+	if d == nil {
+		return nil
+	}
+	f := &Finding{
+		Code: "svc-hairpin-nomasq", Confidence: tracer.Confirmed, Object: podRef(in.Cluster.SourcePod),
+		Summary: fmt.Sprintf("pod %s reached itself through %s with its own address as source, and so answered itself directly: the connection was not masqueraded",
+			in.source(), in.destination()),
+		Evidence: []tracer.Evidence{in.seenTranslation(t), in.seenDrop(d)},
+	}
+	if s := in.Cluster.Service; s != nil {
+		f.Object = serviceRef(s)
+	}
+	return f
 }
 
 // replyNotTranslated: the answer came back to the client with the endpoint's

@@ -170,7 +170,7 @@ func NewVerdict(v *tracer.Verdict, inv *tracer.Inventory) *Verdict {
 		Confidence: v.Confidence, Summary: v.Summary, Outcome: v.Outcome, Object: v.Object,
 		Flow:     newFlowRef(v.Journey, v.Cluster, v.Node),
 		Evidence: orEmpty(v.Evidence), AlsoSeen: orEmpty(v.AlsoSeen), Remedy: orEmpty(v.Remedy), Blind: orEmpty(v.Blind),
-		LostEvents: v.LostEvents, Rule: newRule(v.Rule), Hops: Path(v.Journey, v.Cluster, inv, v.Node),
+		LostEvents: v.LostEvents, Rule: newRule(v.Rule), Hops: orEmpty(Path(v.Journey, v.Cluster, inv, v.Node)),
 	}
 	return w
 }
@@ -178,7 +178,7 @@ func NewVerdict(v *tracer.Verdict, inv *tracer.Inventory) *Verdict {
 // NewFlow gives a journey its published form.
 func NewFlow(j *tracer.Journey, c *tracer.ClusterFacts, inv *tracer.Inventory, node string, o tracer.Outcome) *Flow {
 	return &Flow{TypeMeta: meta("Flow"), Time: j.First, Node: node, ID: j.ID, Outcome: o,
-		Flow: newFlowRef(j, c, node), Hops: Path(j, c, inv, node)}
+		Flow: newFlowRef(j, c, node), Hops: orEmpty(Path(j, c, inv, node))}
 }
 
 // NewDrop and NewSummary set the type of an object.

@@ -40,6 +40,15 @@ func (c *clusterSource) stale() time.Duration {
 	return c.staleness()
 }
 
+// lost tells whether the API server is away now, and since when.
+func (c *clusterSource) lost() (since time.Time, lost bool) {
+	if c.store == nil {
+		return time.Time{}, false
+	}
+	st := c.store.Status()
+	return st.Since, !st.Connected
+}
+
 // watch pokes when something changed that the selection may depend on.
 func (c *clusterSource) watch(ctx context.Context, poke func()) error {
 	if c.store == nil {

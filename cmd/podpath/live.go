@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -43,6 +44,8 @@ type live struct {
 	mu      sync.Mutex
 	current *aim
 	counted map[countKey]uint64
+	blind   []tracer.Blind // as the analyser knows it
+	gone    string         // why the endpoints cannot be resolved any more
 	asked   map[string]*tracer.NodeFacts
 	alarmed bool
 }
@@ -64,8 +67,24 @@ func (l *live) start(ctx context.Context) error {
 	if err := l.rules.Baseline(ctx); err != nil {
 		l.log.Warn("rule counters are not available as a baseline", "error", err)
 	}
-	l.analyser.visibility(l.probe.Blind())
+	l.outlook()
 	return nil
+}
+
+// outlook tells the analyser what cannot be seen now, if that changed: devices
+// come and go, and so does the API server.
+func (l *live) outlook() {
+	blind := l.probe.Blind()
+	if since, lost := l.cluster.lost(); lost {
+		blind = append(blind, tracer.Blind{
+			What:   "the cluster data is of " + since.Format(time.TimeOnly) + ": the API server cannot be reached",
+			Effect: "pods, Services and policies that changed since then are not known",
+		})
+	}
+	if l.blind == nil || !slices.Equal(blind, l.blind) {
+		l.analyser.visibility(blind)
+		l.blind = append([]tracer.Blind{}, blind...)
+	}
 }
 
 // retarget resolves the endpoints against the cluster as it is now, and brings
@@ -78,9 +97,9 @@ func (l *live) retarget(ctx context.Context) error {
 		if l.current == nil {
 			return err
 		}
-		l.log.Warn("endpoints cannot be resolved any more, going on with what is known", "error", err)
 		aim = l.current
 	}
+	l.lose(err)
 	l.current = aim
 	inv, err := l.node.Inventory(ctx, aim.podIPs...)
 	if err != nil {
@@ -98,6 +117,23 @@ func (l *live) retarget(ctx context.Context) error {
 		return fmt.Errorf("attach to this node's devices: %w", err)
 	}
 	return nil
+}
+
+// lose says, once, that the endpoints are not found any more, and when they are
+// again.
+func (l *live) lose(err error) {
+	why := ""
+	if err != nil {
+		why = err.Error()
+	}
+	switch {
+	case why == l.gone:
+	case why == "":
+		l.say("the endpoints are found again")
+	default:
+		l.say("warning: %s: going on with what is known", why)
+	}
+	l.gone = why
 }
 
 // run traces until the context ends or done says that it is enough.
@@ -160,6 +196,7 @@ func (l *live) loop(ctx context.Context, done <-chan struct{}, changed <-chan st
 // counts hands the kernel's counts of flows that moved to the analyser, and
 // takes note of losses.
 func (l *live) counts(now time.Time) {
+	l.outlook()
 	l.analyser.stats(now, l.stats())
 	flows, err := l.probe.FlowCounts()
 	if err != nil {

@@ -2,15 +2,19 @@ package main
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -55,24 +59,6 @@ func named(t *testing.T, vs []render.Verdict) {
 	}
 }
 
-// newPod is a pod of a Deployment on the lab's node.
-func newPod(l *lab.Lab, namespace, app, name string, ip netip.Addr) *corev1.Pod {
-	yes := true
-	return &corev1.Pod{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace, Name: app + "-7b9c-" + name, UID: types.UID(name), CreationTimestamp: metav1.Now(),
-			Labels:          map[string]string{"app": app, "pod-template-hash": "7b9c"},
-			OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: app + "-7b9c", Controller: &yes}},
-		},
-		Spec: corev1.PodSpec{NodeName: l.NodeName(), Containers: []corev1.Container{{Name: app}}},
-		Status: corev1.PodStatus{
-			Phase: corev1.PodRunning, PodIP: ip.String(), PodIPs: []corev1.PodIP{{IP: ip.String()}},
-			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
-		},
-	}
-}
-
 // withinSecond is what the kernel must know a new pod by.
 const withinSecond = time.Second
 
@@ -91,9 +77,7 @@ func TestLivePodAppears(t *testing.T) {
 			tr := startTrace(t, nodeArgs(l, "--kubeconfig", api.kubeconfig(t), "--from", dep, "--to", sc.To)...)
 			v := viewLab(t, l)
 			p, ip := newPlace(t), v.free(240)
-			pod := old.DeepCopy()
-			pod.Name, pod.UID, pod.CreationTimestamp = old.Name[:len(old.Name)-5]+"fresh", "fresh", metav1.Now()
-			pod.Status.PodIP, pod.Status.PodIPs = ip.String(), []corev1.PodIP{{IP: ip.String()}}
+			pod := sibling(old, "fresh", ip)
 			switch c.order {
 			case "object":
 				api.put(t, pod)
@@ -135,11 +119,21 @@ func TestLivePodAppears(t *testing.T) {
 				t.Errorf("the first event is of %v after both existed", took)
 			}
 			// Inside the pod too, not only on the node's side.
-			if !slices.ContainsFunc(first.Hops, func(h render.HopLine) bool { return h.Pod != "" }) {
-				t.Errorf("no hop inside a pod: %+v", first.Hops)
+			if c.order != "address" { // without any notification, the devices are found by the next look
+				tr.verdict("a path that begins in the new pod", func(v *render.Verdict) bool {
+					return slices.ContainsFunc(v.Hops, func(h render.HopLine) bool { return strings.HasSuffix(h.Pod, pod.Name) })
+				})
 			}
 		})
 	}
+}
+
+// sibling is another pod of the same workload and node.
+func sibling(old *corev1.Pod, name string, ip netip.Addr) *corev1.Pod {
+	pod := old.DeepCopy()
+	pod.Name, pod.UID, pod.CreationTimestamp = old.Name[:len(old.Name)-5]+name, types.UID(name), metav1.Now()
+	pod.Status.PodIP, pod.Status.PodIPs = ip.String(), []corev1.PodIP{{IP: ip.String()}}
+	return pod
 }
 
 // settle lets a change be noticed before the next one comes: the point of the
@@ -171,4 +165,229 @@ func serviceAddr(t *testing.T, api *apiServer, ref string) string {
 	ns, rest, _ := strings.Cut(ref, "/svc/")
 	name, port, _ := strings.Cut(rest, ":")
 	return net.JoinHostPort(get[*corev1.Service](t, api, "/api/v1/services", ns+"/"+name).Spec.ClusterIP, port)
+}
+
+// traffic is a series of questions, each known by the port it came from.
+type traffic struct {
+	mu    sync.Mutex
+	ports map[uint16]string
+}
+
+// ask sends questions from a place until the context ends, and notes under
+// which name.
+func (x *traffic) ask(ctx context.Context, p *place, as, to string) (done <-chan struct{}) {
+	ended := make(chan struct{})
+	one := func() {
+		c, err := p.dial("tcp", to, time.Second)
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		x.mu.Lock()
+		x.ports[c.LocalAddr().(*net.TCPAddr).AddrPort().Port()] = as
+		x.mu.Unlock()
+		_ = c.SetDeadline(time.Now().Add(time.Second))
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err == nil {
+			_, _ = io.Copy(io.Discard, c)
+		}
+	}
+	go func() {
+		defer close(ended)
+		for ctx.Err() == nil {
+			one()
+			select {
+			case <-ctx.Done():
+			case <-time.After(30 * time.Millisecond):
+			}
+		}
+	}()
+	return ended
+}
+
+// TestLivePodDeleted: a pod that goes away during the trace is no error, the
+// other pods of its workload are still followed, and so is the workload when its
+// last pod is gone.
+func TestLivePodDeleted(t *testing.T) {
+	l := newLab(t, lab.Options{Seed: 12})
+	sc := breakLab(t, l, "healthy-service")
+	api := serveAPI(t, clusterDump(t, l))
+	old := podOf(t, api, sc.From)
+	v := viewLab(t, l)
+	p, ip := newPlace(t), v.free(240)
+	pod := sibling(old, "brief", ip)
+	v.plug(p, "vethbrief", ip)
+	api.put(t, pod)
+	dep := old.Namespace + "/deploy/" + old.Labels["app"]
+	tr := startTrace(t, nodeArgs(l, "--kubeconfig", api.kubeconfig(t), "--from", dep, "--to", sc.To)...)
+	to := serviceAddr(t, api, sc.To)
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := p.askUntil(ctx, "tcp", to, 50*time.Millisecond)
+	tr.verdict("the pod's traffic", func(v *render.Verdict) bool { return v.Flow.Source.Name == pod.Name && v.Code == tracer.CodeOK })
+	cancel()
+	<-asked
+	p.stop()
+	api.remove(t, pod)
+	settle()
+	first := v.at(netip.MustParseAddr(old.Status.PodIP))
+	if err := first.ask("tcp", to, 5*time.Second); err != nil {
+		t.Error(err)
+	}
+	tr.verdict("the other pod's traffic", func(v *render.Verdict) bool { return v.Flow.Source.Name == old.Name && v.Code == tracer.CodeOK })
+	api.remove(t, old) // the object only: its deletion is not yet done on the node
+	settle()
+	if err := first.ask("tcp", to, 5*time.Second); err != nil {
+		t.Error(err)
+	}
+	again := sibling(old, "again", v.free(242))
+	q := newPlace(t)
+	v.plug(q, "vethagain", v.free(242))
+	api.put(t, again)
+	ctx, cancel = context.WithCancel(t.Context())
+	defer cancel()
+	defer func(done <-chan struct{}) { cancel(); <-done }(q.askUntil(ctx, "tcp", to, 50*time.Millisecond))
+	tr.verdict("the workload's next pod", func(v *render.Verdict) bool { return v.Flow.Source.Name == again.Name && v.Code == tracer.CodeOK })
+	if code := tr.stop(); code != exitInterrupted {
+		t.Errorf("exit %d", code)
+	}
+	for _, v := range tr.verdicts() {
+		if v.Code != tracer.CodeOK {
+			t.Errorf("a pod's end is called %s: %s", v.Code, v.Summary)
+		}
+	}
+	if lost, found := tr.said("no pod of it exists"), tr.said("are found again"); lost != 1 || found != 1 {
+		t.Errorf("said %d times that the workload has no pod, and %d times that it has again\n%s", lost, found, &tr.err)
+	}
+	if strings.Contains(tr.err.String(), "level=ERROR") || tr.said("out of date") > 0 {
+		t.Errorf("a pod's end is an error:\n%s", &tr.err)
+	}
+}
+
+// TestLiveAddressReused: each verdict names the pod that had the address then.
+func TestLiveAddressReused(t *testing.T) {
+	l := newLab(t, lab.Options{Seed: 13})
+	sc := breakLab(t, l, "healthy-service")
+	api := serveAPI(t, clusterDump(t, l))
+	old := podOf(t, api, sc.From)
+	v := viewLab(t, l)
+	ip := v.free(240)
+	tr := startTrace(t, nodeArgs(l, "--kubeconfig", api.kubeconfig(t), "--from", ip.String(), "--to", sc.To)...)
+	x := &traffic{ports: map[uint16]string{}}
+	to := serviceAddr(t, api, sc.To)
+	var names []string
+	for i, name := range []string{"pod-a", "pod-b", "pod-c"} {
+		p, pod := newPlace(t), sibling(old, name, ip)
+		pending := pod.DeepCopy()
+		pending.Status = corev1.PodStatus{Phase: corev1.PodPending}
+		api.put(t, pending)
+		v.plug(p, "vethreuse"+strconv.Itoa(i), ip)
+		api.put(t, pod)
+		settle() // the API tells of an address a little after it is in use
+		ctx, cancel := context.WithCancel(t.Context())
+		done := x.ask(ctx, p, pod.Name, to)
+		tr.verdict("traffic of "+pod.Name, func(v *render.Verdict) bool { return v.Flow.Source.Name == pod.Name })
+		cancel()
+		<-done
+		p.stop()
+		api.remove(t, pod)
+		names = append(names, pod.Name)
+	}
+	tr.stop()
+	seen := map[string]int{}
+	for _, v := range tr.verdicts() {
+		who := x.ports[v.Flow.Source.Port]
+		if who == "" {
+			continue
+		}
+		seen[who]++
+		if v.Flow.Source.Name != who {
+			t.Errorf("%s is called %q at %s: %s", who, v.Flow.Source.Name, v.Time.Format(time.StampMicro), v.Summary)
+		}
+	}
+	for _, n := range names {
+		if seen[n] == 0 {
+			t.Errorf("no verdict about %s", n)
+		}
+	}
+}
+
+// TestLiveAPILost: when the API server goes away the trace goes on with what is
+// known and says so, once; verdicts carry it; and it is said when it is back.
+func TestLiveAPILost(t *testing.T) {
+	l := newLab(t, lab.Options{Seed: 14})
+	sc := breakLab(t, l, "policy-ingress")
+	api := serveAPI(t, clusterDump(t, l))
+	tr := startTrace(t, nodeArgs(l, "--kubeconfig", api.kubeconfig(t), "--from", sc.From, "--to", sc.To)...)
+	sent := send(t, l)
+	stale := func(v *render.Verdict) bool {
+		return slices.ContainsFunc(v.Blind, func(b tracer.Blind) bool { return strings.Contains(b.What, "cluster data") })
+	}
+	tr.verdict("before the loss", func(v *render.Verdict) bool { return v.Code == sc.Code && !stale(v) })
+	api.down()
+	tr.await("the warning", func() bool { return tr.said("warning: the API server cannot be reached") == 1 })
+	<-sent
+	send(t, l)
+	got := tr.verdict("a verdict that says that it rests on old data", stale)
+	if got.Code != sc.Code || got.Flow.Source.Name == "" {
+		t.Errorf("got %s about %+v: %s", got.Code, got.Flow.Source, got.Summary)
+	}
+	api.up(t)
+	tr.await("the good news", func() bool { return tr.said("the API server is back") == 1 })
+	if n := tr.said("warning: the API server"); n != 1 {
+		t.Errorf("warned %d times:\n%s", n, &tr.err)
+	}
+	tr.stop()
+}
+
+// TestLiveEndpointsChange: a Service's new endpoint is followed.
+func TestLiveEndpointsChange(t *testing.T) {
+	l := newLab(t, lab.Options{Seed: 15})
+	sc := breakLab(t, l, "healthy-service")
+	api := serveAPI(t, clusterDump(t, l))
+	v := viewLab(t, l)
+	client := v.at(netip.MustParseAddr(podOf(t, api, sc.From).Status.PodIP))
+	tr := startTrace(t, nodeArgs(l, "--kubeconfig", api.kubeconfig(t), "--from", sc.From, "--to", sc.To)...)
+	slice, old := sliceOf(t, api, sc.To)
+	p, ip := newPlace(t), v.free(240)
+	pod := sibling(old, "grown", ip)
+	v.plug(p, "vethgrown", ip)
+	port := uint16(*slice.Ports[0].Port)
+	p.answer(port)
+	slice.Endpoints = []discoveryv1.Endpoint{{
+		Addresses: []string{ip.String()}, Conditions: slice.Endpoints[0].Conditions, NodeName: slice.Endpoints[0].NodeName,
+		TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name},
+	}}
+	api.put(t, pod)
+	api.put(t, slice)
+	v.rewrite(netip.MustParseAddrPort(serviceAddr(t, api, sc.To)), netip.AddrPortFrom(ip, port))
+	began := time.Now()
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := client.askUntil(ctx, "tcp", serviceAddr(t, api, sc.To), 20*time.Millisecond)
+	defer func() { cancel(); <-asked }()
+	got := tr.verdict("a path into the new endpoint", func(v *render.Verdict) bool {
+		return slices.ContainsFunc(v.Hops, func(h render.HopLine) bool { return strings.HasSuffix(h.Pod, pod.Name) })
+	})
+	if got.Code != tracer.CodeOK || len(got.Flow.Translations) == 0 || !strings.HasSuffix(got.Flow.Translations[0].ToObject, pod.Name) {
+		t.Errorf("got %s: %s; %+v", got.Code, got.Summary, got.Flow.Translations)
+	}
+	t.Logf("first path into the new endpoint: %v", got.Time.Sub(began).Round(time.Millisecond))
+}
+
+// sliceOf is the IPv4 EndpointSlice of a Service, and a pod in it.
+func sliceOf(t *testing.T, api *apiServer, ref string) (*discoveryv1.EndpointSlice, *corev1.Pod) {
+	t.Helper()
+	ns, rest, _ := strings.Cut(ref, "/svc/")
+	name, _, _ := strings.Cut(rest, ":")
+	const path = "/apis/discovery.k8s.io/v1/endpointslices"
+	api.mu.Lock()
+	var found string
+	for key, obj := range api.objects[path] {
+		s := obj.(*discoveryv1.EndpointSlice)
+		if s.Namespace == ns && s.Labels[discoveryv1.LabelServiceName] == name && s.AddressType == discoveryv1.AddressTypeIPv4 {
+			found = key
+		}
+	}
+	api.mu.Unlock()
+	slice := get[*discoveryv1.EndpointSlice](t, api, path, found)
+	pod := slice.Endpoints[0].TargetRef
+	return slice, get[*corev1.Pod](t, api, "/api/v1/pods", pod.Namespace+"/"+pod.Name)
 }

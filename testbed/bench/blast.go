@@ -68,28 +68,38 @@ func (b *blaster) close() {
 	}
 }
 
+// spent is what sending took: by the clock, and of the sender's CPU.
+type spent struct{ wall, cpu time.Duration }
+
 // run sends for a time, at pps packets per second or, if that is 0, as fast as
-// it goes, and returns how long that took. It stays on one CPU, as softirq work
-// stays where the packet is sent.
-func (b *blaster) run(ctx context.Context, d time.Duration, pps float64) (time.Duration, error) {
-	type result struct {
-		took time.Duration
-		err  error
-	}
-	done := make(chan result, 1)
+// it goes. It stays on one CPU, as softirq work stays where the packet is sent.
+func (b *blaster) run(ctx context.Context, d time.Duration, pps float64) (spent, error) {
+	var took spent
+	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends, and with it the affinity
 		if err := pinLast(); err != nil {
-			done <- result{err: err}
+			done <- err
 			return
 		}
-		start := time.Now()
+		start, used := time.Now(), threadCPU()
 		err := b.send(ctx, start, d, pps)
-		done <- result{time.Since(start), err}
+		took = spent{time.Since(start), threadCPU() - used}
+		done <- err
 	}()
-	r := <-done
-	runtime.KeepAlive(b)
-	return r.took, r.err
+	err := <-done
+	return took, err
+}
+
+// threadCPU is the CPU time of the calling thread. On kernels that do not
+// account interrupts apart (CONFIG_IRQ_TIME_ACCOUNTING) it includes the way of
+// the packets that were sent, and excludes what others took of the CPU.
+func threadCPU() time.Duration {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts) != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
 }
 
 func (b *blaster) send(ctx context.Context, start time.Time, d time.Duration, pps float64) error {

@@ -10,15 +10,36 @@ import (
 type row struct {
 	tracer *tracer
 	load   *load
-	// Of each round: the rate while traced and while not, one right after the
-	// other, in packets or drops per second.
-	traced, untraced []float64
+	// Of each round, while traced and while not, one right after the other.
+	traced, untraced []rate
 	// cpu is the tracer's own time in wall, the time that packets were sent.
 	cpu, wall time.Duration
 	peakKiB   int64
-	// events, lost and missing add up over the tracer's runs, whatever the load.
+	// totals are shared by the rows of one tracer.
 	totals *totals
 }
+
+func (r *row) rates(of []rate) []float64 {
+	var out []float64
+	for _, m := range of {
+		out = append(out, m.perSecond())
+	}
+	return out
+}
+
+// ratios of the rate while traced to the rate while not.
+func (r *row) ratios() []float64 { return pairwise(r.traced, r.untraced, rate.perSecond, divide) }
+
+// bestRatio compares the best rounds: what disturbs a machine only slows.
+func (r *row) bestRatio() float64 {
+	return quantile(r.rates(r.traced), 1) / quantile(r.rates(r.untraced), 1)
+}
+
+// addedNS is what tracing adds to the sender's CPU time for each packet.
+func (r *row) addedNS() []float64 { return pairwise(r.traced, r.untraced, rate.cpuNS, subtract) }
+
+// cpuRatios are ratios, had the sender had its CPU for itself.
+func (r *row) cpuRatios() []float64 { return pairwise(r.untraced, r.traced, rate.cpuNS, divide) }
 
 // totals is what a tracer had to say, over all of its runs.
 type totals struct {
@@ -100,7 +121,7 @@ func (b *bench) untraced(ctx context.Context, rows []*row) error {
 		if err != nil {
 			return err
 		}
-		r.untraced = append(r.untraced, m.perSecond())
+		r.untraced = append(r.untraced, m)
 	}
 	return nil
 }
@@ -112,7 +133,7 @@ func (b *bench) traced(ctx context.Context, tr *tracer, rows []*row) error {
 			if err != nil {
 				return err
 			}
-			r.traced = append(r.traced, m.perSecond())
+			r.traced = append(r.traced, m)
 		}
 		return nil
 	}
@@ -140,8 +161,8 @@ func (b *bench) window(ctx context.Context, t *tool, r *row) error {
 	if err != nil {
 		return err
 	}
-	r.traced = append(r.traced, m.perSecond())
-	r.cpu, r.wall = r.cpu+after-before, r.wall+m.took
+	r.traced = append(r.traced, m)
+	r.cpu, r.wall = r.cpu+after-before, r.wall+m.wall
 	peak, err := t.peakKiB()
 	r.peakKiB = max(r.peakKiB, peak)
 	return err

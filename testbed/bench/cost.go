@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -12,15 +14,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// eventRate keeps the ring buffer from filling, in packets per second.
-const eventRate = 15_000
+// Programs are measured in short windows, of which the best counts: whatever
+// interrupts a program is on its bill. eventWindow is too short for the events
+// of one to fill the ring buffer.
+const (
+	costWindows = 12
+	costWindow  = 50 * time.Millisecond
+	eventWindow = 10 * time.Millisecond
+)
 
 // cost is what one run of a program took on average, by the kernel's own clock.
 type cost struct {
-	what    string
-	program string
-	runs    uint64
-	perRun  time.Duration
+	what         string
+	program      string
+	runs         uint64  // in all windows
+	best, median float64 // ns per run, of the windows
 }
 
 // costs reads the kernel's statistics of podpath's programs. They are on only
@@ -43,28 +51,33 @@ func (b *bench) costs(ctx context.Context) ([]cost, error) {
 		what    string
 		command *command
 		load    *load
-		pps     float64
+		window  time.Duration
+		program string // "" for every one that runs
 	}{
-		{"not selected", b.trace(pod(2), pod(3)), external, 0},
-		{"selected, counted", b.trace(pod(0), "any"), external, 0},
-		{"selected, every packet an event", b.trace(pod(0), "any", "--first-packets", allPackets), external, eventRate},
-		{"not selected", b.trace(pod(2), pod(3), "--hook", "tracepoint"), external, 0},
-		{"selected, counted", b.trace(pod(0), "any", "--hook", "tracepoint"), external, 0},
-		{"drop, not selected", b.trace(pod(2), pod(3)), storm, 0},
-		{"drop, selected", b.trace(pod(0), "any"), storm, 0},
-		{"drop, counted for the whole node", b.podpath("drops"), storm, 0},
+		{"not selected", b.trace(pod(2), pod(3)), external, costWindow, ""},
+		{"selected, counted", b.trace(pod(0), "any"), external, costWindow, ""},
+		{"selected, every packet an event", b.trace(pod(0), "any", "--first-packets", allPackets), external, eventWindow, ""},
+		{"not selected", b.trace(pod(2), pod(3), "--hook", "tracepoint"), external, costWindow, ""},
+		{"selected, counted", b.trace(pod(0), "any", "--hook", "tracepoint"), external, costWindow, ""},
+		{"drop, not selected", b.trace(pod(2), pod(3)), storm, costWindow, "kfree_skb"},
+		{"drop, selected", b.trace(pod(0), "any"), storm, costWindow, "kfree_skb"},
+		{"drop, counted for the whole node", b.podpath("drops"), storm, costWindow, "kfree_skb"},
 	}
 	for _, c := range cases {
-		got, err := b.costOf(ctx, c.what, c.command, c.load, c.pps)
+		got, err := b.costOf(ctx, c.what, c.command, c.load, c.window)
 		if err != nil {
 			return out, fmt.Errorf("%s: %w", c.what, err)
 		}
-		out = append(out, got...)
+		for _, x := range got {
+			if c.program == "" || c.program == x.program {
+				out = append(out, x)
+			}
+		}
 	}
 	return out, nil
 }
 
-func (b *bench) costOf(ctx context.Context, what string, c *command, l *load, pps float64) ([]cost, error) {
+func (b *bench) costOf(ctx context.Context, what string, c *command, l *load, d time.Duration) ([]cost, error) {
 	t, err := startTool(ctx, b.top.spawn, b.top.node, *c)
 	if err != nil {
 		return nil, err
@@ -74,7 +87,7 @@ func (b *bench) costOf(ctx context.Context, what string, c *command, l *load, pp
 		t.kill()
 		return nil, err
 	}
-	out, err := b.runCosts(ctx, what, ids, l, pps)
+	out, err := b.runCosts(ctx, what, ids, l, d)
 	if err != nil {
 		t.kill()
 		return nil, err
@@ -83,29 +96,34 @@ func (b *bench) costOf(ctx context.Context, what string, c *command, l *load, pp
 }
 
 // runCosts sends packets and returns the programs that ran because of them.
-func (b *bench) runCosts(ctx context.Context, what string, ids []uint32, l *load, pps float64) ([]cost, error) {
-	if _, err := b.top.measure(ctx, l, b.opts.window/4, pps, 1); err != nil { // a flow's first packets are not typical
-		return nil, err
-	}
-	before, err := readStats(ids)
-	if err != nil {
-		return nil, err
-	}
-	m, err := b.top.measure(ctx, l, b.opts.window, pps, 1)
-	if err != nil {
-		return nil, err
-	}
-	after, err := readStats(ids)
-	if err != nil {
-		return nil, err
+func (b *bench) runCosts(ctx context.Context, what string, ids []uint32, l *load, d time.Duration) ([]cost, error) {
+	perRun := map[string][]float64{}
+	runs := map[string]uint64{}
+	for i := range costWindows {
+		before, err := readStats(ids)
+		if err != nil {
+			return nil, err
+		}
+		m, err := b.top.measure(ctx, l, d, 0, 1)
+		if err != nil {
+			return nil, err
+		}
+		after, err := readStats(ids)
+		if err != nil {
+			return nil, err
+		}
+		for k, a := range after {
+			n := a.runs - before[k].runs
+			if i == 0 || n < m.packets/2 { // warming up, or not on the way of these packets
+				continue
+			}
+			runs[a.name] += n
+			perRun[a.name] = append(perRun[a.name], float64((a.time-before[k].time).Nanoseconds())/float64(n))
+		}
 	}
 	var out []cost
-	for i, a := range after {
-		runs := a.runs - before[i].runs
-		if runs < m.packets/2 { // not on the way of these packets
-			continue
-		}
-		out = append(out, cost{what, a.name, runs, (a.time - before[i].time) / time.Duration(runs)})
+	for _, name := range slices.Sorted(maps.Keys(runs)) {
+		out = append(out, cost{what, name, runs[name], quantile(perRun[name], 0), median(perRun[name])})
 	}
 	return out, nil
 }
@@ -189,7 +207,7 @@ func (b *bench) idleCost(ctx context.Context, prog *ebpf.Program, l *load) ([]co
 	if !ok {
 		return nil, errors.New("read program: no id")
 	}
-	return b.runCosts(ctx, idle, []uint32{uint32(id)}, l, 0)
+	return b.runCosts(ctx, idle, []uint32{uint32(id)}, l, costWindow)
 }
 
 const idle = "a program that does nothing"

@@ -30,6 +30,12 @@ type limitStep struct {
 	cpu     float64 // of podpath, in CPUs
 }
 
+// exhausted: the sender could not go fast enough for a loss.
+func (l *limit) exhausted() bool {
+	n := len(l.steps)
+	return n > 0 && l.steps[n-1].lost == 0
+}
+
 // best is the highest rate without a loss; 0 if there was none.
 func (l *limit) best() float64 {
 	var best float64
@@ -44,9 +50,9 @@ func (l *limit) best() float64 {
 // eventLimits raises the rate of packets, each of which is an event at every
 // hook, until podpath loses some or the sender cannot go faster.
 func (b *bench) eventLimits(ctx context.Context) ([]*limit, error) {
-	rates := []float64{25e3, 50e3, 100e3, 150e3, 200e3, 250e3, 300e3, 400e3, 500e3, 700e3, 1000e3}
+	rates := []float64{50e3, 100e3, 200e3, 300e3, 400e3, 600e3, 800e3, 1200e3}
 	var out []*limit
-	for _, flows := range []int{1, 256} {
+	for _, flows := range []int{1, 64} {
 		l := &limit{flows: flows}
 		out = append(out, l)
 		for _, wanted := range rates {
@@ -88,6 +94,6 @@ func (b *bench) limitStep(ctx context.Context, perSecond float64, flows int) (li
 	}
 	return limitStep{
 		wanted: perSecond, offered: m.perSecond() * hooksPodToPod, events: sum.events, lost: sum.lost,
-		cpu: used.Seconds() / m.took.Seconds(),
+		cpu: used.Seconds() / m.wall.Seconds(),
 	}, nil
 }

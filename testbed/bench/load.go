@@ -11,7 +11,6 @@ import (
 // load is one kind of traffic.
 type load struct {
 	name string
-	unit string
 	to   netip.AddrPort
 	// count is how many packets came to their end so far: by a device's counter
 	// or a rule's, never by a tracer's.
@@ -30,9 +29,9 @@ func (t *topology) loads() []*load {
 	}
 	receiver := t.pods[1]
 	return []*load{
-		{"pod to pod, one bridge", "packets", netip.AddrPortFrom(receiver.ip, podPort), received(receiver.space)},
-		{"pod to Service to external, DNAT and masquerade", "packets", netip.AddrPortFrom(serviceIP, servicePort), received(t.external)},
-		{"storm of drops, nft rule", "drops", netip.AddrPortFrom(externalIP, droppedPort), t.ruleCount},
+		{"pod to pod, one bridge", netip.AddrPortFrom(receiver.ip, podPort), received(receiver.space)},
+		{"pod to Service to external, DNAT and masquerade", netip.AddrPortFrom(serviceIP, servicePort), received(t.external)},
+		{"storm of drops, nft rule", netip.AddrPortFrom(externalIP, droppedPort), t.ruleCount},
 	}
 }
 
@@ -97,10 +96,15 @@ func (t *topology) refused() (uint64, error) {
 // rate is what one window of traffic gave.
 type rate struct {
 	packets uint64 // that came to their end
-	took    time.Duration
+	spent
 }
 
-func (r rate) perSecond() float64 { return float64(r.packets) / r.took.Seconds() }
+func (r rate) perSecond() float64 { return float64(r.packets) / r.wall.Seconds() }
+
+// cpuShare is how much of the time the sender was accounted as running.
+func (r rate) cpuShare() float64 { return r.cpu.Seconds() / r.wall.Seconds() }
+
+func (r rate) cpuNS() float64 { return float64(r.cpu.Nanoseconds()) / float64(r.packets) }
 
 // measure sends for a time and counts what arrives.
 func (t *topology) measure(ctx context.Context, l *load, d time.Duration, pps float64, flows int) (rate, error) {
@@ -124,7 +128,7 @@ func (t *topology) measure(ctx context.Context, l *load, d time.Duration, pps fl
 	if after == before {
 		return rate{}, fmt.Errorf("%s: no packet came to its end", l.name)
 	}
-	return rate{packets: after - before, took: took}, nil
+	return rate{after - before, took}, nil
 }
 
 // settled reads a counter until it stands still: a packet may still wait in a

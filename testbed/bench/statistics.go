@@ -22,19 +22,14 @@ func quantile(values []float64, q float64) float64 {
 	return s[low] + (at-float64(low))*(s[low+1]-s[low])
 }
 
-// ratios pairs what was measured in one round.
-func ratios(traced, untraced []float64) []float64 {
-	out := make([]float64, min(len(traced), len(untraced)))
+// pairwise combines what was measured in the same round.
+func pairwise(a, b []rate, of func(rate) float64, combine func(x, y float64) float64) []float64 {
+	out := make([]float64, min(len(a), len(b)))
 	for i := range out {
-		out[i] = traced[i] / untraced[i]
+		out[i] = combine(of(a[i]), of(b[i]))
 	}
 	return out
 }
 
-// bestRatio compares the best rounds: what disturbs a machine only slows.
-func bestRatio(traced, untraced []float64) float64 {
-	if len(traced) == 0 || len(untraced) == 0 {
-		return math.NaN()
-	}
-	return slices.Max(traced) / slices.Max(untraced)
-}
+func divide(x, y float64) float64   { return x / y }
+func subtract(x, y float64) float64 { return x - y }

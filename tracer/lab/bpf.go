@@ -74,11 +74,7 @@ func (l *Lab) attach(prog *ebpf.Program, to netlink.Link) error {
 	if err != nil {
 		return fmt.Errorf("attach tcx to %s: %w", to.Attrs().Name, err)
 	}
-	l.links = append(l.links, lnk)
-	l.undo = append(l.undo, func() error {
-		l.links = nil
-		return lnk.Close()
-	})
+	l.keep(lnk)
 	return nil
 }
 

@@ -70,6 +70,8 @@ func (c *child) handle(req request) {
 		res.Old, err = swapSysctl(req.Sysctl.Key, req.Sysctl.Value)
 	case req.Listen != nil:
 		res.Listener, err = c.listen(*req.Listen)
+	case req.Hold != nil:
+		res.Listener, err = c.hold(*req.Hold)
 	case req.Close != 0:
 		err = c.close(req.Close)
 	case req.Dial != nil:
@@ -91,11 +93,28 @@ func (c *child) listen(a listenArgs) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	return c.remember(s), nil
+}
+
+func (c *child) remember(x io.Closer) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.next++
-	c.open[c.next] = s
-	return c.next, nil
+	c.open[c.next] = x
+	return c.next
+}
+
+func (c *child) hold(a holdArgs) (uint64, error) {
+	conn, err := net.DialTimeout(network(a.Proto, a.To.Addr()), a.To.String(), attemptTimeout)
+	if err != nil {
+		return 0, err
+	}
+	if a.Proto == "udp" {
+		if _, err := conn.Write([]byte("hold")); err != nil {
+			return 0, errors.Join(err, conn.Close())
+		}
+	}
+	return c.remember(conn), nil
 }
 
 func (c *child) close(handle uint64) error {

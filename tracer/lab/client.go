@@ -25,7 +25,7 @@ func dial(a dialArgs) Attempt {
 	var err error
 	connected := false
 	switch a.Kind {
-	case dialHTTP, dialTeardown:
+	case dialHTTP, dialTeardown, dialDNSOverTCP:
 		at, connected, err = exchangeTCP(a)
 	case dialUDP, dialDNS:
 		at, err = exchangeUDP(a)
@@ -101,8 +101,32 @@ func exchangeTCP(a dialArgs) (at Attempt, connected bool, err error) {
 		_, err := conn.Read(make([]byte, 1))
 		return at, true, err
 	}
+	if a.Kind == dialDNSOverTCP {
+		at.Bytes, err = askTCP(conn, a)
+		return at, true, err
+	}
 	at.Bytes, err = roundTrip(conn, a)
 	return at, true, err
+}
+
+// askTCP sends a DNS question with its length before it (RFC 1035 §4.2.2).
+func askTCP(conn net.Conn, a dialArgs) (int, error) {
+	ask, check, err := a.datagram()
+	if err != nil {
+		return 0, err
+	}
+	if _, err := conn.Write(append(be16(uint16(len(ask))), ask...)); err != nil {
+		return 0, err
+	}
+	var size [2]byte
+	if _, err := io.ReadFull(conn, size[:]); err != nil {
+		return 0, err
+	}
+	answer := make([]byte, int(size[0])<<8|int(size[1]))
+	if _, err := io.ReadFull(conn, answer); err != nil {
+		return 0, err
+	}
+	return len(answer), check(answer)
 }
 
 func roundTrip(conn net.Conn, a dialArgs) (int, error) {
@@ -159,7 +183,7 @@ func exchangeUDP(a dialArgs) (Attempt, error) {
 
 // datagram gives the question, and what to make of the answer.
 func (a dialArgs) datagram() ([]byte, func([]byte) error, error) {
-	if a.Kind != dialDNS {
+	if a.Kind != dialDNS && a.Kind != dialDNSOverTCP {
 		return make([]byte, max(a.Body, 16)), func([]byte) error { return nil }, nil
 	}
 	name, err := dnsmessage.NewName(a.Name)

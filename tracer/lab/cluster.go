@@ -47,6 +47,12 @@ type service struct {
 	fixed []netip.Addr
 	// stale is where the node's rules still point instead of the endpoints.
 	stale []netip.Addr
+	// unwritten: the node has no rules for this Service, while it has for others.
+	unwritten bool
+	// nodePort opens every port on the nodes, localOnly is the external traffic
+	// policy Local.
+	nodePort  uint16
+	localOnly bool
 }
 
 type servicePort struct {

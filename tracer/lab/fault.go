@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/vishvananda/netlink"
 )
 
 // Fault is one thing that the lab can break, or a healthy control that looks
@@ -71,7 +73,10 @@ type scene struct {
 
 // Faults lists everything that Break knows, controls first.
 func Faults() []Fault {
-	return slices.Concat(healthyControls(), policyFaults(), serviceFaults(), applicationFaults(), nodeFaults(), podFaults(), sizeFaults(), egressFaults())
+	return slices.Concat(
+		healthyControls(), policyFaults(), serviceFaults(), proxyFaults(), applicationFaults(), brokenAppFaults(), meshFaults(),
+		nodeFaults(), hookFaults(), podFaults(), linkFaults(), sizeFaults(), egressFaults(), routingFaults(), dnsFaults(), doubleFaults(),
+	)
 }
 
 // FindFault finds one by its name.
@@ -117,6 +122,9 @@ func (l *Lab) Undo(context.Context) error {
 		errs = append(errs, f())
 	}
 	l.undo, l.broken = nil, false
+	// What conntrack learned from wrong rules would outlive them, and a client's
+	// port may come again.
+	errs = append(errs, l.node.inside(func() error { return netlink.ConntrackTableFlush(netlink.ConntrackTable) }))
 	return errors.Join(errs...)
 }
 

@@ -269,6 +269,15 @@ func dnat(to netip.AddrPort) exprs {
 
 func masquerade() exprs { return exprs{&expr.Masq{FullyRandom: true}} }
 
+// snat is "meta l4proto tcp snat to ADDRESS:PORT".
+func snat(proto string, to netip.AddrPort) exprs {
+	x := dnat(to)
+	if nat, ok := x[len(x)-1].(*expr.NAT); ok {
+		nat.Type = expr.NATTypeSourceNAT
+	}
+	return append(l4(proto), x...)
+}
+
 // firstOnly matches one packet a day: the first.
 func firstOnly() exprs {
 	return exprs{&expr.Limit{Type: expr.LimitTypePkts, Rate: 1, Unit: expr.LimitTimeDay, Burst: 1}}

@@ -30,7 +30,7 @@ func (l *Lab) syncMasquerade() error {
 			t.rule(post, "flanneld masq", markBit(masqueradeMark, true), ret())
 			t.rule(post, "flanneld masq", t.is(saddr, own), t.is(daddr, cluster), ret())
 			t.rule(post, "flanneld masq", t.is(saddr, cluster), t.is(daddr, own), ret())
-			t.rule(post, "flanneld masq", t.is(saddr, cluster), t.not(daddr, group), t.not(daddr, cluster), masquerade())
+			t.rule(post, "flanneld masq", t.is(saddr, cluster), t.not(daddr, group), t.not(daddr, cluster), l.masquerade(six))
 		}
 	})
 }
@@ -49,6 +49,18 @@ func (l *Lab) syncPolicies() error {
 			}
 		}
 	})
+}
+
+// masquerade is what the CNI does to traffic that leaves the cluster.
+func (l *Lab) masquerade(six bool) exprs {
+	p := l.rules.masqueradePort
+	switch {
+	case p == 0:
+		return masquerade()
+	case six:
+		return snat(l.opts.Protocol, netip.AddrPortFrom(l.p.node6, p))
+	}
+	return snat(l.opts.Protocol, netip.AddrPortFrom(l.p.node4, p))
 }
 
 func (l *Lab) policiesOf(x *pod, ingress bool) []policy {

@@ -25,6 +25,10 @@ const (
 type ruleState struct {
 	proxy        proxyMode
 	noMasquerade bool
+	// noHairpinMark: kube-proxy does not mark what a pod sends to itself.
+	noHairpinMark bool
+	// masqueradePort is the only port that masquerade may use, 0 for any.
+	masqueradePort uint16
 }
 
 // kube-proxy marks what it wants masqueraded (--iptables-masquerade-bit 14).
@@ -75,7 +79,9 @@ func (x *nftProxy) write() {
 	x.baseChains()
 	for _, s := range x.l.c.services {
 		for _, sp := range s.ports {
-			x.service(s, sp)
+			if !s.unwritten {
+				x.service(s, sp)
+			}
 		}
 	}
 }
@@ -202,7 +208,9 @@ func (x *nftProxy) spread(chain *nftables.Chain, full string, sp servicePort, ta
 	for i, a := range targets {
 		to := netip.AddrPortFrom(a, sp.target)
 		ep := x.chain(fmt.Sprintf("endpoint-%s-%s__%s/%d", shortHash(8, full, to.String()), full, a, sp.target))
-		x.rule(ep, "", x.is(saddr, host(a)), jump(x.mark))
+		if !x.l.rules.noHairpinMark {
+			x.rule(ep, "", x.is(saddr, host(a)), jump(x.mark))
+		}
 		x.rule(ep, "", l4(sp.proto), dnat(to))
 		elems = append(elems, nftables.SetElement{
 			Key: native32(uint32(i)), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: ep.Name},

@@ -28,7 +28,9 @@ func (x *iptProxy) write() {
 	x.baseChains()
 	for _, s := range x.l.c.services {
 		for _, sp := range s.ports {
-			x.service(s, sp)
+			if !s.unwritten {
+				x.service(s, sp)
+			}
 		}
 	}
 }
@@ -70,7 +72,9 @@ func (x *iptProxy) service(s *service, sp servicePort) {
 	for i, a := range targets {
 		to := netip.AddrPortFrom(a, sp.target)
 		sep := x.nat.chain("KUBE-SEP-" + shortHash(16, name, strings.ToLower(sp.proto), to.String()))
-		x.nat.rule(sep, name, x.nat.is(saddr, host(a)), counter(), jump(x.mark))
+		if !x.l.rules.noHairpinMark {
+			x.nat.rule(sep, name, x.nat.is(saddr, host(a)), counter(), jump(x.mark))
+		}
 		x.nat.rule(sep, name, l4(sp.proto), counter(), dnat(to))
 		x.nat.rule(chain, fmt.Sprintf("%s -> %s", name, to), oneOf(len(targets)-i), counter(), jump(sep))
 	}

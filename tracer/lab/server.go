@@ -28,6 +28,14 @@ func startServer(a listenArgs) (io.Closer, error) {
 		return listenUDP(a.Addr, func(q []byte) []byte { return q })
 	case serveDNS:
 		return listenDNS(a.Addr, a.Zone)
+	case serveHang:
+		return listenTCP(a.Addr, serveHangConn)
+	case serveReset:
+		return listenTCP(a.Addr, serveResetConn)
+	case serveFull:
+		return listenFull(a.Addr)
+	case serveDeaf:
+		return listenDeaf(a.Addr)
 	}
 	return nil, fmt.Errorf("listen: unknown kind %q", a.Kind)
 }

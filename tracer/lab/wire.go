@@ -52,7 +52,8 @@ type request struct {
 	ID     uint64          `json:"id"`
 	Sysctl *sysctlArgs     `json:"sysctl,omitempty"`
 	Listen *listenArgs     `json:"listen,omitempty"`
-	Close  uint64          `json:"close,omitempty"` // a listener's handle
+	Hold   *holdArgs       `json:"hold,omitempty"`
+	Close  uint64          `json:"close,omitempty"` // the handle of a listener or of what is held
 	Dial   *dialArgs       `json:"dial,omitempty"`
 	Cast   *netip.AddrPort `json:"cast,omitempty"` // one datagram, no answer wanted
 }
@@ -75,16 +76,26 @@ type sysctlArgs struct {
 type serverKind string
 
 const (
-	serveHTTP serverKind = "http" // TCP: reads a request with body, answers 200
-	serveEcho serverKind = "echo" // UDP: sends each datagram back
-	serveDNS  serverKind = "dns"  // UDP and TCP
-	serveRude serverKind = "rude" // TCP: sends data the client will not read
+	serveHTTP  serverKind = "http"  // TCP: reads a request with body, answers 200
+	serveEcho  serverKind = "echo"  // UDP: sends each datagram back
+	serveDNS   serverKind = "dns"   // UDP and TCP
+	serveRude  serverKind = "rude"  // TCP: sends data the client will not read
+	serveHang  serverKind = "hang"  // TCP: accepts and reads, never answers
+	serveReset serverKind = "reset" // TCP: resets after the first bytes
+	serveFull  serverKind = "full"  // TCP: listens with a full accept queue
+	serveDeaf  serverKind = "deaf"  // UDP: never reads
 )
 
 type listenArgs struct {
 	Kind serverKind              `json:"kind"`
 	Addr netip.AddrPort          `json:"addr"`
 	Zone map[string][]netip.Addr `json:"zone,omitempty"` // DNS: name to addresses
+}
+
+// holdArgs opens a connection, or sends one datagram, and keeps the socket.
+type holdArgs struct {
+	Proto string         `json:"proto"`
+	To    netip.AddrPort `json:"to"`
 }
 
 type dialKind string
@@ -94,6 +105,8 @@ const (
 	dialUDP      dialKind = "udp"
 	dialDNS      dialKind = "dns"
 	dialTeardown dialKind = "teardown" // close with unread data
+
+	dialDNSOverTCP dialKind = "dns-tcp"
 )
 
 type dialArgs struct {

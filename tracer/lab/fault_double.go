@@ -1,0 +1,66 @@
+package lab
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/nftables"
+)
+
+type arrangement = func(context.Context, *Lab) (*scene, error)
+
+// beside arranges a fault while others are in place that the traced flow does
+// not meet, or does not get as far as.
+func beside(f arrangement, others ...arrangement) arrangement {
+	return func(ctx context.Context, l *Lab) (*scene, error) {
+		for _, other := range others {
+			if _, err := other(ctx, l); err != nil {
+				return nil, err
+			}
+		}
+		return f(ctx, l)
+	}
+}
+
+// doubleFaults have more than one thing wrong. The first thing that the flow
+// meets is the cause.
+func doubleFaults() []Fault {
+	f := func(component, code, name, title, desc string, visible time.Duration, arrange arrangement) Fault {
+		return Fault{Name: name, Title: title, Description: desc, Component: component, Code: code, Protocols: bothProtocols, Visible: visible, arrange: arrange}
+	}
+	return []Fault{
+		control("healthy-beside-faults", "healthy among faults", "A pod reaches a Service while egress is broken, a policy denies others and a firewall drops another port.",
+			bothProtocols, beside(func(_ context.Context, l *Lab) (*scene, error) { return l.toService(), nil }, arrangeNoMasquerade, otherPolicy, otherFirewall)),
+		f("service", "svc-no-endpoints", "no-endpoints-beside-masquerade", "no endpoints, and no masquerade", "The Service has no endpoints; what goes outside is not masqueraded either.",
+			2*time.Second, beside(arrangeNotReady, arrangeNoMasquerade, otherFirewall)),
+		f("policy", "pol-ingress-deny", "policy-beside-wrong-target", "a policy before a wrong targetPort", "A policy drops what the Service would have sent to a port that nobody serves.",
+			silence, beside(arrangeDefaultDeny, arrangeWrongTarget)),
+		f("kube-proxy", "svc-stale-endpoint", "stale-endpoint-beside-policy", "a stale endpoint, and a policy of others", "The Service's rules are stale; a policy and a firewall drop other flows.",
+			silence, beside(arrangeStale, otherPolicy, otherFirewall)),
+		f("application", "app-no-listener", "not-listening-beside-faults", "nobody listens, among faults", "The application does not listen; masquerade is missing, and a policy denies others.",
+			time.Second, beside(arrangeNotListening, arrangeNoMasquerade, otherPolicy)),
+		f("external", "beyond-node", "external-silent-beside-faults", "a silent host, among faults", "The host outside is silent; a Service has no endpoints, and a policy denies others.",
+			silence, beside(arrangeSilent, arrangeNotReady, otherPolicy, otherFirewall)),
+		f("node", "node-forward-drop", "foreign-drop-beside-no-endpoints", "a foreign rule, and a Service without endpoints", "A firewall drops pod-to-pod traffic; a Service that is not used has no endpoints.",
+			silence, beside(podToPodDrop, otherServiceEmpty)),
+	}
+}
+
+// otherPolicy denies everyone but the second node's workload access to DNS pods.
+func otherPolicy(_ context.Context, l *Lab) (*scene, error) {
+	return nil, l.addPolicies(policy{ns: systemNS, name: "default-deny", ingress: true})
+}
+
+// otherFirewall drops a port that the scene does not use.
+func otherFirewall(_ context.Context, l *Lab) (*scene, error) {
+	return nil, l.foreign(l.p.hostFW, nftables.ChainPolicyAccept, func(t *table, c *nftables.Chain) {
+		t.rule(c, "", dport("TCP", rudePort), drop())
+	})
+}
+
+func otherServiceEmpty(_ context.Context, l *Lab) (*scene, error) {
+	far := l.c.service(l.p.serverNS, l.p.far)
+	return nil, l.sync(l.syncProxy, func() { with(l, &far.selector, map[string]string{"app": l.p.far + "-v2"}) })
+}
+
+func podToPodDrop(ctx context.Context, l *Lab) (*scene, error) { return arrangeForeignDrop(ctx, l) }

@@ -17,7 +17,7 @@ var update = flag.Bool("update", false, "write what is generated instead of comp
 // by the name podpath), or the tests.
 func TestMain(m *testing.M) {
 	lab.ServeIfChild()
-	testscript.Main(m, map[string]func(){"podpath": main})
+	testscript.Main(m, map[string]func(){"podpath": main, "as-nobody": asNobody})
 }
 
 // podpath is a command that runs the real program in a process of its own.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/podpath/podpath/tracer/lab"
 	"github.com/podpath/podpath/tracer/render"
 	"github.com/podpath/podpath/tracer/verdict"
 )
@@ -52,10 +53,17 @@ func explanation(e verdict.Entry) render.Explanation {
 	for i, r := range e.Remedy {
 		e.Remedy[i] = placeholder.ReplaceAllString(r, "<$1>")
 	}
-	return render.Explanation{
+	x := render.Explanation{
 		Code: e.Code, Component: e.Component, Title: e.Title, Meaning: e.Meaning, Evidence: e.Evidence,
-		LookAlikes: e.LookAlikes, Remedy: e.Remedy, Shown: e.Shown,
+		LookAlikes: e.LookAlikes, Remedy: e.Remedy, Shown: "unit",
 	}
+	for _, f := range lab.Faults() {
+		if f.Code == e.Code {
+			x.Shown = "lab"
+			x.Demos = append(x.Demos, f.Name)
+		}
+	}
+	return x
 }
 
 // nearest suggests the name that differs least, if one is close.

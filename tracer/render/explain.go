@@ -1,6 +1,10 @@
 package render
 
-import "github.com/podpath/podpath/tracer"
+import (
+	"strings"
+
+	"github.com/podpath/podpath/tracer"
+)
 
 // Explanation is the catalogue's entry for one code.
 type Explanation struct {
@@ -12,7 +16,11 @@ type Explanation struct {
 	Evidence   string           `json:"evidence,omitempty"`
 	LookAlikes []string         `json:"look_alikes,omitempty"`
 	Remedy     []string         `json:"remedy,omitempty"`
-	Shown      string           `json:"shown,omitempty"`
+	// Shown is "lab" if the demo builds this fault from real packets, "unit" if
+	// its rule is tested on constructed flows only.
+	Shown string `json:"shown,omitempty"`
+	// Demos are the names of those faults for podpath demo.
+	Demos []string `json:"demos,omitempty"`
 }
 
 // NewExplanation sets the type of an object.
@@ -34,9 +42,9 @@ func (p *textPrinter) explanation(e *Explanation) {
 	p.wrap("    ", "    ", e.Evidence)
 	p.list("Not to be confused with", e.LookAlikes)
 	p.remedy(e.Remedy)
-	shown := "the rule is tested on constructed flows"
+	shown := "on constructed flows"
 	if e.Shown == "lab" {
-		shown = "podpath demo builds this fault from real packets"
+		shown = "with real packets: podpath demo " + strings.Join(e.Demos, ", podpath demo ")
 	}
 	p.section("Tested")
 	p.wrap("    ", "    ", shown)

@@ -47,7 +47,7 @@ func explained() *Explanation {
 	return NewExplanation(Explanation{
 		Code: "pol-wrong-port", Component: tracer.ComponentPolicy, Title: "a NetworkPolicy allows the Service's port, not the pod's",
 		Meaning:  "Policies judge the packet after translation: the rule lists the Service port, the packet carries the targetPort.",
-		Evidence: "The drop, and a rule that would allow the flow on the port before translation.", Shown: "lab",
+		Evidence: "The drop, and a rule that would allow the flow on the port before translation.", Shown: "lab", Demos: []string{"policy-wrong-port"},
 		LookAlikes: []string{"svc-wrong-targetport: an RST, no drop"}, Remedy: []string{"allow port <target.port> instead"},
 	})
 }

@@ -11,6 +11,18 @@ import (
 // DefaultMaxFlows bounds how many flows a Joiner keeps.
 const DefaultMaxFlows = 65536
 
+// What one flow, and the address resolutions, may take up: far more than a path
+// on one node has, so that only forged packets reach it.
+const (
+	maxHops         = 128
+	maxDrops        = 64
+	maxAnswers      = 32
+	maxTranslations = 16
+	maxTuples       = 32
+	maxAskers       = 4096 // addresses whose dropped resolutions are kept
+	maxARP          = 16   // of each
+)
+
 // Want says whether a flow, in its original direction as the client sent it,
 // is one that was asked for.
 type Want func(flow tracer.Tuple) bool
@@ -49,6 +61,12 @@ type flow struct {
 	replyOK bool
 	fin     [2]bool
 	tuples  []tracer.Tuple
+	opened  uint64 // MonoNS of the event that opened it
+	// atHost: a request packet was received in the node's own namespace.
+	atHost bool
+	// ownNAT: the client's own namespace translates, and takes answers that
+	// still carry the translated addresses.
+	ownNAT bool
 }
 
 // New makes a Joiner. want may be nil: every flow is wanted.
@@ -101,7 +119,7 @@ func (jn *Joiner) Add(ev *tracer.Event) uint64 {
 		jn.addARP(ev)
 		return 0
 	}
-	t, aboutReply, ok := subject(ev)
+	t, quoted, ok := subject(ev)
 	if !ok {
 		return 0
 	}
@@ -112,7 +130,7 @@ func (jn *Joiner) Add(ev *tracer.Event) uint64 {
 		}
 		f, dir = jn.open(ev, t)
 	}
-	if aboutReply { // an ICMP error travels against the packet it quotes
+	if quoted { // an ICMP error travels against the packet it quotes
 		dir = opposite(dir)
 	}
 	jn.record(f, ev, dir)
@@ -131,7 +149,7 @@ func subject(ev *tracer.Event) (t tracer.Tuple, quoted, ok bool) {
 	case ev.Inner != nil && ev.Inner.Tuple.IsValid():
 		return ev.Inner.Tuple, false, true
 	case ev.Tuple.IsValid() && (!ev.IsICMPError() || ev.CT != nil):
-		return ev.Tuple, ev.IsICMPError(), true
+		return ev.Tuple, false, true // conntrack knows what an unreadable error is about
 	}
 	return tracer.Tuple{}, false, false
 }
@@ -166,11 +184,22 @@ func (jn *Joiner) find(ev *tracer.Event, t tracer.Tuple) (*flow, tracer.Directio
 }
 
 // restarts reports whether the event opens a new connection on a used tuple:
-// a SYN whose initial sequence number differs from the flow's.
+// a SYN whose initial sequence number differs from the flow's, or that follows
+// packets of a connection whose beginning was not seen.
 func (jn *Joiner) restarts(f *flow, ev *tracer.Event, dir tracer.Direction) bool {
-	syn := ev.Quoted == nil && ev.Inner == nil && ev.Tuple.Proto == tracer.ProtoTCP &&
+	if dir != tracer.DirRequest || !opensTCP(ev) {
+		return false
+	}
+	if f.haveISN {
+		return f.isn != ev.TCPSeq
+	}
+	return f.j.Mid && ev.MonoNS > f.opened
+}
+
+// opensTCP: a SYN, but not one in a tunnel, whose sequence number is not known.
+func opensTCP(ev *tracer.Event) bool {
+	return ev.Quoted == nil && ev.Inner == nil && ev.Tuple.Proto == tracer.ProtoTCP &&
 		ev.TCPFlags&(tracer.TCPSyn|tracer.TCPAck) == tracer.TCPSyn
-	return syn && dir == tracer.DirRequest && f.haveISN && f.isn != ev.TCPSeq
 }
 
 // open starts a flow with the event's tuple, in the direction it most likely has.
@@ -184,7 +213,7 @@ func (jn *Joiner) open(ev *tracer.Event, t tracer.Tuple) (*flow, tracer.Directio
 		orig = ev.CT.Orig
 	}
 	jn.last++
-	f := &flow{wanted: jn.want(orig)}
+	f := &flow{wanted: jn.want(orig), opened: ev.MonoNS}
 	f.j = tracer.Journey{ID: jn.last, Flow: orig, Translated: orig, First: ev.Time, Last: ev.Time, Mid: mid}
 	jn.flows[f.j.ID] = f
 	jn.order = append(jn.order, f.j.ID)
@@ -222,6 +251,8 @@ func (jn *Joiner) orient(ev *tracer.Event, t tracer.Tuple) (dir tracer.Direction
 		return tracer.DirReply, true
 	case mid && t.Src.Port() < t.Dst.Port():
 		return tracer.DirReply, true
+	case !tcp && t.Src.Port() < t.Dst.Port() && !jn.want(t) && jn.want(t.Reverse()):
+		return tracer.DirReply, true // the question was sent before the trace began
 	}
 	return tracer.DirRequest, mid
 }
@@ -237,6 +268,9 @@ func (jn *Joiner) learn(f *flow, t tracer.Tuple, dir tracer.Direction) {
 		return
 	}
 	if r, ok := jn.index[t]; ok && r.id == f.j.ID {
+		return
+	}
+	if len(f.tuples) >= maxTuples {
 		return
 	}
 	jn.index[t] = ref{f.j.ID, dir}
@@ -301,17 +335,20 @@ func (jn *Joiner) Journey(id uint64) (*tracer.Journey, bool) {
 	j.Drops = append(slices.Clone(f.j.Drops), jn.arpDrops(&f.j)...)
 	slices.SortStableFunc(j.Hops, func(a, b tracer.Hop) int { return cmpU64(a.FirstMonoNS, b.FirstMonoNS) })
 	slices.SortStableFunc(j.Drops, func(a, b tracer.DropSeen) int { return cmpU64(a.MonoNS, b.MonoNS) })
-	jn.place(&j)
+	jn.place(f, &j)
 	return &j, true
 }
 
-// place fills in the devices that own the two ends.
-func (jn *Joiner) place(j *tracer.Journey) {
+// place fills in the devices that own the two ends. Whether the node itself is
+// the target is known only now: a NodePort's packets are received by the node,
+// and go on to a pod.
+func (jn *Joiner) place(f *flow, j *tracer.Journey) {
 	if d, ok := jn.inv.Owner(j.Flow.Src.Addr()); ok {
 		j.SrcDevice = d.DeviceKey
 	}
 	if d, ok := jn.inv.Owner(j.Translated.Dst.Addr()); ok {
 		j.DstDevice = d.DeviceKey
+		j.ReachedTarget = j.ReachedTarget || f.atHost && d.NetNS == jn.inv.HostNetNS
 	}
 }
 

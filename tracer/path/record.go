@@ -2,6 +2,8 @@ package path
 
 import (
 	"net/netip"
+	"slices"
+	"time"
 
 	"github.com/podpath/podpath/tracer"
 )
@@ -13,6 +15,9 @@ func (jn *Joiner) record(f *flow, ev *tracer.Event, dir tracer.Direction) {
 		j.Last = ev.Time
 	}
 	jn.translate(f, ev)
+	if dir == tracer.DirRequest && opensTCP(ev) {
+		jn.begin(f, ev)
+	}
 	switch {
 	case ev.Drop != nil:
 		jn.drop(f, ev, dir)
@@ -32,18 +37,42 @@ func (jn *Joiner) record(f *flow, ev *tracer.Event, dir tracer.Direction) {
 	}
 }
 
+// begin notes the first sequence number. A SYN that was sent before anything
+// else that was seen shows the beginning after all: the rings of two CPUs are
+// not read in order.
+func (jn *Joiner) begin(f *flow, ev *tracer.Event) {
+	if !f.haveISN {
+		f.isn, f.haveISN = ev.TCPSeq, true
+	}
+	if f.j.Mid {
+		f.j.Mid, f.j.Established = false, false
+	}
+}
+
 // translate learns the flow's other tuples from the conntrack entry that a
 // packet carries: what an answer will look like, and what the request looks
-// like after translation.
+// like after translation. A pod's namespace has a conntrack of its own: the one
+// that does not translate must not hide the one that does, and what a target
+// pod does with packets it has received is its own affair.
 func (jn *Joiner) translate(f *flow, ev *tracer.Event) {
-	ct := ev.CT
-	if ct == nil || ev.Inner != nil || ct.Orig != f.j.Flow || !ct.Reply.IsValid() {
+	ct, j := ev.CT, &f.j
+	if ct == nil || ev.Inner != nil || !ct.Reply.IsValid() || ev.IsICMPError() {
 		return
 	}
-	j := &f.j
+	again := ct.Orig == j.Translated && ct.Orig != j.Flow && ev.NetNS == jn.inv.HostNetNS
+	if ct.Orig != j.Flow && !again {
+		return
+	}
 	j.CTSeen = true
+	jn.adopt(f, ct.Reply.Reverse(), ev.Time)
 	jn.learn(f, ct.Reply, tracer.DirReply)
 	jn.learn(f, ct.Reply.Reverse(), tracer.DirRequest)
+	if !ct.DNAT() && !ct.SNAT() || jn.inTarget(ev, j) {
+		return
+	}
+	if d, ok := jn.inv.Owner(j.Flow.Src.Addr()); ok && d.NetNS == ev.NetNS {
+		f.ownNAT = true
+	}
 	j.Translated = ct.Reply.Reverse()
 	if ct.DNAT() {
 		jn.note(j, "dnat", ct.Orig.Dst, ct.Reply.Src, ev.Seq)
@@ -53,13 +82,66 @@ func (jn *Joiner) translate(f *flow, ev *tracer.Event) {
 	}
 }
 
+// adoptWindow is how long ago a packet may have been seen to belong to the flow
+// of which only now is known what it is translated to.
+const adoptWindow = 2 * time.Second
+
+// adopt takes over what was seen of the flow under its translated tuple before
+// the translation was known: the rings of two CPUs are not read in order, and a
+// trace can begin with an answer.
+func (jn *Joiner) adopt(f *flow, translated tracer.Tuple, now time.Time) {
+	r, ok := jn.index[translated]
+	o := jn.flows[r.id]
+	if !ok || o == nil || o == f || o.j.CTSeen || o.j.Flow != translated || now.Sub(o.j.Last) > adoptWindow {
+		return
+	}
+	j := &f.j
+	j.Hops = append(j.Hops, o.j.Hops...)
+	j.Drops = append(j.Drops, o.j.Drops...)
+	for _, a := range o.j.Answers {
+		a.ReachedClient = a.ReachedClient && translated == j.Flow
+		j.Answers = append(j.Answers, a)
+	}
+	j.ReachedTarget = j.ReachedTarget || o.j.ReachedTarget
+	j.Established = j.Established || o.j.Established && o.j.Mid && j.Mid
+	if o.j.First.Before(j.First) {
+		j.First = o.j.First
+	}
+	f.opened = min(f.opened, o.opened)
+	if !f.haveISN {
+		f.isn, f.haveISN = o.isn, o.haveISN
+	}
+	if !f.replyOK {
+		f.reply, f.replyK, f.replyOK = o.reply, o.replyK, o.replyOK
+		j.ReplyBytes, j.ReplyPackets = o.j.ReplyBytes, o.j.ReplyPackets
+	}
+	jn.Forget(o.j.ID)
+}
+
+// inTarget: seen inside the pod that is the target, and not also the client.
+func (jn *Joiner) inTarget(ev *tracer.Event, j *tracer.Journey) bool {
+	d, ok := jn.inv.Owner(j.Translated.Dst.Addr())
+	return ok && d.NetNS == ev.NetNS && d.NetNS != jn.inv.HostNetNS && j.Translated.Dst.Addr() != j.Flow.Src.Addr()
+}
+
+// note keeps the newest translation of its kind last: a flow of datagrams can be
+// translated anew when its conntrack entry is gone.
 func (jn *Joiner) note(j *tracer.Journey, kind string, from, to netip.AddrPort, ev uint64) {
-	for _, t := range j.Translations {
-		if t.Kind == kind && t.From == from && t.To == to {
+	for i := len(j.Translations) - 1; i >= 0; i-- {
+		t := j.Translations[i]
+		if t.Kind != kind {
+			continue
+		}
+		if t.From == from && t.To == to {
 			return
 		}
+		break
 	}
-	j.Translations = append(j.Translations, tracer.Translation{Kind: kind, From: from, To: to, Event: ev})
+	known := func(t tracer.Translation) bool { return t.Kind == kind && t.From == from && t.To == to }
+	j.Translations = slices.DeleteFunc(j.Translations, known)
+	if len(j.Translations) < maxTranslations {
+		j.Translations = append(j.Translations, tracer.Translation{Kind: kind, From: from, To: to, Event: ev})
+	}
 }
 
 func key(ev *tracer.Event) tracer.DeviceKey {
@@ -77,6 +159,9 @@ func (jn *Joiner) hop(f *flow, ev *tracer.Event, dir tracer.Direction) {
 			return
 		}
 	}
+	if len(j.Hops) >= maxHops {
+		return
+	}
 	j.Hops = append(j.Hops, tracer.Hop{
 		Direction: dir, Kind: ev.Kind, Device: k, Tuple: ev.Tuple, Inner: ev.Inner,
 		First: ev.Time, Last: ev.Time, FirstMonoNS: ev.MonoNS, Packets: 1, MaxLen: ev.Len, Event: ev.Seq,
@@ -91,9 +176,6 @@ func (jn *Joiner) request(f *flow, ev *tracer.Event) {
 	}
 	flags := ev.TCPFlags
 	syn := ev.Tuple.Proto == tracer.ProtoTCP && flags&(tracer.TCPSyn|tracer.TCPAck) == tracer.TCPSyn
-	if syn && !f.haveISN {
-		f.isn, f.haveISN = ev.TCPSeq, true
-	}
 	if k == f.first && ev.Kind == f.firstK {
 		jn.count(f, ev, syn)
 	}
@@ -107,8 +189,9 @@ func (jn *Joiner) request(f *flow, ev *tracer.Event) {
 	if jn.leaves(ev) {
 		j.LeftNode, j.LeftAs, j.LeftBy = true, ev.Tuple, k
 	}
-	if jn.arrives(ev, j.Translated.Dst.Addr()) {
-		j.ReachedTarget = true
+	if ev.Kind == tracer.EventRX && ev.Inner == nil {
+		f.atHost = f.atHost || ev.NetNS == jn.inv.HostNetNS
+		j.ReachedTarget = j.ReachedTarget || jn.arrives(ev, j.Translated.Dst.Addr())
 	}
 }
 
@@ -128,19 +211,25 @@ func (jn *Joiner) count(f *flow, ev *tracer.Event, syn bool) {
 	}
 }
 
-// leaves: handed to an uplink.
+// leaves: handed to an uplink, or to a tunnel that hides what it carries, so
+// that the packet is not seen again on the uplink.
 func (jn *Joiner) leaves(ev *tracer.Event) bool {
 	d := jn.roles[key(ev)]
-	return ev.Kind == tracer.EventTX && d != nil && d.Role == tracer.RoleUplink
+	return ev.Kind == tracer.EventTX && d != nil && (d.Role == tracer.RoleUplink || opaque(d))
 }
 
-// arrives: received by a device of the namespace that owns the address.
-func (jn *Joiner) arrives(ev *tracer.Event, a netip.Addr) bool {
-	if ev.Kind != tracer.EventRX || ev.Inner != nil {
+func opaque(d *tracer.Device) bool {
+	switch d.Kind {
+	case "vxlan", "geneve", "ipip":
 		return false
 	}
+	return d.Role == tracer.RoleTunnel
+}
+
+// arrives: received in the pod that owns the address.
+func (jn *Joiner) arrives(ev *tracer.Event, a netip.Addr) bool {
 	d, ok := jn.inv.Owner(a)
-	return ok && d.NetNS == ev.NetNS
+	return ok && d.NetNS == ev.NetNS && d.NetNS != jn.inv.HostNetNS
 }
 
 // replied updates what came back.
@@ -156,10 +245,19 @@ func (jn *Joiner) replied(f *flow, ev *tracer.Event) {
 	flags := ev.TCPFlags
 	if ev.Inner != nil {
 		flags = ev.Inner.TCPFlags
+	} else if j.Mid && !f.haveISN && flags&tracer.TCPAck != 0 && flags&(tracer.TCPSyn|tracer.TCPRst) != 0 && j.RequestBytes == 0 {
+		// The answer to a SYN that was sent before the trace began, or that is
+		// read after it: it acknowledges the SYN's number.
+		f.isn, f.haveISN = ev.TCPAck-1, true
 	}
 	switch {
 	case j.Flow.Proto != tracer.ProtoTCP:
 		jn.answer(f, ev, tracer.AnswerReply)
+	case flags&tracer.TCPRst != 0 && f.fin[0] && j.ReplyBytes > 0:
+		// The client has closed, and has its answer: this ends the connection as
+		// a FIN would, and no program sees it.
+		jn.answer(f, ev, tracer.AnswerFin)
+		j.Closed = true
 	case flags&tracer.TCPRst != 0:
 		jn.answer(f, ev, tracer.AnswerRST)
 		j.Closed = true
@@ -190,7 +288,7 @@ func hasAnswer(j *tracer.Journey, k tracer.AnswerKind) bool {
 // it got back to the client.
 func (jn *Joiner) answer(f *flow, ev *tracer.Event, kind tracer.AnswerKind) {
 	j := &f.j
-	reached := jn.atClient(ev, j.Flow.Src.Addr()) && (ev.Quoted != nil || ev.Inner != nil || forClient(j, ev, here(jn, j)))
+	reached := jn.atClient(ev, j.Flow.Src.Addr()) && (ev.Quoted != nil || ev.Inner != nil || jn.forClient(f, ev))
 	for i := range j.Answers {
 		a := &j.Answers[i]
 		if a.Kind != kind || kind == tracer.AnswerICMP && (a.ICMPType != ev.ICMPType || a.ICMPCode != ev.ICMPCode) {
@@ -200,6 +298,9 @@ func (jn *Joiner) answer(f *flow, ev *tracer.Event, kind tracer.AnswerKind) {
 			a.Count++
 		}
 		a.ReachedClient = a.ReachedClient || reached
+		return
+	}
+	if len(j.Answers) >= maxAnswers {
 		return
 	}
 	from := ev.Tuple.Src.Addr()
@@ -213,17 +314,15 @@ func (jn *Joiner) answer(f *flow, ev *tracer.Event, kind tracer.AnswerKind) {
 	})
 }
 
-// here: the client is on this node, in whose namespaces the client's own view
-// of the flow can be seen.
-func here(jn *Joiner, j *tracer.Journey) bool {
-	_, ok := jn.inv.Owner(j.Flow.Src.Addr())
-	return ok
-}
-
 // forClient: the answer carries the addresses that the client asked, so that
-// its socket takes it. One that was not translated back does not.
-func forClient(j *tracer.Journey, ev *tracer.Event, here bool) bool {
-	return !here || ev.Tuple == j.Flow.Reverse()
+// its socket takes it; one that was not translated back does not. Where the
+// client's own namespace translates, it is seen before it is translated back.
+// The namespaces of a client elsewhere are not seen.
+func (jn *Joiner) forClient(f *flow, ev *tracer.Event) bool {
+	if _, here := jn.inv.Owner(f.j.Flow.Src.Addr()); !here {
+		return true
+	}
+	return ev.Tuple == f.j.Flow.Reverse() || f.ownNAT && ev.Tuple == f.j.Translated.Reverse()
 }
 
 // atClient: the packet is where the client can take it: received in the
@@ -264,6 +363,9 @@ func (jn *Joiner) drop(f *flow, ev *tracer.Event, dir tracer.Direction) {
 			return
 		}
 	}
+	if len(j.Drops) >= maxDrops {
+		return
+	}
 	j.Drops = append(j.Drops, tracer.DropSeen{
 		DropSite: site, Direction: dir, Count: 1, First: ev.Time, Last: ev.Time,
 		MonoNS: ev.MonoNS, Len: ev.Len, Event: ev.Seq, CT: ev.CT, ICMPError: icmp,
@@ -293,7 +395,10 @@ func (jn *Joiner) addARP(ev *tracer.Event) {
 			return
 		}
 	}
-	if len(list) >= maxARP || len(jn.arp) >= jn.max {
+	if len(list) == 0 && len(jn.arp) >= maxAskers {
+		jn.forgetARP(ev.Time.Add(-arpWindow))
+	}
+	if len(list) >= maxARP || len(list) == 0 && len(jn.arp) >= maxAskers {
 		return
 	}
 	jn.arp[src] = append(list, tracer.DropSeen{
@@ -302,7 +407,14 @@ func (jn *Joiner) addARP(ev *tracer.Event) {
 	})
 }
 
-const maxARP = 16
+// forgetARP drops what no flow can have waited for any more.
+func (jn *Joiner) forgetARP(before time.Time) {
+	for a, list := range jn.arp {
+		if !slices.ContainsFunc(list, func(d tracer.DropSeen) bool { return d.Last.After(before) }) {
+			delete(jn.arp, a)
+		}
+	}
+}
 
 // arpDrops are the dropped address resolutions that the flow waited for: its
 // client asking for a next hop.

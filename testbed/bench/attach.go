@@ -71,12 +71,11 @@ func (b *bench) attachOnce(ctx context.Context, a *attaching, c *command) error 
 		t.kill()
 		return errors.New("no BPF program is attached")
 	}
-	begun := time.Now()
 	if err := t.stop(); err != nil {
 		return err
 	}
 	a.ready = append(a.ready, t.attach.Seconds())
-	a.ended = append(a.ended, time.Since(begun).Seconds())
+	a.ended = append(a.ended, t.ending.Seconds())
 	for deadline := time.Now().Add(detachTime); ; {
 		left := leftover(ids)
 		if left == 0 {

@@ -50,6 +50,7 @@ type totals struct {
 	drops        uint64 // counted by the rule
 	runs         int
 	attach       []float64 // seconds from start until ready
+	ending       []float64 // seconds from interrupt until gone
 }
 
 // compare measures every tracer in every round. Each window with a tracer has
@@ -203,6 +204,7 @@ func (b *bench) watch(ctx context.Context, tr *tracer, sum *totals, f func(*tool
 func (s *totals) add(tr *tracer, t *tool, f *found, want truth) {
 	s.runs++
 	s.attach = append(s.attach, t.attach.Seconds())
+	s.ending = append(s.ending, t.ending.Seconds())
 	s.drops += want.ruleDrops
 	switch {
 	case f.summary != nil:

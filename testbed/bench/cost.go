@@ -46,7 +46,7 @@ func (b *bench) costs(ctx context.Context) ([]cost, error) {
 	}
 	pod := func(i int) string { return b.top.pods[i].ip.String() }
 	loads := b.top.loads()
-	external, storm := loads[1], loads[2]
+	podToPod, external, storm := loads[0], loads[1], loads[2]
 	cases := []struct {
 		what    string
 		command *command
@@ -54,12 +54,15 @@ func (b *bench) costs(ctx context.Context) ([]cost, error) {
 		window  time.Duration
 		program string // "" for every one that runs
 	}{
-		{"not selected", b.trace(pod(2), pod(3)), external, costWindow, ""},
-		{"selected, counted", b.trace(pod(0), "any"), external, costWindow, ""},
-		{"selected, every packet an event", b.trace(pod(0), "any", "--first-packets", allPackets), external, eventWindow, ""},
-		{"not selected", b.trace(pod(2), pod(3), "--hook", "tracepoint"), external, costWindow, ""},
-		{"selected, counted", b.trace(pod(0), "any", "--hook", "tracepoint"), external, costWindow, ""},
-		{"drop, not selected", b.trace(pod(2), pod(3)), storm, costWindow, "kfree_skb"},
+		// On the pod's own devices, where conntrack has not seen the packet yet.
+		{notSelected, b.trace(pod(0), nobodysIP), podToPod, costWindow, ""},
+		// On bridge and uplink: the translated addresses must be looked at too.
+		{notSelectedCT, b.trace(pod(2), pod(3)), external, costWindow, ""},
+		{counted, b.trace(pod(0), "any"), external, costWindow, ""},
+		{anEvent, b.trace(pod(0), "any", "--first-packets", allPackets), external, eventWindow, ""},
+		{notSelectedCT, b.trace(pod(2), pod(3), "--hook", "tracepoint"), external, costWindow, ""},
+		{counted, b.trace(pod(0), "any", "--hook", "tracepoint"), external, costWindow, ""},
+		{dropNotSelected, b.trace(pod(2), pod(3)), storm, costWindow, "kfree_skb"},
 		{"drop, selected", b.trace(pod(0), "any"), storm, costWindow, "kfree_skb"},
 		{"drop, counted for the whole node", b.podpath("drops"), storm, costWindow, "kfree_skb"},
 	}
@@ -210,7 +213,18 @@ func (b *bench) idleCost(ctx context.Context, prog *ebpf.Program, l *load) ([]co
 	return b.runCosts(ctx, idle, []uint32{uint32(id)}, l, costWindow)
 }
 
-const idle = "a program that does nothing"
+// nobodysIP is of a range that documentation uses (RFC 5737).
+const nobodysIP = "192.0.2.1"
+
+// What a program is measured with.
+const (
+	idle            = "a program that does nothing"
+	notSelected     = "not selected, without conntrack entry"
+	notSelectedCT   = "not selected, with conntrack entry"
+	counted         = "selected, counted"
+	anEvent         = "selected, every packet an event"
+	dropNotSelected = "drop, not selected"
+)
 
 func idleProgram(spec *ebpf.ProgramSpec, answer int32) (*ebpf.Program, error) {
 	spec.License = "Dual BSD/GPL"

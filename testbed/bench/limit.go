@@ -13,6 +13,7 @@ const hooksPodToPod = 4
 const (
 	allPackets  = "4294967295" // --first-packets: every packet is an event
 	limitWindow = 2 * time.Second
+	limitTries  = 3
 )
 
 // limit is how many events per second got through, for a number of flows.
@@ -28,6 +29,7 @@ type limitStep struct {
 	events  uint64
 	lost    uint64
 	cpu     float64 // of podpath, in CPUs
+	ending  float64 // seconds until podpath had judged every flow
 }
 
 // exhausted: the sender could not go fast enough for a loss.
@@ -52,22 +54,41 @@ func (l *limit) best() float64 {
 func (b *bench) eventLimits(ctx context.Context) ([]*limit, error) {
 	rates := []float64{50e3, 100e3, 200e3, 300e3, 400e3, 600e3, 800e3, 1200e3}
 	var out []*limit
-	for _, flows := range []int{1, 64} {
+	for _, flows := range []int{1, 256} {
 		l := &limit{flows: flows}
 		out = append(out, l)
 		for _, wanted := range rates {
-			step, err := b.limitStep(ctx, wanted, flows)
+			step, ok, err := b.tryRate(ctx, wanted, flows)
 			if err != nil {
 				return out, err
 			}
-			b.progress("%d flows, %.0f events/s: %d lost of %d", flows, step.offered, step.lost, step.events)
 			l.steps = append(l.steps, step)
-			if step.lost > 0 || step.offered < 0.8*wanted {
+			if !ok {
 				break
 			}
 		}
 	}
 	return out, nil
+}
+
+// tryRate tries one rate a few times, since a busy machine may have kept the
+// sender or the reader from its CPU; ok if the rate was reached without a loss.
+func (b *bench) tryRate(ctx context.Context, wanted float64, flows int) (best limitStep, ok bool, err error) {
+	for i := range limitTries {
+		step, err := b.limitStep(ctx, wanted, flows)
+		if err != nil {
+			return best, false, err
+		}
+		b.progress("%d flows, %.0f events/s: %d lost of %d", flows, step.offered, step.lost, step.events)
+		ok = step.lost == 0 && step.offered >= 0.8*wanted
+		if i == 0 || ok || step.lost < best.lost || step.lost == best.lost && step.offered > best.offered {
+			best = step
+		}
+		if ok {
+			break
+		}
+	}
+	return best, ok, nil
 }
 
 func (b *bench) limitStep(ctx context.Context, perSecond float64, flows int) (limitStep, error) {
@@ -94,6 +115,6 @@ func (b *bench) limitStep(ctx context.Context, perSecond float64, flows int) (li
 	}
 	return limitStep{
 		wanted: perSecond, offered: m.perSecond() * hooksPodToPod, events: sum.events, lost: sum.lost,
-		cpu: used.Seconds() / m.wall.Seconds(),
+		cpu: used.Seconds() / m.wall.Seconds(), ending: sum.ending[0],
 	}, nil
 }

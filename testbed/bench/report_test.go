@@ -54,8 +54,8 @@ func TestTargets(t *testing.T) {
 	}, costs: []cost{
 		{what: idle, program: "idle_kfree_skb", best: 50},
 		{what: idle, program: "idle_tcx", best: 60},
-		{what: "drop, not selected", program: "kfree_skb", best: 95},
-		{what: "not selected", program: "tcx_egress", best: 105},
+		{what: dropNotSelected, program: "kfree_skb", best: 95},
+		{what: notSelected, program: "tcx_egress", best: 105},
 	}}
 	var got []string
 	for _, x := range append(r.eventTargets(), r.costTargets()...) {

@@ -61,7 +61,7 @@ func (r *report) costTargets() []target {
 	for _, c := range r.costs {
 		net, ok := r.net(c)
 		most := map[string]float64{
-			"not selected": 50, "selected, counted": 130, "selected, every packet an event": 200, "drop, not selected": 40,
+			notSelected: 50, notSelectedCT: 50, counted: 130, anEvent: 200, dropNotSelected: 40,
 		}[c.what]
 		if !ok || most == 0 {
 			continue

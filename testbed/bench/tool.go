@@ -21,7 +21,7 @@ import (
 
 const (
 	readyTime = 30 * time.Second
-	stopTime  = 20 * time.Second
+	stopTime  = 60 * time.Second
 )
 
 // command says how to start a tracer.
@@ -38,6 +38,7 @@ type command struct {
 type tool struct {
 	cmd     *exec.Cmd
 	attach  time.Duration // from its start until it was ready
+	ending  time.Duration // from the interrupt until it was gone
 	out     bytes.Buffer
 	capture *os.File
 	exited  chan struct{}
@@ -123,6 +124,7 @@ func (t *tool) complaint() string { return strings.Join(t.lines(), " | ") }
 // stop interrupts it, as Ctrl-C would, and waits until it has said everything.
 func (t *tool) stop() error {
 	defer func() { _ = t.closeCapture() }()
+	begun := time.Now()
 	if err := t.cmd.Process.Signal(unix.SIGINT); err != nil {
 		return fmt.Errorf("interrupt %s: %w", t.cmd.Path, err)
 	}
@@ -133,6 +135,7 @@ func (t *tool) stop() error {
 		return fmt.Errorf("%s did not end in %s after an interrupt: %s", t.cmd.Path, stopTime, t.complaint())
 	}
 	err := t.cmd.Wait()
+	t.ending = time.Since(begun)
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit) && exit.Exited() && exit.ExitCode() != 2:

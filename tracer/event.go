@@ -146,7 +146,8 @@ const (
 // Drop is why and where the kernel freed a packet.
 type Drop struct {
 	// Reason is the name from the running kernel's enum skb_drop_reason
-	// without its prefix ("NETFILTER_DROP"); "" before kernel 5.17.
+	// without its prefix ("NETFILTER_DROP"). Before kernel 5.17, which gives
+	// none, it is named only where Location can have just one, else "".
 	Reason string `json:"reason"`
 	// Location is the freeing function, compiler suffixes removed.
 	Location string `json:"location"`

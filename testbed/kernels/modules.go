@@ -15,7 +15,7 @@ import (
 // wantedModules are what the lab and the tests use. One that a kernel does not
 // have is built in, part of another, or newer.
 var wantedModules = strings.Fields(`
-	veth bridge br_netfilter vxlan geneve ipip dummy tun
+	veth macvlan ipvlan bridge br_netfilter vxlan geneve ipip wireguard dummy tun
 	nf_conntrack nf_conntrack_netlink nf_nat nf_tables nfnetlink_queue nfnetlink_log nfnetlink_hook
 	nft_chain_nat nft_nat nft_masq nft_redir nft_ct nft_counter nft_limit nft_log nft_numgen nft_hash nft_queue nft_objref
 	nft_reject nft_reject_inet nft_reject_ipv4 nft_reject_ipv6 nft_reject_bridge nft_reject_netdev nft_meta_bridge

@@ -23,7 +23,7 @@ func (p *Probe) noteBlindness(c Config) {
 	}
 	if p.reasons == nil {
 		note("kernel has no drop reasons (before 5.17)",
-			"drops are told apart by the dropping function and its callers only")
+			"drops are told apart by the dropping function and its callers only; a reason is named where that function has just one")
 	}
 	if b, ok := symbolBlindness(p.symbols.path); ok {
 		p.blind = append(p.blind, b)

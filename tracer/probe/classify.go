@@ -19,6 +19,8 @@ type Place struct {
 	Multicast bool
 	// Redirect: the packet is an ICMP redirect.
 	Redirect bool
+	// IP: the packet is one, as far as is known.
+	IP bool
 }
 
 // Classify says in which stage and by which engine a packet was dropped, and
@@ -27,14 +29,20 @@ type Place struct {
 // Sources: include/net/dropreason-core.h and the places where Linux 5.10 to
 // 7.3 were seen to free packets.
 func Classify(p Place) tracer.Drop {
-	return tracer.Drop{
+	given := p.Reason
+	p.Reason = inferReason(p)
+	d := tracer.Drop{
 		Reason:   p.Reason,
 		Location: p.Location,
 		Stack:    p.Stack,
 		Stage:    stage(p),
-		Engine:   engine(p),
+		Engine:   engine(p, given),
 		Noise:    noise(p),
 	}
+	if at, ok := inferTC(p); ok {
+		d.Stage, d.Engine = at, "tc"
+	}
+	return d
 }
 
 // isNetfilter: a hook's verdict freed the packet. Without reasons the place
@@ -277,8 +285,9 @@ func placeStage(f string) (tracer.Stage, bool) {
 	return "", false
 }
 
-// engine names what decided to drop, if something was asked to decide.
-func engine(p Place) string {
+// engine names what decided to drop, if something was asked to decide. given is
+// the reason that the kernel gave.
+func engine(p Place, given string) string {
 	switch p.Reason {
 	case "TC_INGRESS", "TC_EGRESS":
 		return "tc"
@@ -296,7 +305,7 @@ func engine(p Place) string {
 		return "nftables"
 	case "nf_hook_slow", "nf_hook_slow_list":
 		// Before 5.17 nf_tables' drops surface here too.
-		if p.Reason == "NETFILTER_DROP" {
+		if given == "NETFILTER_DROP" {
 			return "xtables"
 		}
 	}

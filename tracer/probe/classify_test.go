@@ -32,6 +32,11 @@ func TestClassify(t *testing.T) {
 		{"nft netdev", Place{Reason: "NETFILTER_DROP", Location: "nft_do_chain", Stack: []string{"nft_do_chain_netdev", "nf_hook_slow", "__netif_receive_skb_core"}}, tracer.StageIngress, "nftables", ""},
 		{"legacy forward", Place{Reason: "NETFILTER_DROP", Location: "nf_hook_slow", Stack: []string{"ip_forward", "ip_rcv"}}, tracer.StageForward, "xtables", ""},
 		{"5.10 forward, engine not known", Place{Location: "nf_hook_slow", Stack: []string{"ip_forward", "ip_rcv"}}, tracer.StageForward, "", ""},
+		{"5.10 tc egress", Place{Location: "__dev_queue_xmit", IP: true, Stack: []string{"br_dev_queue_push_xmit"}}, tracer.StageEgress, "tc", ""},
+		{"5.10 tc ingress", Place{Location: "__netif_receive_skb_core", IP: true}, tracer.StageIngress, "tc", ""},
+		{"5.10 unknown protocol", Place{Location: "__netif_receive_skb_core"}, tracer.StageIngress, "", ""},
+		{"5.10 queue full", Place{Location: "kfree_skb_list", IP: true, Stack: []string{"__dev_queue_xmit", "ip_finish_output2"}}, tracer.StageDevice, "", ""},
+		{"5.10 error queue", Place{Location: "skb_queue_purge", IP: true}, tracer.StageUnknown, "", "error-queue"},
 		{"nfqueue without a reader", Place{Reason: "NOT_SPECIFIED", Location: "nf_queue", Stack: []string{"nf_hook_slow", "ip_forward"}}, tracer.StageForward, "nfqueue", ""},
 		{"icmp redirect dropped by nat", Place{Reason: "NETFILTER_DROP", Location: "nf_hook_slow", Stack: []string{"ip_output"}, Redirect: true}, tracer.StagePostrouting, "xtables", "icmp-redirect"},
 
@@ -103,7 +108,7 @@ func TestClassify(t *testing.T) {
 			if d.Stage != c.stage || d.Engine != c.engine || d.Noise != c.noise {
 				t.Errorf("got stage %q engine %q noise %q, want %q %q %q", d.Stage, d.Engine, d.Noise, c.stage, c.engine, c.noise)
 			}
-			if d.Reason != c.place.Reason || d.Location != c.place.Location {
+			if d.Reason != inferReason(c.place) || d.Location != c.place.Location {
 				t.Errorf("changed reason or place: %+v", d)
 			}
 		})
@@ -132,5 +137,24 @@ func TestCallers(t *testing.T) {
 	}
 	if got := callers(nil, "f"); len(got) != 0 {
 		t.Errorf("got %v of nothing", got)
+	}
+}
+
+// A reason is inferred where the place leaves only one, and never replaced.
+func TestInferReason(t *testing.T) {
+	for _, tc := range []struct{ given, location, want string }{
+		{"", "nf_hook_slow", "NETFILTER_DROP"},
+		{"", "neigh_invalidate", "NEIGH_FAILED"},
+		{"NOT_SPECIFIED", "skb_queue_purge_reason", "QUEUE_PURGE"},
+		{"", "ip_forward", ""},
+		{"", "ip_error", ""},
+		{"", "tcp_v4_rcv", ""},
+		{"", "__dev_queue_xmit", ""},
+		{"NOT_SPECIFIED", "ip_error", "NOT_SPECIFIED"},
+		{"IP_INNOROUTES", "nf_hook_slow", "IP_INNOROUTES"},
+	} {
+		if got := Classify(Place{Reason: tc.given, Location: tc.location}).Reason; got != tc.want {
+			t.Errorf("%q at %s: %q, want %q", tc.given, tc.location, got, tc.want)
+		}
 	}
 }

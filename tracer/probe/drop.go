@@ -27,6 +27,7 @@ const icmpRedirect = 5
 func (p *Probe) place(reason uint32, location uint64, t *bpf.TraceTuple) Place {
 	out := Place{Reason: p.reasons.name(reason), Location: p.symbols.name(location)}
 	if t.Family != 0 {
+		out.IP = true
 		out.Multicast = address(&t.Daddr).IsMulticast()
 	}
 	return out

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"sigs.k8s.io/yaml"
 )
@@ -57,7 +59,30 @@ func encode(object any) ([]byte, error) {
 	if err := e.Encode(object); err != nil {
 		return nil, fmt.Errorf("encode result: %w", err)
 	}
-	return b.Bytes(), nil
+	return escapeUnsafe(b.Bytes()), nil
+}
+
+// escapeUnsafe writes as \u what encoding/json leaves raw and a terminal may
+// act on: C1 controls and characters that reorder or hide text. The value stays
+// the same: such characters stand in strings only.
+func escapeUnsafe(line []byte) []byte {
+	unsafe := func(r rune) bool { return r >= 0x7f && r != utf8.RuneError && unsafeRune(r) }
+	if bytes.IndexFunc(line, unsafe) < 0 {
+		return line
+	}
+	var b []byte
+	for _, r := range string(line) {
+		switch {
+		case !unsafe(r):
+			b = utf8.AppendRune(b, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			b = fmt.Appendf(b, `\u%04x\u%04x`, high, low)
+		default:
+			b = fmt.Appendf(b, `\u%04x`, r)
+		}
+	}
+	return b
 }
 
 type yamlPrinter struct{ w io.Writer }

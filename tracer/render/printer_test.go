@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"sigs.k8s.io/yaml"
 )
@@ -67,6 +68,28 @@ func TestErrorsOfTheWriterComeBack(t *testing.T) {
 			t.Errorf("%s: %v", f, err)
 		}
 	}
+}
+
+// JSON is safe to look at on a terminal, and its values stay what they are.
+func FuzzJSONString(f *testing.F) {
+	f.Add(hostile)
+	f.Add("\u202e\u009b\U000e0001\ufffd ✓")
+	f.Fuzz(func(t *testing.T, s string) {
+		line, err := encode(map[string]string{"s": s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range strings.TrimSuffix(string(line), "\n") {
+			if r != '\ufffd' && unsafeRune(r) {
+				t.Errorf("raw %U in %q", r, line)
+			}
+		}
+		var got map[string]string
+		decode(t, string(line), &got)
+		if got["s"] != strings.ToValidUTF8(s, "\ufffd") && utf8.ValidString(s) {
+			t.Errorf("%q became %q", s, got["s"])
+		}
+	})
 }
 
 func FuzzEscape(f *testing.F) {

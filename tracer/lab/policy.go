@@ -38,6 +38,9 @@ func (l *Lab) syncMasquerade() error {
 // syncPolicies enforces the cluster's NetworkPolicies as a CNI's agent would:
 // a chain for each selected pod and direction, allowances first, then a drop.
 func (l *Lab) syncPolicies() error {
+	if l.rules.calico {
+		return l.syncCalico()
+	}
 	return l.node.write(func(r *ruleset) {
 		t := r.replace(nftables.TableFamilyINet, l.p.agent)
 		fwd := t.filter("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter)

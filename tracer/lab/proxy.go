@@ -27,6 +27,8 @@ type ruleState struct {
 	noMasquerade bool
 	// noHairpinMark: kube-proxy does not mark what a pod sends to itself.
 	noHairpinMark bool
+	// calico: policies stand in chains as Calico writes them.
+	calico bool
 	// masqueradePort is the only port that masquerade may use, 0 for any.
 	masqueradePort uint16
 }

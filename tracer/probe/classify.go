@@ -21,6 +21,9 @@ type Place struct {
 	Redirect bool
 	// IP: the packet is one, as far as is known.
 	IP bool
+	// SharedHook: what nf_tables drops may be freed by the function that runs
+	// the hook, like the drops of all others (before 6.7 and its backports).
+	SharedHook bool
 }
 
 // Classify says in which stage and by which engine a packet was dropped, and
@@ -29,14 +32,13 @@ type Place struct {
 // Sources: include/net/dropreason-core.h and the places where Linux 5.10 to
 // 7.3 were seen to free packets.
 func Classify(p Place) tracer.Drop {
-	given := p.Reason
 	p.Reason = inferReason(p)
 	d := tracer.Drop{
 		Reason:   p.Reason,
 		Location: p.Location,
 		Stack:    p.Stack,
 		Stage:    stage(p),
-		Engine:   engine(p, given),
+		Engine:   engine(p),
 		Noise:    noise(p),
 	}
 	if at, ok := inferTC(p); ok {
@@ -285,9 +287,8 @@ func placeStage(f string) (tracer.Stage, bool) {
 	return "", false
 }
 
-// engine names what decided to drop, if something was asked to decide. given is
-// the reason that the kernel gave.
-func engine(p Place, given string) string {
+// engine names what decided to drop, if something was asked to decide.
+func engine(p Place) string {
 	switch p.Reason {
 	case "TC_INGRESS", "TC_EGRESS":
 		return "tc"
@@ -304,8 +305,7 @@ func engine(p Place, given string) string {
 	case "nft_do_chain":
 		return "nftables"
 	case "nf_hook_slow", "nf_hook_slow_list":
-		// Before 5.17 nf_tables' drops surface here too.
-		if given == "NETFILTER_DROP" {
+		if p.Reason == "NETFILTER_DROP" && !p.SharedHook {
 			return "xtables"
 		}
 	}

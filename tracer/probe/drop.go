@@ -25,7 +25,7 @@ const icmpRedirect = 5
 
 // place is without stack.
 func (p *Probe) place(reason uint32, location uint64, t *bpf.TraceTuple) Place {
-	out := Place{Reason: p.reasons.name(reason), Location: p.symbols.name(location)}
+	out := Place{Reason: p.reasons.name(reason), Location: p.symbols.name(location), SharedHook: p.reasons.sharedHook()}
 	if t.Family != 0 {
 		out.IP = true
 		out.Multicast = address(&t.Daddr).IsMulticast()

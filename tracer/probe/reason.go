@@ -39,3 +39,15 @@ func (r reasons) name(reason uint32) string {
 	}
 	return fmt.Sprintf("REASON_%d", reason)
 }
+
+// sharedHook reports whether nf_tables' drops may look like everybody's. They
+// have a place of their own since 6.7, which brought no name to tell it by;
+// this one came with 6.8. Where that was backported alone, less is claimed.
+func (r reasons) sharedHook() bool {
+	for _, name := range r {
+		if name == "TC_COOKIE_ERROR" {
+			return false
+		}
+	}
+	return true
+}

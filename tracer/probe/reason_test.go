@@ -15,3 +15,18 @@ func TestReasonName(t *testing.T) {
 		t.Errorf("kernel without reasons: got %q", got)
 	}
 }
+
+func TestSharedHook(t *testing.T) {
+	for _, tc := range []struct {
+		kernel reasons
+		want   bool
+	}{
+		{nil, true},
+		{reasons{7: "NETFILTER_DROP"}, true},
+		{reasons{12: "NETFILTER_DROP", 99: "TC_COOKIE_ERROR"}, false},
+	} {
+		if got := tc.kernel.sharedHook(); got != tc.want {
+			t.Errorf("%v: %v, want %v", tc.kernel, got, tc.want)
+		}
+	}
+}

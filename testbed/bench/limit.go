@@ -28,8 +28,10 @@ type limitStep struct {
 	offered float64 // in truth, by device counters
 	events  uint64
 	lost    uint64
-	cpu     float64 // of podpath, in CPUs
-	ending  float64 // seconds until podpath had judged every flow
+	// lostWorse were lost in the tries that were not better.
+	lostWorse uint64
+	cpu       float64 // of podpath, in CPUs
+	ending    float64 // seconds until podpath had judged every flow
 }
 
 // exhausted: the sender could not go fast enough for a loss.
@@ -74,6 +76,7 @@ func (b *bench) eventLimits(ctx context.Context) ([]*limit, error) {
 // tryRate tries one rate a few times, since a busy machine may have kept the
 // sender or the reader from its CPU; ok if the rate was reached without a loss.
 func (b *bench) tryRate(ctx context.Context, wanted float64, flows int) (best limitStep, ok bool, err error) {
+	var worse uint64
 	for i := range limitTries {
 		step, err := b.limitStep(ctx, wanted, flows)
 		if err != nil {
@@ -81,13 +84,19 @@ func (b *bench) tryRate(ctx context.Context, wanted float64, flows int) (best li
 		}
 		b.progress("%d flows, %.0f events/s: %d lost of %d", flows, step.offered, step.lost, step.events)
 		ok = step.lost == 0 && step.offered >= 0.8*wanted
-		if i == 0 || ok || step.lost < best.lost || step.lost == best.lost && step.offered > best.offered {
+		switch {
+		case i == 0:
 			best = step
+		case ok || step.lost < best.lost || step.lost == best.lost && step.offered > best.offered:
+			worse, best = worse+best.lost, step
+		default:
+			worse += step.lost
 		}
 		if ok {
 			break
 		}
 	}
+	best.lostWorse = worse
 	return best, ok, nil
 }
 

@@ -56,7 +56,7 @@ func (r *report) head(w *strings.Builder) {
 	if noise, ok := r.noise(); ok {
 		fmt.Fprintf(w, "- error of the method (nothing against nothing): half of the ratios lie within ±%.2f of 1\n", noise)
 		if noise > quietNoise {
-			fmt.Fprintln(w, "- **a noisy run**: other work took part of the CPUs; best/best and the ratio by CPU stand, medians are no finer than the error")
+			fmt.Fprintln(w, "- **a noisy run**: other work took part of the CPUs. The ratio by CPU and the best windows of programs stand; other ratios are no finer than the error, and times and rates are too slow")
 		}
 	}
 }
@@ -164,11 +164,11 @@ func percent(part, whole uint64) float64 {
 
 func (r *report) events(w *strings.Builder) {
 	fmt.Fprintf(w, "\n### Events per second\n\nEvery packet is an event at %d hooks (`--first-packets %s`), for %s at each rate, raised until some are lost or one CPU cannot send faster; the best of up to %d tries.\n\n", hooksPodToPod, allPackets, limitWindow, limitTries)
-	fmt.Fprintln(w, "| flows | events/s offered | events | lost | podpath's CPU % | interrupt to end, s |")
-	fmt.Fprintln(w, "|---:|---:|---:|---:|---:|---:|")
+	fmt.Fprintln(w, "| flows | events/s offered | events | lost | lost in worse tries | podpath's CPU % | interrupt to end, s |")
+	fmt.Fprintln(w, "|---:|---:|---:|---:|---:|---:|---:|")
 	for _, l := range r.limits {
 		for _, s := range l.steps {
-			fmt.Fprintf(w, "| %d | %.0f | %d | %d | %.0f | %.2f |\n", l.flows, s.offered, s.events, s.lost, 100*s.cpu, s.ending)
+			fmt.Fprintf(w, "| %d | %.0f | %d | %d | %d | %.0f | %.2f |\n", l.flows, s.offered, s.events, s.lost, s.lostWorse, 100*s.cpu, s.ending)
 		}
 	}
 }

@@ -105,6 +105,7 @@ func (l *live) retarget(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read this node's namespaces and devices: %w", err)
 	}
+	aim.addHost(l.cluster.current(), &inv, l.analyser.node)
 	if l.cluster.store != nil {
 		l.analyser.snapshot(l.cluster.current())
 	}

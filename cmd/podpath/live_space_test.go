@@ -3,13 +3,18 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -348,4 +353,92 @@ func (v *labView) rewrite(from, to netip.AddrPort) {
 		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1, RegProtoMin: 2, Specified: true},
 	}})
 	v.node.must(c.Flush())
+}
+
+// outside opens the namespace of the lab's outside: the child of this process
+// that is called so and has the router's address.
+func (v *labView) outside() *place {
+	v.t.Helper()
+	tasks, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, f := range tasks {
+		b, _ := os.ReadFile(f)
+		for _, pid := range strings.Fields(string(b)) {
+			name, _ := os.ReadFile("/proc/" + pid + "/cmdline")
+			if !strings.Contains(string(name), "outside") {
+				continue
+			}
+			p := placeAt(v.t, "/proc/"+pid+"/ns/net")
+			addrs, err := p.nl.AddrList(nil, netlink.FAMILY_V4)
+			p.must(err)
+			if slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.IP.Equal(v.router.AsSlice()) }) {
+				return p
+			}
+		}
+	}
+	v.t.Fatal("the lab's outside is not found")
+	return nil
+}
+
+// ping sends echo requests and counts the answers.
+func (p *place) ping(to netip.Addr, n int, gap time.Duration) (answers int) {
+	p.t.Helper()
+	var c net.Conn
+	p.must(p.do(func() (err error) {
+		c, err = net.Dial("ip4:icmp", to.String())
+		return err
+	}))
+	defer c.Close()
+	id := uint16(rand.Uint32())
+	for seq := range uint16(n) {
+		m := []byte{8, 0, 0, 0, 0, 0, 0, 0, 'p', 'i', 'n', 'g'}
+		binary.BigEndian.PutUint16(m[4:], id)
+		binary.BigEndian.PutUint16(m[6:], seq)
+		binary.BigEndian.PutUint16(m[2:], checksum(m))
+		_, _ = c.Write(m)
+		_ = c.SetReadDeadline(time.Now().Add(gap))
+		b := make([]byte, 128)
+		for {
+			k, err := c.Read(b)
+			if err != nil {
+				break
+			}
+			if k > 20 && b[0]>>4 == 4 { // a raw socket also gives the IP header
+				k = copy(b, b[20:k])
+			}
+			if k >= 8 && b[0] == 0 && binary.BigEndian.Uint16(b[4:]) == id && binary.BigEndian.Uint16(b[6:]) == seq {
+				answers++
+				break
+			}
+		}
+	}
+	return answers
+}
+
+// checksum is the Internet checksum (RFC 1071).
+func checksum(b []byte) uint16 {
+	var sum uint32
+	for i := 0; i+1 < len(b); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}
+
+// sctp makes an SCTP socket in the namespace; the test is skipped where the
+// kernel has none.
+func (p *place) sctp() int {
+	p.t.Helper()
+	fd := -1
+	err := p.do(func() (err error) {
+		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_SCTP)
+		return err
+	})
+	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.ESOCKTNOSUPPORT) {
+		p.t.Skip("needs SCTP in the kernel")
+	}
+	p.must(err)
+	p.t.Cleanup(func() { unix.Close(fd) })
+	return fd
 }

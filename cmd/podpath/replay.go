@@ -191,8 +191,8 @@ func (p *replay) take(ctx context.Context, rec session.Record) {
 		p.analyser.inventory(*rec.Inventory)
 		if p.aim == nil {
 			p.peekCluster()
-			p.retarget(ctx)
 		}
+		p.retarget(ctx)
 	case session.KindCluster:
 		p.cluster(ctx, &rec)
 	case session.KindCount:
@@ -234,6 +234,7 @@ func (p *replay) retarget(ctx context.Context) {
 		view = &kube.Snapshot{}
 	}
 	if aim, err := ends.resolve(ctx, view); err == nil {
+		aim.addHost(view, &p.inv, p.h.Node)
 		p.aim = aim
 		p.analyser.joiner.SetWant(aim.want)
 	}

@@ -22,6 +22,9 @@ CLANG ?= clang-14
 STRIP ?= llvm-strip-14
 CLANG_FORMAT ?= clang-format-14
 FUZZTIME ?= 60s
+# Empty: all that are known.
+KERNELS ?=
+KERNEL_FLAGS ?=
 BENCH ?= .
 BENCHTIME ?= 400ms
 ROUNDS ?= 9
@@ -54,6 +57,11 @@ test: ## every test; as root the privileged ones must run
 		echo "not root: the privileged tests will be skipped"; \
 	fi; \
 	$(GO) test -json -count=1 -p 1 -timeout 20m ./... | bin/testsum
+
+.PHONY: test-kernels
+test-kernels: ## tests and faults on Debian kernels, emulated; slow (KERNELS=5.10,6.1)
+	.ci/need qemu-system-x86_64:qemu-system-x86 xz:xz-utils dpkg-deb:dpkg
+	$(GO) run ./testbed/kernels -kernels '$(KERNELS)' $(KERNEL_FLAGS)
 
 .PHONY: race
 race: ## the tests that need no privilege, under the race detector (needs gcc)
@@ -121,4 +129,4 @@ clean:
 
 .PHONY: help
 help:
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16

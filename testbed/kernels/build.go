@@ -8,10 +8,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
-// programs are what runs in the machines, by their name in there.
-type programs map[string]string
+// programs are what runs in the machines.
+type programs struct {
+	files  map[string]string // by the name in the machine
+	tests  []string          // of the probe
+	faults []fault           // of the lab
+}
 
 const (
 	guestInit   = "/init"
@@ -20,8 +25,8 @@ const (
 )
 
 // build makes static programs.
-func build(ctx context.Context, dir string) (programs, error) {
-	p := programs{}
+func build(ctx context.Context, dir string) (*programs, error) {
+	p := &programs{files: map[string]string{}}
 	for name, args := range map[string][]string{
 		guestInit:   {"build", "./testbed/kernels/guest"},
 		podpathFile: {"build", "./cmd/podpath"},
@@ -34,9 +39,28 @@ func build(ctx context.Context, dir string) (programs, error) {
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("go %s: %w\n%s", args[0], err, out)
 		}
-		p[name] = file
+		p.files[name] = file
 	}
-	return p, nil
+	if err := p.listFaults(ctx); err != nil {
+		return nil, err
+	}
+	return p, p.listTests(ctx)
+}
+
+// childTest is started by another test, and does nothing alone.
+const childTest = "TestKilledChild"
+
+func (p *programs) listTests(ctx context.Context) error {
+	out, err := exec.CommandContext(ctx, p.files[probeTests], "-test.list", ".").Output()
+	if err != nil {
+		return fmt.Errorf("list the probe's tests: %w", err)
+	}
+	for _, name := range strings.Fields(string(out)) {
+		if strings.HasPrefix(name, "Test") && name != childTest {
+			p.tests = append(p.tests, name)
+		}
+	}
+	return nil
 }
 
 // fault is what the lab can break, with the verdict that it must give.
@@ -48,19 +72,18 @@ type fault struct {
 	Healthy   bool   `json:"healthy"`
 }
 
-// faults asks the program that will be tested.
-func (p programs) faults(ctx context.Context) ([]fault, error) {
-	out, err := exec.CommandContext(ctx, p[podpathFile], "demo", "--list", "-o", "json").Output()
+// listFaults asks the program that will be tested.
+func (p *programs) listFaults(ctx context.Context) error {
+	out, err := exec.CommandContext(ctx, p.files[podpathFile], "demo", "--list", "-o", "json").Output()
 	if err != nil {
-		return nil, fmt.Errorf("list the lab's faults: %w", err)
+		return fmt.Errorf("list the lab's faults: %w", err)
 	}
-	var list []fault
 	for line := range bytes.Lines(out) {
 		var f fault
 		if err := json.Unmarshal(line, &f); err != nil {
-			return nil, fmt.Errorf("list the lab's faults: %w", err)
+			return fmt.Errorf("list the lab's faults: %w", err)
 		}
-		list = append(list, f)
+		p.faults = append(p.faults, f)
 	}
-	return list, nil
+	return nil
 }

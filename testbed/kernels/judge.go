@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/podpath/podpath/testbed/kernels/job"
@@ -16,12 +15,18 @@ type cell struct {
 	bad  bool
 }
 
-// judge turns a result into cells.
-func (s step) judge(r release, got job.Result) []cell {
-	if s.tests {
-		return judgeTests(r, s.job.Name, got)
+// judge turns a result into a cell.
+func (s step) judge(r release, got job.Result) cell {
+	c := cell{row: s.row, bad: true}
+	switch {
+	case got.TimedOut:
+		c.text = "hangs"
+	case s.want != nil:
+		c.text, c.bad = judgeDemo(*s.want, got)
+	default:
+		c.text, c.bad = judgeTest(r, got)
 	}
-	return []cell{s.judgeDemo(got)}
+	return c
 }
 
 // verdict is as much of a verdict as is compared.
@@ -32,8 +37,7 @@ type verdict struct {
 }
 
 // judgeDemo tells a wrong verdict from none.
-func (s step) judgeDemo(got job.Result) cell {
-	c := cell{row: s.row, bad: true}
+func judgeDemo(want fault, got job.Result) (text string, bad bool) {
 	seen := 0
 	for line := range strings.Lines(got.Stdout) {
 		var v verdict
@@ -41,88 +45,40 @@ func (s step) judgeDemo(got job.Result) cell {
 			continue
 		}
 		seen++
-		if v.Code == s.want.Code && v.Component == s.want.Component {
-			continue
+		switch {
+		case v.Code == want.Code && v.Component == want.Component:
+		case v.Component == "unknown":
+			return "not told: " + v.Code, true
+		default:
+			return "WRONG: " + v.Code, true
 		}
-		c.text = "WRONG: " + v.Code
-		if v.Component == "unknown" {
-			c.text = "not told: " + v.Code
-		}
-		return c
 	}
-	switch {
-	case got.TimedOut:
-		c.text = "hangs"
-	case seen == 0:
-		c.text = fmt.Sprintf("no verdict, exit %d", got.Exit)
+	if seen == 0 {
+		return fmt.Sprintf("no verdict, exit %d", got.Exit), true
+	}
+	return "ok", false
+}
+
+// needsTCX is how a test begins its reason if it can only run with TCX.
+const needsTCX = "needs TCX"
+
+// judgeTest reads what a test printed. A skip, of the test or a part of it, is
+// right only where the kernel is known to lack what is needed.
+func judgeTest(r release, got job.Result) (text string, bad bool) {
+	if got.Exit != 0 {
+		return fmt.Sprintf("FAILED, exit %d", got.Exit), true
+	}
+	skipped := strings.Count(got.Stdout, "--- SKIP: ")
+	switch excused := strings.Count(got.Stdout, needsTCX); {
+	case skipped == 0 && strings.Contains(got.Stdout, "--- PASS: "):
+		return "ok", false
+	case skipped == 0:
+		return "did not run", true
+	case r.tcx || skipped > excused:
+		return "SKIPPED", true
+	case strings.Contains(got.Stdout, "\n--- PASS: "):
+		return "ok, without TCX", false
 	default:
-		c.text, c.bad = "ok", false
+		return "needs TCX", false
 	}
-	return c
-}
-
-var (
-	testEnd  = regexp.MustCompile(`^( *)--- (PASS|FAIL|SKIP): (\S+) `)
-	needsTCX = "needs TCX"
-)
-
-// judgeTests gives each top-level test a row. A skip, of a test or a part of
-// it, is right only where the kernel is known to lack what is needed.
-func judgeTests(r release, name string, got job.Result) []cell {
-	var cells []cell
-	missing := map[string]string{} // by test: what was skipped without right
-	part := map[string]bool{}      // by test: a part was skipped with right
-	log := ""                      // since the last test began or ended
-	for line := range strings.Lines(got.Stdout) {
-		m := testEnd.FindStringSubmatch(line)
-		if m == nil {
-			log += line
-			if strings.HasPrefix(line, "=== RUN") {
-				log = ""
-			}
-			continue
-		}
-		top, _, _ := strings.Cut(m[3], "/")
-		if m[2] == "SKIP" {
-			if !r.tcx && strings.Contains(log, needsTCX) {
-				part[top] = true
-			} else {
-				missing[top] = m[3]
-			}
-		}
-		log = ""
-		if m[1] == "" {
-			cells = append(cells, testCell(name, top, m[2], missing[top], part[top]))
-		}
-	}
-	if got.Exit != 0 && !anyBad(cells) {
-		cells = append(cells, cell{name, fmt.Sprintf("exit %d", got.Exit), true})
-	}
-	return cells
-}
-
-func testCell(name, test, end, missing string, part bool) cell {
-	c := cell{row: name + " " + test}
-	switch {
-	case end == "FAIL":
-		c.text, c.bad = "FAILED", true
-	case missing != "":
-		c.text, c.bad = "SKIPPED", true
-	case end == "SKIP":
-		c.text = "needs TCX"
-	case part:
-		c.text = "ok, without TCX"
-	default:
-		c.text = "ok"
-	}
-	return c
-}
-
-func anyBad(cells []cell) bool {
-	for _, c := range cells {
-		if c.bad {
-			return true
-		}
-	}
-	return false
 }

@@ -24,8 +24,8 @@ import (
 
 type options struct {
 	kernels string
-	tests   string
-	demos   string
+	tests   pattern
+	demos   pattern
 	keep    string
 	verbose bool
 	offline bool
@@ -35,8 +35,8 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.kernels, "kernels", "", "kernels to test, separated by commas; empty for all: 5.10,6.1,6.12,6.18,7")
-	flag.StringVar(&o.tests, "tests", ".", "tests of the probe to run, a regular expression; empty for none")
-	flag.StringVar(&o.demos, "demos", ".", "faults of the lab to show, a regular expression; empty for none")
+	flag.Var(&o.tests, "tests", "tests of the probe to run, a regular expression; '-' for none")
+	flag.Var(&o.demos, "demos", "faults of the lab to show, a regular expression; '-' for none")
 	flag.StringVar(&o.keep, "logs", "", "folder that keeps the output of what went wrong")
 	flag.BoolVar(&o.verbose, "v", false, "print the output of what went wrong")
 	flag.BoolVar(&o.offline, "offline", false, "use the package lists as they are")
@@ -54,12 +54,11 @@ func main() {
 // matrix is one run over the kernels.
 type matrix struct {
 	options
-	apt    *apt
-	cache  string
-	work   string
-	progs  programs
-	faults []fault
-	table  *table
+	apt   *apt
+	cache string
+	work  string
+	progs *programs
+	table *table
 }
 
 func run(ctx context.Context, o options) error {
@@ -106,18 +105,38 @@ func (m *matrix) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	if m.progs, err = build(ctx, m.work); err != nil {
-		return err
-	}
-	m.faults, err = m.progs.faults(ctx)
+	m.progs, err = build(ctx, m.work)
 	return err
 }
 
-func pattern(s string) (*regexp.Regexp, error) {
-	if s == "" {
-		return nil, nil
+// pattern is a regular expression as a flag. The zero value matches all.
+type pattern struct {
+	re   *regexp.Regexp
+	none bool
+}
+
+// String is part of flag.Value.
+func (p *pattern) String() string {
+	switch {
+	case p.none:
+		return "-"
+	case p.re == nil:
+		return ""
 	}
-	return regexp.Compile(s)
+	return p.re.String()
+}
+
+// Set is part of flag.Value.
+func (p *pattern) Set(s string) (err error) {
+	if p.none = s == "-"; p.none {
+		return nil
+	}
+	p.re, err = regexp.Compile(s)
+	return err
+}
+
+func (p *pattern) matches(s string) bool {
+	return !p.none && (p.re == nil || p.re.MatchString(s))
 }
 
 func (m *matrix) kernel(ctx context.Context, r release, names []string) error {
@@ -125,19 +144,11 @@ func (m *matrix) kernel(ctx context.Context, r release, names []string) error {
 	if err != nil {
 		return err
 	}
-	tests, err := pattern(m.tests)
-	if err != nil {
-		return err
-	}
-	demos, err := pattern(m.demos)
-	if err != nil {
-		return err
-	}
 	root := filepath.Join(m.cache, image)
 	if err := m.apt.unpack(ctx, image, root); err != nil {
 		return err
 	}
-	steps := plan(r, m.faults, tests, demos)
+	steps := m.plan(r)
 	vm, err := newMachine(ctx, m.work, root, m.progs, jobs(steps))
 	if err != nil {
 		return err
@@ -157,27 +168,20 @@ func (m *matrix) kernel(ctx context.Context, r release, names []string) error {
 		case line.Failed != "":
 			m.table.add(version, cell{"machine", line.Failed, true})
 		case line.Result != nil && next < len(steps):
-			m.result(version, r, steps[next], *line.Result)
+			m.result(version, steps[next].judge(r, *line.Result), *line.Result)
 			next++
 		}
 	})
 }
 
-func (m *matrix) result(version string, r release, s step, got job.Result) {
-	for _, c := range s.judge(r, got) {
-		m.table.add(version, c)
-		mark := ""
-		if c.bad {
-			mark = "  <--"
-		}
-		fmt.Fprintf(os.Stderr, "%-60s %6.1f s  %s%s\n", c.row, got.Seconds, c.text, mark)
-		if c.bad && !s.tests {
-			m.show(version, c.row, got)
-		}
+func (m *matrix) result(version string, c cell, got job.Result) {
+	m.table.add(version, c)
+	mark := ""
+	if c.bad {
+		mark = "  <--"
+		m.show(version, c.row, got)
 	}
-	if s.tests && got.Exit != 0 {
-		m.show(version, s.job.Name, got)
-	}
+	fmt.Fprintf(os.Stderr, "%-60s %6.1f s  %s%s\n", c.row, got.Seconds, c.text, mark)
 }
 
 // show keeps what a person needs who looks for the reason.

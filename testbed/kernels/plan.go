@@ -1,15 +1,13 @@
 package main
 
 import (
-	"regexp"
-
 	"github.com/podpath/podpath/testbed/kernels/job"
 )
 
 const (
 	// Software emulation is some ten times slower than the machine; a limit is
 	// there to end what hangs.
-	testSeconds = 900
+	testSeconds = 300
 	demoSeconds = 120
 )
 
@@ -21,41 +19,49 @@ func (r release) tiers() []string {
 	return []string{"tracepoint"}
 }
 
-// step is a job and what its output has to say.
+// step is a job, with the row of the table that it fills.
 type step struct {
-	job   job.Job
-	tests bool   // prints what tests print
-	row   string // of a demo
-	want  fault
+	job  job.Job
+	row  string
+	want *fault // of a demo; nil for a test
 }
 
 // plan is what runs on one kernel.
-func plan(r release, faults []fault, tests, demos *regexp.Regexp) []step {
+func (m *matrix) plan(r release) []step {
 	var steps []step
-	if tests != nil {
-		steps = append(steps, step{tests: true, job: job.Job{
-			Name:    "probe",
-			Argv:    []string{probeTests, "-test.v", "-test.run", tests.String(), "-test.timeout", "850s"},
-			Env:     []string{"PODPATH_REQUIRE_PRIVILEGED=1"},
-			Seconds: testSeconds,
-		}})
+	for _, test := range m.progs.tests {
+		if m.tests.matches(test) {
+			steps = append(steps, testStep(test))
+		}
 	}
 	for _, tier := range r.tiers() {
-		for _, f := range faults {
-			if demos == nil || !demos.MatchString(f.Name) {
-				continue
+		for _, f := range m.progs.faults {
+			if m.demos.matches(f.Name) {
+				steps = append(steps, demoStep(f, tier))
 			}
-			steps = append(steps, step{row: demoRow(f.Name, tier), want: f, job: job.Job{
-				Name:    demoRow(f.Name, tier),
-				Argv:    []string{podpathFile, "demo", f.Name, "--hook", tier, "-o", "json"},
-				Seconds: demoSeconds,
-			}})
 		}
 	}
 	return steps
 }
 
-func demoRow(fault, tier string) string { return "demo " + fault + ", " + tier }
+// testStep runs one test in a process of its own, so that one that hangs does
+// not take the others with it.
+func testStep(test string) step {
+	return step{row: "probe " + test, job: job.Job{
+		Name:    test,
+		Argv:    []string{probeTests, "-test.v", "-test.run", "^" + test + "$"},
+		Env:     []string{"PODPATH_REQUIRE_PRIVILEGED=1"},
+		Seconds: testSeconds,
+	}}
+}
+
+func demoStep(f fault, tier string) step {
+	return step{row: "demo " + f.Name + ", " + tier, want: &f, job: job.Job{
+		Name:    f.Name,
+		Argv:    []string{podpathFile, "demo", f.Name, "--hook", tier, "-o", "json"},
+		Seconds: demoSeconds,
+	}}
+}
 
 func jobs(steps []step) []job.Job {
 	var out []job.Job

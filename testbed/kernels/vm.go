@@ -29,7 +29,7 @@ type machine struct {
 }
 
 // newMachine puts the kernel's modules and the programs into an initramfs.
-func newMachine(ctx context.Context, dir, root string, progs programs, jobs []job.Job) (*machine, error) {
+func newMachine(ctx context.Context, dir, root string, progs *programs, jobs []job.Job) (*machine, error) {
 	m := &machine{dir: dir, initrd: filepath.Join(dir, "initrd"), console: filepath.Join(dir, "console.log"), cpus: 2, memory: 2048}
 	var err error
 	if m.kernel, err = findKernel(root); err != nil {
@@ -51,7 +51,7 @@ func newMachine(ctx context.Context, dir, root string, progs programs, jobs []jo
 	a := newArchive(f)
 	a.console()
 	a.dir("root")
-	for name, file := range progs {
+	for name, file := range progs.files {
 		a.copy(name, file)
 	}
 	var names strings.Builder

@@ -1,6 +1,9 @@
 package verdict
 
 import (
+	"fmt"
+	"slices"
+
 	"github.com/podpath/podpath/tracer"
 )
 
@@ -8,6 +11,11 @@ import (
 type Rule struct {
 	Name string
 	Eval func(*Input) *Finding
+	// Silence: the rule rests on no answer having come, so that it needs its
+	// time, and lost events take from what it may claim.
+	Silence bool
+	// Unseen: the rule can say why no packet was seen.
+	Unseen bool
 }
 
 // Finding is what a rule found.
@@ -43,19 +51,61 @@ func (e *Engine) Decide(in *Input) *tracer.Verdict {
 	if in.Cluster == nil {
 		in.Cluster = &tracer.ClusterFacts{}
 	}
+	if in.Inventory == nil {
+		in.Inventory = &tracer.Inventory{}
+	}
 	if in.delivered() {
 		return e.verdict(in, healthy(in), nil)
 	}
-	var found []*Finding
+	var found, held []*Finding
+	early := in.early()
 	for _, r := range e.rules {
-		if f := r.Eval(in); f != nil {
+		f := r.Eval(in)
+		switch {
+		case f == nil:
+		case in.unseen() && !r.Unseen, early == tooEarly, early == tooEarlyForSilence && r.Silence:
+			held = append(held, f)
+		default:
+			in.lossy(f, r.Silence)
 			found = append(found, f)
 		}
 	}
 	if len(found) == 0 {
 		found = append(found, undecided(in))
 	}
+	found = append(found, held...)
+	found = surestFirst(found, len(found)-len(held))
 	return e.verdict(in, found[0], found[1:])
+}
+
+// surestFirst keeps the order of the rules, but does not let what only the state
+// suggests stand before what the packets and the state prove.
+func surestFirst(found []*Finding, n int) []*Finding {
+	if found[0].Confidence != tracer.Suspected {
+		return found
+	}
+	i := slices.IndexFunc(found[:n], func(f *Finding) bool { return f.Confidence == tracer.Confirmed })
+	if i <= 0 {
+		return found
+	}
+	return slices.Concat(found[i:i+1], found[:i], found[i+1:])
+}
+
+// lossy takes back what lost events leave unproven.
+func (in *Input) lossy(f *Finding, silence bool) {
+	if in.Lost == 0 {
+		return
+	}
+	f.Blind = append(f.Blind, tracer.Blind{
+		What:   fmt.Sprintf("%d events were lost", in.Lost),
+		Effect: "that something was not seen proves nothing",
+	})
+	switch {
+	case silence && f.Confidence == tracer.Probable:
+		f.Confidence = tracer.Suspected
+	case (silence || len(in.Journey.Drops) == 0) && f.Confidence == tracer.Confirmed:
+		f.Confidence = tracer.Probable
+	}
 }
 
 func (e *Engine) verdict(in *Input, f *Finding, rest []*Finding) *tracer.Verdict {
@@ -77,9 +127,6 @@ func (e *Engine) verdict(in *Input, f *Finding, rest []*Finding) *tracer.Verdict
 		v.AlsoSeen = append(v.AlsoSeen, tracer.AlsoSeen{
 			Component: e.catalogue.Get(r.Code).Component, Code: r.Code, Why: r.Summary,
 		})
-	}
-	if in.Lost > 0 && v.Confidence == tracer.Confirmed && f.Code != tracer.CodeOK && len(in.Journey.Drops) == 0 {
-		v.Confidence = tracer.Probable // it rests on something not having been seen
 	}
 	return v
 }

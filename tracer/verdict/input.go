@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"slices"
 	"time"
 
 	"github.com/podpath/podpath/tracer"
@@ -72,9 +73,10 @@ func (in *Input) external() bool {
 		in.Cluster.InPodCIDR == "" && !in.Cluster.InServiceRange
 }
 
-// translation finds the observed translation of a kind ("dnat", "snat").
+// translation finds the observed translation of a kind ("dnat", "snat"), the
+// newest of several.
 func (in *Input) translation(kind string) (tracer.Translation, bool) {
-	for _, t := range in.Journey.Translations {
+	for _, t := range slices.Backward(in.Journey.Translations) {
 		if t.Kind == kind {
 			return t, true
 		}
@@ -93,18 +95,41 @@ func (in *Input) drop(test func(*tracer.DropSeen) bool) *tracer.DropSeen {
 	return nil
 }
 
-// cause is the drop to explain: the earliest one of the request direction that
-// is not a socket's answer, else the earliest of the reply direction.
+// cause is the drop to explain, and not a socket's answer. A packet dies once:
+// where most of the tries died is what keeps the flow from working, and a single
+// loss elsewhere is not. Of equals, the request's before the answer's, then the
+// earliest.
 func (in *Input) cause() *tracer.DropSeen {
 	if in.delivered() {
 		return nil
 	}
-	notSocket := func(d *tracer.DropSeen) bool { return d.Drop.Stage != tracer.StageSocket }
-	d := in.drop(func(d *tracer.DropSeen) bool { return d.Direction == tracer.DirRequest && notSocket(d) })
-	if d == nil {
-		d = in.drop(func(d *tracer.DropSeen) bool { return d.Direction == tracer.DirReply && notSocket(d) })
+	var best *tracer.DropSeen
+	for i := range in.Journey.Drops {
+		d := &in.Journey.Drops[i]
+		if !d.ARP && !d.ICMPError && d.Drop.Stage != tracer.StageSocket && (best == nil || graver(d, best)) {
+			best = d
+		}
 	}
-	return d
+	return best
+}
+
+func graver(d, than *tracer.DropSeen) bool {
+	// A bridge that looks for an unknown port gives everybody a copy.
+	if a, b := at(d, "OTHERHOST"), at(than, "OTHERHOST"); a != b {
+		return b
+	}
+	if d.Count != than.Count {
+		return d.Count > than.Count
+	}
+	return d.Direction == tracer.DirRequest && than.Direction == tracer.DirReply
+}
+
+// causeIf is the cause if it passes a test.
+func (in *Input) causeIf(test func(*tracer.DropSeen) bool) *tracer.DropSeen {
+	if d := in.cause(); d != nil && test(d) {
+		return d
+	}
+	return nil
 }
 
 func (in *Input) delivered() bool { return in.Outcome == tracer.OutcomeDelivered }

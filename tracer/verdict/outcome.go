@@ -21,6 +21,11 @@ const (
 	noData      = 5 * time.Second
 	quietIsDone = time.Second
 	silentSYNs  = 3 // the SYN and two retransmissions
+	// stallWait covers the counts' interval and the next retransmissions.
+	stallWait = 2500 * time.Millisecond
+	// retryTCP is the initial retransmission time-out (RFC 6298) with slack:
+	// before that, a packet that was dropped has had no second chance.
+	retryTCP = 1200 * time.Millisecond
 	// minRTO is TCP_RTO_MIN of the kernel, less scheduling slack.
 	minRTO = 150 * time.Millisecond
 )
@@ -43,8 +48,9 @@ func outcome(j *tracer.Journey, now time.Time) (tracer.Outcome, bool) {
 	if j.Flow.Proto == tracer.ProtoTCP {
 		return tcpOutcome(j, now, settled)
 	}
-	if has(j, tracer.AnswerReply) && replyArrived(j) && !stuck(j) {
-		return tracer.OutcomeDelivered, now.Sub(j.Last) >= quietIsDone
+	stall := stalled(j, now)
+	if has(j, tracer.AnswerReply) && replyArrived(j) && stall != stallProven {
+		return tracer.OutcomeDelivered, now.Sub(j.Last) >= quietIsDone && stall == stallNone
 	}
 	if strikes(j) >= 2 || final(j) {
 		return tracer.OutcomeNoAnswer, settled
@@ -72,6 +78,9 @@ func refused(j *tracer.Journey) (tracer.Outcome, bool) {
 		}
 	}
 	if j.ClientReset && has(j, tracer.AnswerSynAck) && !has(j, tracer.AnswerData) {
+		if arrived(j, tracer.AnswerSynAck) {
+			return tracer.OutcomeDelivered, true // it knows now that somebody listens, as health checks do
+		}
 		return tracer.OutcomeReset, true
 	}
 	return "", false
@@ -79,6 +88,7 @@ func refused(j *tracer.Journey) (tracer.Outcome, bool) {
 
 func tcpOutcome(j *tracer.Journey, now time.Time, settled bool) (tracer.Outcome, bool) {
 	quiet := now.Sub(j.Last)
+	stall := stalled(j, now)
 	switch {
 	case !j.Established:
 		silent := j.Attempts >= silentSYNs && quiet >= grace && now.Sub(j.First) >= silentTCP
@@ -87,10 +97,12 @@ func tcpOutcome(j *tracer.Journey, now time.Time, settled bool) (tracer.Outcome,
 		return tracer.OutcomeReset, settled
 	case has(j, tracer.AnswerRST) && !has(j, tracer.AnswerFin) && j.RequestBytes > 0:
 		return tracer.OutcomeResetMidFlow, settled
-	case stuck(j):
+	case stall == stallProven:
 		return tracer.OutcomeConnectedNoData, settled
 	case j.ReplyBytes > 0:
-		return tracer.OutcomeDelivered, j.Closed && settled || quiet >= quietIsDone
+		return tracer.OutcomeDelivered, j.Closed && settled || quiet >= quietIsDone && stall == stallNone
+	case j.RequestBytes > 0 && j.Closed && has(j, tracer.AnswerFin) && j.Last.Sub(j.First) < noData:
+		return tracer.OutcomeDelivered, settled // one side spoke, both closed in order
 	case j.RequestBytes > 0:
 		return tracer.OutcomeConnectedNoData, quiet >= noData
 	}
@@ -98,28 +110,48 @@ func tcpOutcome(j *tracer.Journey, now time.Time, settled bool) (tracer.Outcome,
 	return tracer.OutcomeDelivered, j.Closed && settled || quiet >= noData
 }
 
-// stuck: an established flow whose data is dropped again and again, over more
-// than one retransmission time-out, and of which nothing came back since.
-func stuck(j *tracer.Journey) bool {
+// stall says whether a flow that once worked has come to a stop.
+type stall int
+
+const (
+	stallNone stall = iota
+	stallMaybe
+	stallProven
+)
+
+// stalled looks for packets that were dropped again and again at one place, over
+// more than one retransmission time-out, and of which nothing came back since.
+// Two random losses, recovered long ago and just now, must not look like it: what
+// did come back is known only from counts that arrive now and then, so that
+// fewer than three in a row have to stand for stallWait.
+func stalled(j *tracer.Journey, now time.Time) stall {
+	worst := stallNone
+	last := lastReply(j)
 	for i := range j.Drops {
 		d := &j.Drops[i]
-		if d.ARP || d.ICMPError || d.Count < 2 || d.Last.Sub(d.First) < minRTO {
+		if d.ARP || d.ICMPError || d.Count < 2 || d.Last.Sub(d.First) < minRTO || last.After(d.Last) {
 			continue
 		}
-		if !answeredSince(j, d.Last) {
-			return true
+		inARow := !last.After(d.First.Add(minRTO)) // the window's other segments are still acknowledged
+		if d.Count >= 3 && inARow || now.Sub(d.Last) >= stallWait {
+			return stallProven
 		}
+		worst = stallMaybe
 	}
-	return false
+	return worst
 }
 
-func answeredSince(j *tracer.Journey, t time.Time) bool {
+// lastReply is when the flow's own answers were last seen; an ICMP error about
+// it is none.
+func lastReply(j *tracer.Journey) time.Time {
+	var last time.Time
 	for i := range j.Hops {
-		if h := &j.Hops[i]; h.Direction == tracer.DirReply && h.Last.After(t) {
-			return true
+		h := &j.Hops[i]
+		if h.Direction == tracer.DirReply && (h.Inner != nil || h.Tuple.Proto == j.Flow.Proto) && h.Last.After(last) {
+			last = h.Last
 		}
 	}
-	return false
+	return last
 }
 
 // strikes counts how often the flow itself was dropped, at the worst place.
@@ -155,9 +187,22 @@ func has(j *tracer.Journey, k tracer.AnswerKind) bool {
 	return false
 }
 
+// replyArrived: answers came to the client, and were not all dropped on the way
+// from its device to its socket.
 func replyArrived(j *tracer.Journey) bool {
+	var dropped uint64
+	for i := range j.Drops {
+		d := &j.Drops[i]
+		if d.Direction == tracer.DirReply && !d.ARP && !d.ICMPError && d.Drop.Stage != tracer.StageSocket {
+			dropped = max(dropped, d.Count)
+		}
+	}
+	return arrived(j, tracer.AnswerReply) && (dropped == 0 || dropped < j.ReplyPackets)
+}
+
+func arrived(j *tracer.Journey, k tracer.AnswerKind) bool {
 	for i := range j.Answers {
-		if a := &j.Answers[i]; a.Kind == tracer.AnswerReply && a.ReachedClient {
+		if a := &j.Answers[i]; a.Kind == k && a.ReachedClient {
 			return true
 		}
 	}

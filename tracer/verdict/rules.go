@@ -14,6 +14,9 @@ func Rules() []Rule {
 		// Service: what should have been translated, and to what.
 		{Name: "no-endpoints", Eval: noEndpoints},
 		{Name: "no-local-endpoints", Eval: noLocalEndpoints},
+		{Name: "source-ranges", Eval: sourceRanges},
+		{Name: "stale-no-endpoints", Eval: staleNoEndpoints},
+		{Name: "conntrack-before-rules", Eval: conntrackBeforeRules},
 		{Name: "wrong-service-port", Eval: wrongServicePort},
 		{Name: "no-service-rules", Eval: noServiceRules},
 		{Name: "unallocated-cluster-ip", Eval: unallocatedClusterIP},
@@ -23,6 +26,7 @@ func Rules() []Rule {
 		// Programs and filters on the way.
 		{Name: "bpf-drop", Eval: bpfDrop},
 		{Name: "nfqueue", Eval: nfqueue},
+		{Name: "nodeport-localhost", Eval: nodePortLocalhost},
 		{Name: "conntrack-drop", Eval: conntrackDrop},
 		{Name: "policy", Eval: policyDrop},
 		{Name: "foreign-rule", Eval: foreignRule},

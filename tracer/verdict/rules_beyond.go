@@ -3,6 +3,7 @@ package verdict
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/podpath/podpath/tracer"
 )
@@ -25,7 +26,7 @@ func refusedOutside(in *Input) *Finding {
 			in.Journey.Flow.Dst.Addr(), in.port(), in.NodeName)
 		return f
 	}
-	if in.Cluster.TargetPod == nil {
+	if in.Cluster.TargetPod == nil || in.Cluster.TargetPod.HostNetwork {
 		return nil
 	}
 	f.Code, f.Object = "app-no-listener", podRef(in.Cluster.TargetPod)
@@ -61,6 +62,9 @@ func masqueradeMissing(in *Input) *Finding {
 	if j.LeftAs.Src.Addr() != j.Flow.Src.Addr() || len(j.Answers) > 0 || in.cause() != nil {
 		return nil
 	}
+	if in.device(j.LeftBy).Role != tracer.RoleUplink || in.routable(j.Flow.Src.Addr()) {
+		return nil // this address needs no masquerade
+	}
 	f := &Finding{
 		Code: "egr-masq-missing", Confidence: tracer.Probable, Object: in.nodeRef(),
 		Summary: fmt.Sprintf("traffic of %s to %s leaves node %s by %s with the pod's own address %s: no masquerade rule took it, so no answer can come back",
@@ -71,60 +75,132 @@ func masqueradeMissing(in *Input) *Finding {
 		f.Blind = append(f.Blind, tracer.Blind{What: "the NAT rules could not be read", Effect: "that no masquerade rule matches is inferred from the packet"})
 		return f
 	}
-	var elsewhere bool
 	for _, r := range in.Node.Masquerade {
 		if r.Verdict == "masquerade" || r.Verdict == "snat" {
-			elsewhere = true
-			f.Evidence = append(f.Evidence, seenRule(in, &r))
+			f.Evidence = append(f.Evidence, seenRule(in, &r)) // it seems to match, yet did not
+			return f
 		}
+	}
+	f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "no masquerade or SNAT rule matches this flow"))
+	if private(j.Flow.Dst.Addr()) {
+		f.Confidence = tracer.Suspected
+		f.Blind = append(f.Blind, tracer.Blind{What: fmt.Sprintf("whether the network of %s routes pod addresses back", j.Flow.Dst.Addr()),
+			Effect: "private networks that do (VPN, peering) need no masquerade; then the far side is silent for another reason"})
+		return f
 	}
 	f.Confidence = tracer.Confirmed
-	if elsewhere {
-		f.Confidence = tracer.Probable // a rule seems to match, yet did not
-		if private(j.Flow.Dst.Addr()) {
-			f.Code = "egr-masq-excluded"
-			f.Summary = fmt.Sprintf("%s is excluded from masquerade on node %s, and nothing routes the pod address %s back", j.Flow.Dst.Addr(), in.NodeName, j.LeftAs.Src.Addr())
-		}
-	} else {
-		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "no masquerade or SNAT rule matches this flow"))
-	}
 	return f
 }
 
-func private(a netip.Addr) bool { return a.IsPrivate() || a.IsLinkLocalUnicast() }
+func private(a netip.Addr) bool {
+	return a.IsPrivate() || a.IsLinkLocalUnicast() || sharedSpace.Contains(a)
+}
 
-// routeMissing: an overlay exists, but traffic to another node's pods left
-// without it.
-func routeMissing(in *Input) *Finding {
-	j := in.Journey
-	if !j.LeftNode || in.Cluster.InPodCIDR == "" || in.Cluster.InPodCIDR == in.NodeName || in.delivered() || has(j, tracer.AnswerSynAck) {
-		return nil
+// sharedSpace is RFC 6598's: clusters take pod addresses from it.
+var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
+
+// routable: the world, or the network that the uplink is in, can answer this
+// address of a pod (native routing in a cloud's network, public addresses).
+func (in *Input) routable(a netip.Addr) bool {
+	if !private(a) {
+		return true
 	}
-	overlay := false
 	for i := range in.Inventory.Devices {
-		overlay = overlay || in.Inventory.Devices[i].Role == tracer.RoleTunnel && in.onHost(in.Inventory.Devices[i].DeviceKey)
+		d := &in.Inventory.Devices[i]
+		if d.Role != tracer.RoleUplink || !in.onHost(d.DeviceKey) {
+			continue
+		}
+		for _, p := range d.Addrs {
+			if p.Contains(a) {
+				return true
+			}
+		}
 	}
-	r := in.route("forward")
-	bare := false
-	for i := range j.Hops {
-		h := &j.Hops[i]
-		bare = bare || h.Device == j.LeftBy && h.Kind == tracer.EventTX && h.Direction == tracer.DirRequest && h.Inner == nil
-	}
-	isDefault := r != nil && (r.Prefix == "0.0.0.0/0" || r.Prefix == "::/0" || r.Prefix == "default")
-	if !bare || !overlay && !isDefault {
+	return false
+}
+
+// routeMissing: traffic to another node's pods left by the default route, where
+// the cluster uses an overlay, or where the network said that it does not know
+// the pod's address.
+func routeMissing(in *Input) *Finding {
+	f := in.defaultToPods()
+	if f == nil {
 		return nil
 	}
-	f := &Finding{
-		Code: "cni-route-missing", Confidence: tracer.Probable, Object: in.nodeRef(), Evidence: []tracer.Evidence{in.seenLeft()},
-		Summary: fmt.Sprintf("node %s has no route to the pod range of node %s: packets for %s left by %s without encapsulation",
-			in.NodeName, in.Cluster.InPodCIDR, j.Translated.Dst.Addr(), in.device(j.LeftBy).Name),
-	}
-	if isDefault {
+	if in.overlayHere() {
 		f.Confidence = tracer.Confirmed
-		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "route to %s: default via %s dev %s", r.Dst, r.Via, r.Dev))
-	} else if overlay {
-		return nil // a direct route beside an overlay is a choice, not a fault
+		return f
 	}
+	unrouted := in.icmp(func(a *tracer.Answer) bool {
+		return fatal(a) && !prohibited(a) && !portUnreachable(a) && !in.madeHere(a)
+	})
+	if unrouted == nil {
+		return nil
+	}
+	f.Evidence = append(f.Evidence, in.seenAnswer(unrouted))
+	return f
+}
+
+// routeGuess is the same without a sign that it is wrong: in networks that route
+// pod addresses (GKE, AWS) the default route is the right one.
+func routeGuess(in *Input) *Finding {
+	f := in.defaultToPods()
+	if f == nil {
+		return nil
+	}
+	f.Confidence = tracer.Suspected
+	return f
+}
+
+// defaultToPods finds packets for another node's pods that left by the default
+// route without encapsulation and were not answered.
+func (in *Input) defaultToPods() *Finding {
+	j := in.Journey
+	node := in.Cluster.InPodCIDR
+	if p := in.Cluster.TargetPod; p != nil {
+		node = p.Node
+	}
+	if !j.LeftNode || node == "" || node == in.NodeName || in.delivered() || has(j, tracer.AnswerSynAck) || in.cause() != nil || in.Cluster.Target.Kind == tracer.KindNode {
+		return nil
+	}
+	bare := slices.ContainsFunc(j.Hops, func(h tracer.Hop) bool {
+		return h.Device == j.LeftBy && h.Kind == tracer.EventTX && h.Direction == tracer.DirRequest && h.Inner == nil
+	})
+	r := in.route("forward")
+	if !bare || in.device(j.LeftBy).Role != tracer.RoleUplink || r == nil || !isDefault(r) {
+		return nil
+	}
+	return &Finding{
+		Code: "cni-route-missing", Confidence: tracer.Probable, Object: in.nodeRef(),
+		Summary: fmt.Sprintf("node %s has no route to the pods of node %s: packets for %s left by %s, by the default route",
+			in.NodeName, node, j.Translated.Dst.Addr(), in.device(j.LeftBy).Name),
+		Evidence: []tracer.Evidence{in.seenLeft(), in.seenState(in.NodeName, "route to %s: default via %s dev %s", r.Dst, r.Via, r.Dev)},
+	}
+}
+
+func isDefault(r *tracer.RouteFact) bool {
+	return r.Prefix == "0.0.0.0/0" || r.Prefix == "::/0" || r.Prefix == "default"
+}
+
+func (in *Input) overlayHere() bool {
+	return slices.ContainsFunc(in.Inventory.Devices, func(d tracer.Device) bool {
+		return d.Role == tracer.RoleTunnel && in.onHost(d.DeviceKey)
+	})
+}
+
+// deniedElsewhere: the policies deny the flow, and its target is on a node that
+// is not observed.
+func deniedElsewhere(in *Input) *Finding {
+	j, p := in.Journey, in.Cluster.Ingress
+	if p == nil || p.Allowed || p.Exempt != "" || !j.LeftNode || in.targetHere() || in.cause() != nil || in.delivered() || has(j, tracer.AnswerSynAck) || in.answer(tracer.AnswerRST) != nil {
+		return nil
+	}
+	if p.Nearest == nil && len(p.Selected) == 0 {
+		return nil
+	}
+	f := in.denial(p)
+	f.Confidence = tracer.Suspected
+	f.Summary += "; enforced, if at all, on the target's node, which is not observed"
 	return f
 }
 
@@ -156,18 +232,32 @@ func beyondNode(in *Input) *Finding {
 	if !j.LeftNode || in.targetHere() || in.cause() != nil || in.delivered() {
 		return nil
 	}
-	if in.Outcome != tracer.OutcomeNoAnswer && in.Outcome != tracer.OutcomeConnectedNoData && in.Outcome != tracer.OutcomeICMPError {
+	outside := in.icmp(func(a *tracer.Answer) bool { return fatal(a) && !in.madeHere(a) })
+	switch in.Outcome {
+	case tracer.OutcomeNoAnswer, tracer.OutcomeConnectedNoData:
+	case tracer.OutcomeICMPError, tracer.OutcomeRefused:
+		if outside == nil {
+			return nil
+		}
+	default:
 		return nil
 	}
 	if a := in.answer(tracer.AnswerSynAck); a != nil && in.Outcome == tracer.OutcomeNoAnswer {
 		return nil // something came back: it was lost here
+	}
+	if in.untranslated() && (in.Cluster.InServiceRange || in.Cluster.Service != nil) {
+		return nil // a Service's address must not leave the node: it did not leave as it should
 	}
 	f := &Finding{
 		Code: tracer.CodeBeyondNode, Confidence: tracer.Probable, Evidence: []tracer.Evidence{in.seenLeft()},
 		Summary: fmt.Sprintf("packets to %s %s left node %s intact by %s as %s; no answer in %s, and the far side is not observed",
 			in.Journey.Flow.Dst.Addr(), in.port(), in.NodeName, in.device(j.LeftBy).Name, j.LeftAs.Src.Addr(), in.Now.Sub(j.First).Round(1e8)),
 	}
-	if a := in.icmp(func(a *tracer.Answer) bool { return !in.madeHere(a) }); a != nil {
+	if in.Outcome == tracer.OutcomeConnectedNoData {
+		f.Summary = fmt.Sprintf("%s accepted the connection on %s, but no data came back in %s; the packets left node %s intact by %s, and the far side is not observed",
+			in.Journey.Flow.Dst.Addr(), in.port(), in.Now.Sub(j.First).Round(1e8), in.NodeName, in.device(j.LeftBy).Name)
+	}
+	if a := outside; a != nil {
 		f.Evidence = append(f.Evidence, in.seenAnswer(a))
 		f.Summary = fmt.Sprintf("packets to %s %s left node %s intact by %s; %s came back", in.Journey.Flow.Dst.Addr(), in.port(), in.NodeName,
 			in.device(j.LeftBy).Name, answerText(a))
@@ -188,39 +278,5 @@ func healthy(in *Input) *Finding {
 	if n := in.Journey.Retransmits; n > 0 {
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "%d retransmitted packets, recovered", n))
 	}
-	return f
-}
-
-// undecided says what was seen last and what is missing.
-func undecided(in *Input) *Finding {
-	j := in.Journey
-	f := &Finding{Code: tracer.CodeUnknown, Confidence: tracer.Suspected}
-	if in.Outcome == tracer.OutcomeNotSeen {
-		f.Summary = fmt.Sprintf("no packet from %s to %s was seen on node %s", in.source(), in.destination(), in.NodeName)
-		return f
-	}
-	if d := in.cause(); d != nil {
-		f.Evidence = append(f.Evidence, in.seenDrop(d))
-		f.Summary = fmt.Sprintf("packets from %s to %s are dropped at %s (%s@%s), but nothing here explains why",
-			in.source(), in.target(), in.at(d), d.Drop.Reason, d.Drop.Location)
-		if !in.Cluster.Known {
-			f.Blind = append(f.Blind, tracer.Blind{What: "no cluster data", Effect: "whether a NetworkPolicy or Service explains the drop cannot be said"})
-		}
-		if neighbourFailed(d) && in.Cluster.Known && in.Cluster.TargetPod == nil {
-			f.Summary = fmt.Sprintf("no pod has the address %s: nobody answers for it on %s", d.Tuple.Dst.Addr(), in.where(d.Device))
-		}
-		return f
-	}
-	last := ""
-	for i := range j.Hops {
-		if h := &j.Hops[i]; h.Direction == tracer.DirRequest {
-			last = fmt.Sprintf("%s at %s", h.Kind, in.where(h.Device))
-		}
-	}
-	if j.ReachedTarget {
-		f.Summary = fmt.Sprintf("packets from %s reached %s, which did not answer; nothing here explains why", in.source(), in.target())
-		return f
-	}
-	f.Summary = fmt.Sprintf("packets from %s to %s were last seen %s, and not after; no drop was recorded", in.source(), in.destination(), last)
 	return f
 }

@@ -14,10 +14,7 @@ func netfilter(d *tracer.DropSeen) bool {
 
 // hostFilter: dropped by netfilter in the node's own namespace.
 func (in *Input) hostFilter() *tracer.DropSeen {
-	if in.delivered() {
-		return nil
-	}
-	return in.drop(func(d *tracer.DropSeen) bool { return netfilter(d) && !in.inSource(d.Device) && !in.inTarget(d.Device) })
+	return in.causeIf(func(d *tracer.DropSeen) bool { return netfilter(d) && !in.inSource(d.Device) && !in.inTarget(d.Device) })
 }
 
 // ruleFor picks the rule that the dropped packet met: facts list them best first.
@@ -41,18 +38,19 @@ func seenRule(in *Input, r *tracer.RuleFact) tracer.Evidence {
 
 // bpfDrop: a tc, XDP or cgroup program dropped the packet.
 func bpfDrop(in *Input) *Finding {
-	d := in.drop(func(d *tracer.DropSeen) bool {
+	d := in.causeIf(func(d *tracer.DropSeen) bool {
 		return d.Drop.Engine == "tc" || d.Drop.Engine == "xdp" || d.Drop.Engine == "cgroup"
 	})
-	if d == nil || in.delivered() {
+	if d == nil {
 		return nil
 	}
 	progs := in.programsAt(d)
 	f := &Finding{Confidence: tracer.Probable, Evidence: []tracer.Evidence{in.seenDrop(d)}}
 	who := d.Drop.Engine + " program"
+	denial := in.denying(d)
 	var owner string
 	if len(progs) > 0 {
-		p := progs[0]
+		p := suspect(progs, denial != nil)
 		who = fmt.Sprintf("%s program %q (id %d)", p.Attach, p.Name, p.ID)
 		owner = p.Owner
 		f.Object = &tracer.Ref{Kind: "BPFProgram", Name: p.Name}
@@ -61,17 +59,23 @@ func bpfDrop(in *Input) *Finding {
 	if len(progs) > 1 {
 		f.Blind = append(f.Blind, tracer.Blind{What: fmt.Sprintf("%d programs are attached there", len(progs)), Effect: "which of them dropped the packet is not known"})
 	}
-	if p := in.denying(d); p != nil && owner != "" {
-		pf := in.policyFinding(p, d)
+	if denial != nil {
+		pf := in.policyFinding(denial, d)
 		pf.Evidence = append(f.Evidence, pf.Evidence...)
+		pf.Blind = append(pf.Blind, f.Blind...)
+		if owner == "" || len(progs) > 1 {
+			pf.Confidence = tracer.Probable // the policies deny it; whether that program enforces them is not known
+		}
 		return pf
 	}
 	if owner != "" {
-		f.Code = "pol-agent-stale"
-		f.Summary = fmt.Sprintf("%s of %s dropped %s to %s at %s although the cluster's NetworkPolicies allow it", who, owner, in.source(), in.destination(), in.where(d.Device))
 		if !in.Cluster.Known {
 			return nil
 		}
+		f.Code, f.Confidence = "pol-agent-stale", tracer.Suspected
+		f.Summary = fmt.Sprintf("%s of %s dropped %s to %s at %s, which no NetworkPolicy of the cluster denies: a policy of another kind does, or the agent's state is out of date",
+			who, owner, in.from(d), in.to(d), in.where(d.Device))
+		f.Blind = append(f.Blind, otherPolicies(owner))
 		return f
 	}
 	f.Code = "pol-foreign-bpf"
@@ -80,10 +84,40 @@ func bpfDrop(in *Input) *Finding {
 	}
 	f.Summary = fmt.Sprintf("%s on %s dropped the packets of %s to %s; it belongs to no known CNI or policy agent",
 		who, in.where(d.Device), in.source(), in.destination())
-	if len(progs) == 1 {
+	if len(progs) == 1 && in.Cluster.Known {
 		f.Confidence = tracer.Confirmed
 	}
 	return f
+}
+
+// suspect picks the program to speak of: one that enforces policies where they
+// deny, one that belongs to nobody known where they do not.
+func suspect(progs []tracer.BPFProgram, denied bool) tracer.BPFProgram {
+	i := slices.IndexFunc(progs, func(p tracer.BPFProgram) bool { return (p.Owner != "") == denied })
+	return progs[max(i, 0)]
+}
+
+// otherPolicies is what an agent may enforce that is not evaluated here.
+func otherPolicies(owner string) tracer.Blind {
+	return tracer.Blind{
+		What:   fmt.Sprintf("policies of kinds that only %s knows (its own and global ones, AdminNetworkPolicy)", owner),
+		Effect: "whether one of them denies the flow cannot be said",
+	}
+}
+
+// from and to name the ends of the dropped packet itself.
+func (in *Input) from(d *tracer.DropSeen) string {
+	if d.Direction == tracer.DirReply {
+		return "the answer of " + in.target()
+	}
+	return in.source()
+}
+
+func (in *Input) to(d *tracer.DropSeen) string {
+	if d.Direction == tracer.DirReply {
+		return in.source()
+	}
+	return in.destination()
 }
 
 // programsAt lists the programs that could have dropped there: same device and
@@ -105,8 +139,8 @@ func (in *Input) programsAt(d *tracer.DropSeen) []tracer.BPFProgram {
 
 // nfqueue: queued to user space, and nobody took it.
 func nfqueue(in *Input) *Finding {
-	d := in.drop(func(d *tracer.DropSeen) bool { return d.Drop.Engine == "nfqueue" || d.Drop.Location == "nf_queue" })
-	if d == nil || in.delivered() {
+	d := in.causeIf(func(d *tracer.DropSeen) bool { return d.Drop.Engine == "nfqueue" || d.Drop.Location == "nf_queue" })
+	if d == nil {
 		return nil
 	}
 	return &Finding{
@@ -150,6 +184,12 @@ func (in *Input) denying(d *tracer.DropSeen) *tracer.PolicyDecision {
 	}
 	e, i := in.Cluster.Egress, in.Cluster.Ingress
 	e2, i2 := in.denies(e, d), in.denies(i, d)
+	switch in.side(d) { // a program on one pod's veth enforces that pod's policies
+	case "egress":
+		i2 = false
+	case "ingress":
+		e2 = false
+	}
 	if r := in.ruleFor(d); r != nil && r.Policy != "" && e2 && i2 && names(i, r.Policy) && !names(e, r.Policy) {
 		return i
 	}
@@ -160,6 +200,24 @@ func (in *Input) denying(d *tracer.DropSeen) *tracer.PolicyDecision {
 		return i
 	}
 	return nil
+}
+
+// side says whose policies a program enforces where it dropped the packet: what
+// enters the node by the client's veth is its egress, what leaves by the target's
+// is its ingress.
+func (in *Input) side(d *tracer.DropSeen) string {
+	if d.Drop.Engine != "tc" && d.Drop.Engine != "xdp" {
+		return ""
+	}
+	src, dst := in.Node.SrcPeer, in.Node.DstPeer
+	switch {
+	case src != nil && dst != nil && src.DeviceKey == dst.DeviceKey:
+	case in.inSource(d.Device) || src != nil && d.Device == src.DeviceKey:
+		return "egress"
+	case in.inTarget(d.Device) || dst != nil && d.Device == dst.DeviceKey:
+		return "ingress"
+	}
+	return ""
 }
 
 // denies: the decision denies the flow. Traffic between a pod and its own node
@@ -186,14 +244,33 @@ func policyDrop(in *Input) *Finding {
 		return nil
 	}
 	p := in.denying(d)
-	if p == nil {
+	if p == nil || in.loopbackSource(d) {
 		return nil
 	}
 	return in.policyFinding(p, d)
 }
 
+// policyFinding is a denial that a drop shows.
 func (in *Input) policyFinding(p *tracer.PolicyDecision, d *tracer.DropSeen) *Finding {
-	f := &Finding{Confidence: tracer.Confirmed, Code: in.policyCode(p), Rule: in.ruleFor(d)}
+	f := in.denial(p)
+	f.Rule = in.ruleFor(d)
+	f.Summary += "; dropped on " + in.at(d)
+	f.Evidence = append([]tracer.Evidence{in.seenDrop(d)}, f.Evidence...)
+	if f.Rule == nil {
+		return f
+	}
+	f.Evidence = append(f.Evidence, seenRule(in, f.Rule))
+	if r := f.Rule; r.BasePolicy && !enforcer(r.Owner) || foreignOwner(r.Owner) || r.Owner == "kube-proxy" {
+		// It would be denied anyway, but another rule took it.
+		f.Confidence = tracer.Probable
+		f.Blind = append(f.Blind, tracer.Blind{What: "whether anything enforces NetworkPolicies on this node", Effect: "the rule that was met is not one that does"})
+	}
+	return f
+}
+
+// denial is what the policies say about a flow that they do not allow.
+func (in *Input) denial(p *tracer.PolicyDecision) *Finding {
+	f := &Finding{Confidence: tracer.Confirmed, Code: in.policyCode(p)}
 	ref := tracer.Ref{Kind: "NetworkPolicy"}
 	why := "no rule allows it"
 	if p.Nearest != nil {
@@ -209,23 +286,16 @@ func (in *Input) policyFinding(p *tracer.PolicyDecision, d *tracer.DropSeen) *Fi
 	if f.Code == "pol-dns-egress" {
 		verb = fmt.Sprintf("does not allow %s to ask DNS at %s on %s (egress)", in.source(), in.destination(), in.port())
 	}
-	f.Summary = fmt.Sprintf("%s %s/%s %s: %s; dropped on %s", ref.Kind, ref.Namespace, ref.Name, verb, why, in.at(d))
-	f.Evidence = []tracer.Evidence{in.seenDrop(d)}
+	f.Summary = fmt.Sprintf("%s %s/%s %s: %s", ref.Kind, ref.Namespace, ref.Name, verb, why)
 	for _, s := range p.Selected {
 		f.Evidence = append(f.Evidence, in.seenState("NetworkPolicy", "%s/%s selects the pod for %s", s.Namespace, s.Name, p.Direction))
-	}
-	if f.Rule != nil {
-		f.Evidence = append(f.Evidence, seenRule(in, f.Rule))
-		if foreignOwner(f.Rule.Owner) {
-			f.Confidence = tracer.Probable // it would be denied anyway, but another rule took it
-		}
 	}
 	return f
 }
 
 // policyCode refines a denial by what the nearest rule missed.
 func (in *Input) policyCode(p *tracer.PolicyDecision) string {
-	dns := in.Journey.Flow.Dst.Port() == 53 || in.Cluster.Service != nil && in.Cluster.Service.DNS
+	dns := in.Journey.Flow.Dst.Port() == 53 || in.Cluster.Service != nil && in.Cluster.Service.DNS && strings.HasPrefix(in.Cluster.Service.PortName, "dns")
 	if dns && p.Direction == "egress" {
 		return "pol-dns-egress"
 	}
@@ -252,7 +322,7 @@ func (in *Input) policyCode(p *tracer.PolicyDecision) string {
 // foreignOwner: writers of host firewalls, none of which enforces NetworkPolicies.
 func foreignOwner(owner string) bool {
 	switch owner {
-	case "firewalld", "ufw", "docker":
+	case "firewalld", "ufw", "docker", "fail2ban", "libvirt", "podman":
 		return true
 	}
 	return false
@@ -270,10 +340,14 @@ func enforcer(owner string) bool {
 // foreignRule: netfilter dropped the packet although policies do not deny it.
 func foreignRule(in *Input) *Finding {
 	d := in.hostFilter()
-	if d == nil || !in.Cluster.Known || in.denying(d) != nil {
+	if d == nil || in.loopbackSource(d) {
 		return nil
 	}
 	r := in.ruleFor(d)
+	foreign := r != nil && foreignOwner(r.Owner)
+	if !foreign && (!in.Cluster.Known || in.denying(d) != nil) {
+		return nil // without the policies, an unknown rule may be theirs
+	}
 	f := &Finding{Rule: r, Object: in.nodeRef(), Confidence: tracer.Probable, Evidence: []tracer.Evidence{in.seenDrop(d)}}
 	f.Evidence = append(f.Evidence, in.policyAgreement(d)...)
 	what := "a firewall rule"
@@ -288,33 +362,78 @@ func foreignRule(in *Input) *Finding {
 		if r.Owner != "" {
 			what += " (written by " + r.Owner + ")"
 		}
+	} else {
+		f.Blind = append(f.Blind, tracer.Blind{What: "the rule that dropped the packet", Effect: "who wrote it is not known: a policy agent that enforces more than NetworkPolicies can be behind it"})
 	}
-	tail := fmt.Sprintf("dropped %s to %s %s on %s; no NetworkPolicy denies this flow", in.source(), in.target(), in.targetPort(), in.at(d))
+	tail := fmt.Sprintf("dropped %s to %s %s on %s", in.source(), in.target(), in.targetPort(), in.at(d))
+	if d.Direction == tracer.DirReply {
+		tail = fmt.Sprintf("dropped the answer of %s to %s on %s", in.target(), in.source(), in.at(d))
+	}
+	if in.Cluster.Known && in.denying(d) == nil {
+		tail += "; no NetworkPolicy denies this flow"
+	} else {
+		f.Confidence = tracer.Probable
+	}
+	stage := d.Drop.Stage
+	if stage == "" && r != nil {
+		stage = tracer.Stage(r.Hook)
+	}
 	rejected := r != nil && r.Verdict == "reject" || in.icmp(func(a *tracer.Answer) bool { return prohibited(a) && in.madeHere(a) }) != nil
 	switch {
 	case r != nil && enforcer(r.Owner):
-		f.Code = "pol-agent-stale"
+		f.Code, f.Confidence = "pol-agent-stale", tracer.Suspected
 		f.Object = &tracer.Ref{Kind: "FirewallRule", Name: r.Family + " " + r.Table + " " + r.Chain}
-	case r != nil && r.Owner == "kube-proxy" && in.Cluster.Service != nil && in.untranslated():
+		f.Blind = append(f.Blind, otherPolicies(r.Owner))
+		tail += ": a policy of another kind does, or the agent's state is out of date"
+	case r != nil && r.Owner == "kube-proxy" && in.Cluster.Service != nil && in.untranslated() && r.Verdict == "reject":
 		f.Code = "svc-stale-endpoint"
 		f.Object = serviceRef(in.Cluster.Service)
-	case r != nil && r.Owner == "kube-proxy":
+	case r != nil && r.Owner == "kube-proxy" && in.midStream(d):
 		f.Code = "svc-invalid-drop-asymmetric"
+	case r != nil && r.Owner == "kube-proxy":
+		return nil // it drops many things; without knowing why, it is not to blame
 	case rejected:
 		f.Code = "node-firewall-reject"
 		if a := in.icmp(func(a *tracer.Answer) bool { return prohibited(a) }); a != nil {
 			f.Evidence = append(f.Evidence, in.seenAnswer(a))
 		}
-	case d.Drop.Stage == tracer.StageInput:
+	case stage == tracer.StageInput:
 		f.Code = "node-input-blocked"
-	case d.Drop.Stage == tracer.StageOutput || d.Drop.Stage == tracer.StagePostrouting || d.Drop.Stage == tracer.StagePrerouting ||
-		d.Drop.Stage == tracer.StageForward || d.Drop.Stage == tracer.StageBridge:
+	case stage == tracer.StageOutput || stage == tracer.StagePostrouting || stage == tracer.StagePrerouting ||
+		stage == tracer.StageForward || stage == tracer.StageBridge:
 		f.Code = "node-forward-drop"
 	default:
 		return nil
 	}
 	f.Summary = what + " " + tail
 	return f
+}
+
+// midStream: the dropped packet does not open a connection.
+func (in *Input) midStream(d *tracer.DropSeen) bool {
+	return d.Direction == tracer.DirReply || in.Journey.Mid || in.Journey.Established ||
+		in.Journey.Flow.Proto == tracer.ProtoTCP && d.TCPFlags != 0 && d.TCPFlags&tracer.TCPSyn == 0
+}
+
+// loopbackSource: a packet from 127.0.0.0/8 to another host, as a NodePort on
+// the loopback address makes it. The kernel drops it where it is routed anew
+// after translation, and no rule is to blame.
+func (in *Input) loopbackSource(d *tracer.DropSeen) bool {
+	return d.Drop.Engine == "xtables" && in.ruleFor(d) == nil && d.Tuple.Src.Addr().IsLoopback() && !d.Tuple.Dst.Addr().IsLoopback()
+}
+
+// nodePortLocalhost: such a packet of a Service's.
+func nodePortLocalhost(in *Input) *Finding {
+	d := in.hostFilter()
+	s := in.Cluster.Service
+	if d == nil || s == nil || !in.loopbackSource(d) {
+		return nil
+	}
+	return &Finding{
+		Code: "svc-nodeport-localhost", Confidence: tracer.Confirmed, Object: serviceRef(s),
+		Summary:  fmt.Sprintf("the NodePort of Service %s/%s was asked for by the loopback address, from which the kernel forwards nothing", s.Namespace, s.Name),
+		Evidence: []tracer.Evidence{in.seenDrop(d), in.seenState(in.NodeName, "net.ipv4.conf.all.route_localnet = %q", in.Node.Sysctls["net.ipv4.conf.all.route_localnet"])},
+	}
 }
 
 func (in *Input) policyAgreement(d *tracer.DropSeen) []tracer.Evidence {

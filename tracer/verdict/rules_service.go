@@ -2,8 +2,10 @@ package verdict
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/podpath/podpath/tracer"
 )
@@ -36,15 +38,25 @@ func noEndpoints(in *Input) *Finding {
 		Summary: fmt.Sprintf("Service %s/%s has no ready endpoints for port %d (%s)", s.Namespace, s.Name, s.Port, whyEmpty(s)),
 	}
 	f.Evidence = append(f.Evidence, in.seenState("EndpointSlice", "%d endpoints listed, none ready", len(s.Endpoints)))
-	if d := in.drop(netfilter); d != nil {
+	if d := in.causeIf(in.byProxy); d != nil {
 		f.Evidence = append(f.Evidence, in.seenDrop(d))
 		f.Rule, f.Confidence = in.ruleFor(d), tracer.Confirmed
 	}
-	if a := in.icmp(portUnreachable); a != nil {
+	if a := in.icmp(portUnreachable); a != nil && in.madeHere(a) {
 		f.Evidence = append(f.Evidence, in.seenAnswer(a))
 		f.Confidence = tracer.Confirmed
 	}
 	return f
+}
+
+// byProxy: a netfilter drop in the node's namespace that no other known writer of
+// rules has made.
+func (in *Input) byProxy(d *tracer.DropSeen) bool {
+	if !netfilter(d) || in.inSource(d.Device) || in.inTarget(d.Device) {
+		return false
+	}
+	r := in.ruleFor(d)
+	return r == nil || r.Owner == "kube-proxy" || r.Owner == "" && !r.BasePolicy
 }
 
 func noEndpointsCode(s *tracer.ServiceFacts) string {
@@ -72,12 +84,14 @@ func noLocalEndpoints(in *Input) *Finding {
 	if s == nil || !s.PortKnown || !in.untranslated() || readyEndpoints(s) == 0 || in.delivered() {
 		return nil
 	}
-	local := s.InternalLocal && s.Frontend == "cluster-ip" || s.ExternalLocal && s.Frontend != "cluster-ip"
+	// What comes from inside the cluster is not bound by externalTrafficPolicy.
+	fromInside := in.Cluster.Source.Kind == tracer.KindPod || in.Cluster.Source.Kind == tracer.KindNode
+	local := s.InternalLocal && s.Frontend == "cluster-ip" || s.ExternalLocal && s.Frontend != "cluster-ip" && !fromInside
 	here := slices.ContainsFunc(s.Endpoints, func(e tracer.ServiceEndpoint) bool { return e.Node == in.NodeName && (e.Ready || e.Serving) })
 	if !local || here {
 		return nil
 	}
-	d := in.drop(netfilter)
+	d := in.causeIf(in.byProxy)
 	if d == nil {
 		return nil
 	}
@@ -104,13 +118,54 @@ func wrongServicePort(in *Input) *Finding {
 		Summary:  fmt.Sprintf("Service %s/%s has no port %s (it has %s)", s.Namespace, s.Name, in.port(), strings.Join(s.Ports, ", ")),
 		Evidence: []tracer.Evidence{in.seenState("Service", "ports: %s", strings.Join(s.Ports, ", "))},
 	}
+	if p := in.Journey.Flow.Proto; p == tracer.ProtoICMP || p == tracer.ProtoICMPv6 {
+		f.Summary = fmt.Sprintf("the address of Service %s/%s is there for its ports (%s) only and need not answer ping: test one of them", s.Namespace, s.Name, strings.Join(s.Ports, ", "))
+		return f // which proves nothing more
+	}
 	in.confirmByPackets(f)
 	return f
 }
 
+// pastTranslation: the drop is behind the hook where Services are translated. A
+// tc or XDP program, a raw table and the client's own namespace come before it.
+func (in *Input) pastTranslation(d *tracer.DropSeen) bool {
+	if d == nil || !in.onHost(d.Device) || d.Direction != tracer.DirRequest {
+		return false
+	}
+	switch d.Drop.Stage {
+	case tracer.StageInput, tracer.StageForward, tracer.StagePostrouting, tracer.StageRouting, tracer.StageNeighbour, tracer.StageTunnel, tracer.StageSocket:
+		return true
+	}
+	return false
+}
+
+// wentOn: the request was seen behind the hook where Services are translated.
+func (in *Input) wentOn() bool {
+	return in.Journey.LeftNode || slices.ContainsFunc(in.Journey.Hops, func(h tracer.Hop) bool {
+		return h.Direction == tracer.DirRequest && h.Kind == tracer.EventTX && in.onHost(h.Device)
+	})
+}
+
+// expectsTranslation: this node is the one to translate the Service's address.
+// Another node's NodePort is not its affair, and a load balancer may want to see
+// its traffic first.
+func (in *Input) expectsTranslation() bool {
+	s, r := in.Cluster.Service, in.Node.Services
+	switch {
+	case s == nil:
+		return false
+	case s.Frontend == "node-port":
+		d, ok := in.Inventory.Owner(in.Journey.Flow.Dst.Addr())
+		return ok && in.onHost(d.DeviceKey)
+	case s.Frontend == "load-balancer":
+		return r != nil && r.Complete && !r.Any
+	}
+	return true
+}
+
 // confirmByPackets adds how the untranslated packet ended, and with it certainty.
 func (in *Input) confirmByPackets(f *Finding) {
-	if d := in.drop(func(d *tracer.DropSeen) bool { return d.Direction == tracer.DirRequest }); d != nil {
+	if d := in.causeIf(in.pastTranslation); d != nil {
 		f.Evidence = append(f.Evidence, in.seenDrop(d))
 		f.Confidence = tracer.Confirmed
 	}
@@ -129,7 +184,7 @@ func (in *Input) seenLeft() tracer.Evidence {
 // it, and the packet went on untranslated.
 func noServiceRules(in *Input) *Finding {
 	s, r := in.Cluster.Service, in.Node.Services
-	if s == nil || !s.PortKnown || readyEndpoints(s) == 0 || !in.untranslated() || in.delivered() {
+	if s == nil || !s.PortKnown || readyEndpoints(s) == 0 || !in.untranslated() || in.delivered() || !in.expectsTranslation() {
 		return nil
 	}
 	if r != nil && (r.HasFrontend || translatesElsewhere(r)) {
@@ -138,8 +193,8 @@ func noServiceRules(in *Input) *Finding {
 	if r != nil && r.NoEndpoints {
 		return nil
 	}
-	seen := in.Journey.LeftNode || in.Journey.CTSeen || in.Outcome == tracer.OutcomeRefused || in.cause() != nil
-	if !seen {
+	refused := in.refusal() != nil || in.drop(func(d *tracer.DropSeen) bool { return in.pastTranslation(d) && d.Drop.Stage == tracer.StageSocket }) != nil
+	if !in.wentOn() && !in.pastTranslation(in.cause()) && !refused {
 		return nil
 	}
 	f := &Finding{Code: "svc-kubeproxy-no-rules", Confidence: tracer.Probable, Object: serviceRef(s)}
@@ -157,6 +212,75 @@ func noServiceRules(in *Input) *Finding {
 	default:
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "%s has rules for other Services, none for this one", strings.Join(r.Implementations, ", ")))
 	}
+	return f
+}
+
+// staleNoEndpoints: the proxy turns a Service away for want of endpoints that it
+// has.
+func staleNoEndpoints(in *Input) *Finding {
+	s, r := in.Cluster.Service, in.Node.Services
+	if s == nil || r == nil || !s.PortKnown || !r.NoEndpoints || readyEndpoints(s) == 0 || !in.untranslated() || in.delivered() {
+		return nil
+	}
+	d := in.causeIf(in.byProxy)
+	a := in.icmp(func(a *tracer.Answer) bool { return portUnreachable(a) && in.madeHere(a) })
+	if d == nil && a == nil {
+		return nil
+	}
+	f := &Finding{
+		Code: "svc-stale-endpoint", Confidence: tracer.Confirmed, Object: serviceRef(s),
+		Summary: fmt.Sprintf("node %s still turns Service %s/%s away for want of endpoints, although it has %d", in.NodeName, s.Namespace, s.Name, readyEndpoints(s)),
+		Evidence: []tracer.Evidence{in.seenState("EndpointSlice", "%d ready endpoints", readyEndpoints(s)),
+			in.seenState(in.NodeName, "the rules of %s have none", strings.Join(r.Implementations, ", "))},
+	}
+	if d != nil {
+		f.Rule = in.ruleFor(d)
+		f.Evidence = append(f.Evidence, in.seenDrop(d))
+	}
+	if a != nil {
+		f.Evidence = append(f.Evidence, in.seenAnswer(a))
+	}
+	if !r.Complete || in.Cluster.Stale > 0 {
+		f.Confidence = tracer.Probable
+	}
+	return f
+}
+
+// sourceRanges: the Service's loadBalancerSourceRanges leave the client out.
+func sourceRanges(in *Input) *Finding {
+	s := in.Cluster.Service
+	if s == nil || len(s.SourceRanges) == 0 || s.Frontend != "load-balancer" || in.delivered() {
+		return nil
+	}
+	src := in.Journey.Flow.Src.Addr()
+	d := in.causeIf(in.byProxy)
+	if d == nil || slices.ContainsFunc(s.SourceRanges, func(p netip.Prefix) bool { return p.Contains(src) }) {
+		return nil
+	}
+	return &Finding{
+		Code: "svc-lb-source-ranges", Confidence: tracer.Confirmed, Object: serviceRef(s), Rule: in.ruleFor(d),
+		Summary:  fmt.Sprintf("Service %s/%s does not accept %s: its loadBalancerSourceRanges are %s", s.Namespace, s.Name, src, s.SourceRanges),
+		Evidence: []tracer.Evidence{in.seenDrop(d), in.seenState("Service", "loadBalancerSourceRanges: %s", s.SourceRanges)},
+	}
+}
+
+// conntrackBeforeRules: the node has rules for the Service, but this flow of
+// datagrams began before them and keeps an entry without translation.
+func conntrackBeforeRules(in *Input) *Finding {
+	s, r := in.Cluster.Service, in.Node.Services
+	if s == nil || r == nil || !s.PortKnown || !r.Complete || !r.HasFrontend || len(r.Targets) == 0 || translatesElsewhere(r) || in.delivered() {
+		return nil
+	}
+	if in.Journey.Flow.Proto != tracer.ProtoUDP || !in.untranslated() || !in.Journey.CTSeen || !in.wentOn() && !in.pastTranslation(in.cause()) {
+		return nil
+	}
+	f := &Finding{
+		Code: "svc-udp-ct-before-rules", Confidence: tracer.Confirmed, Object: serviceRef(s),
+		Summary: fmt.Sprintf("a conntrack entry on %s keeps %s to Service %s/%s untranslated: it is older than the Service's rules, which are right",
+			in.NodeName, in.Journey.Flow.Src, s.Namespace, s.Name),
+		Evidence: []tracer.Evidence{in.seenState(in.NodeName, "the rules of %s translate it to %s", strings.Join(r.Implementations, ", "), r.Targets)},
+	}
+	in.confirmByPackets(f)
 	return f
 }
 
@@ -196,6 +320,9 @@ func staleEndpoint(in *Input) *Finding {
 	if s == nil || !s.PortKnown || !dnat || in.delivered() || t.From != in.Journey.Flow.Dst {
 		return nil
 	}
+	if len(s.Endpoints) == 0 && s.Ready > 0 {
+		return nil // the data lacks the EndpointSlices
+	}
 	ev := []tracer.Evidence{in.seenTranslation(t)}
 	for _, e := range s.Endpoints {
 		if e.Addr.Addr() != t.To.Addr() {
@@ -221,6 +348,10 @@ func staleEndpoint(in *Input) *Finding {
 func (in *Input) staleKind(s *tracer.ServiceFacts, t tracer.Translation, ev []tracer.Evidence) *Finding {
 	f := &Finding{Code: "svc-stale-endpoint", Confidence: tracer.Confirmed, Object: serviceRef(s), Evidence: ev}
 	f.Summary = fmt.Sprintf("node %s translates Service %s/%s to %s, which is in no EndpointSlice of it", in.NodeName, s.Namespace, s.Name, t.To)
+	if in.Cluster.Stale > 0 {
+		f.Confidence = tracer.Probable // the proxy may know more than the data here
+		f.Blind = append(f.Blind, tracer.Blind{What: fmt.Sprintf("the cluster data is %s old", in.Cluster.Stale.Round(time.Second)), Effect: "the endpoint may be newer than it"})
+	}
 	r := in.Node.Services
 	if r == nil || !r.Complete || !r.HasFrontend {
 		return f
@@ -233,6 +364,13 @@ func (in *Input) staleKind(s *tracer.ServiceFacts, t tracer.Translation, ev []tr
 		f.Code = "svc-stale-udp-conntrack"
 		f.Summary = fmt.Sprintf("a conntrack entry on %s pins %s to %s, which is no endpoint of Service %s/%s any more; the rules are right",
 			in.NodeName, in.Journey.Flow.Src, t.To, s.Namespace, s.Name)
+		return f
+	}
+	f.Confidence = tracer.Probable
+	f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "the rules of %s do not name %s any more", strings.Join(r.Implementations, ", "), t.To))
+	if in.Journey.Established || in.Journey.Mid {
+		f.Code = "svc-terminating-endpoint"
+		f.Summary = fmt.Sprintf("the connection through Service %s/%s was made to %s, which went away while it lived", s.Namespace, s.Name, t.To)
 	}
 	return f
 }
@@ -305,7 +443,8 @@ func replyNotTranslated(in *Input) *Finding {
 	arrived := slices.ContainsFunc(j.Hops, func(h tracer.Hop) bool {
 		return h.Direction == tracer.DirReply && h.Kind == tracer.EventRX && in.inSource(h.Device) && h.Tuple.Src == t.To && t.To != j.Flow.Dst
 	})
-	if d == nil && !arrived {
+	refused := d != nil || j.ClientReset || in.Outcome == tracer.OutcomeNoAnswer && !j.Established
+	if d == nil && !arrived || !refused {
 		return nil
 	}
 	f := &Finding{Confidence: tracer.Probable, Code: "svc-conntrack-invalid-rst", Evidence: []tracer.Evidence{in.seenTranslation(t)}}
@@ -321,7 +460,8 @@ func replyNotTranslated(in *Input) *Finding {
 	if in.family6() {
 		key = "net.bridge.bridge-nf-call-ip6tables"
 	}
-	if v, ok := in.Node.Sysctls[key]; (ok && v == "0" || !ok) && in.sameBridge() {
+	// A kernel without br_netfilter has no such key; nor has a list that was not read.
+	if v, ok := in.Node.Sysctls[key]; (ok && v == "0" || !ok && len(in.Node.Sysctls) > 0) && in.sameBridge() {
 		f.Code, f.Object, f.Confidence = "node-bridge-nf-off", in.nodeRef(), tracer.Confirmed
 		f.Summary = fmt.Sprintf("%s is not 1 on %s: answers between pods on one bridge bypass conntrack, so %s saw %s instead of %s",
 			key, in.NodeName, in.source(), t.To, j.Flow.Dst)

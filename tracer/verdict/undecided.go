@@ -1,0 +1,99 @@
+package verdict
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+// undecided says what was seen last and what is missing.
+func undecided(in *Input) *Finding {
+	f := &Finding{Code: tracer.CodeUnknown, Confidence: tracer.Suspected}
+	d := in.cause()
+	if d != nil {
+		f.Evidence = append(f.Evidence, in.seenDrop(d))
+	}
+	switch {
+	case in.unseen():
+		f.Summary = fmt.Sprintf("no packet from %s to %s was seen on node %s", in.source(), in.destination(), in.NodeName)
+	case in.early() != inTime:
+		in.notYet(f, d)
+	case d != nil:
+		in.unexplainedDrop(f, d)
+	default:
+		in.unexplained(f)
+	}
+	return f
+}
+
+// notYet: the trace ended before the flow could be judged.
+func (in *Input) notYet(f *Finding, d *tracer.DropSeen) {
+	j := in.Journey
+	age := in.Now.Sub(j.First).Round(10 * time.Millisecond)
+	f.Summary = fmt.Sprintf("too early to say: the trace ended %s after the first packet from %s to %s, when an answer could still come", age, in.source(), in.destination())
+	if d != nil {
+		f.Summary = fmt.Sprintf("too early to say: the trace ended %s after the first packet from %s to %s; one was dropped at %s, and it was not seen whether the next try passes",
+			age, in.source(), in.destination(), in.at(d))
+	}
+	f.Blind = append(f.Blind, tracer.Blind{What: "the trace ended " + age.String() + " after the flow began", Effect: "run it for longer: silence needs " + silentTCP.String()})
+}
+
+func (in *Input) unexplainedDrop(f *Finding, d *tracer.DropSeen) {
+	f.Summary = fmt.Sprintf("packets from %s to %s are dropped at %s (%s@%s), but nothing here explains why",
+		in.source(), in.target(), in.at(d), d.Drop.Reason, d.Drop.Location)
+	if !in.Cluster.Known {
+		f.Blind = append(f.Blind, tracer.Blind{What: "no cluster data", Effect: "whether a NetworkPolicy or Service explains the drop cannot be said"})
+	}
+	if neighbourFailed(d) && in.Cluster.Known && d.Direction == tracer.DirRequest && in.Cluster.TargetPod == nil && in.Cluster.Target.Kind != tracer.KindNode {
+		f.Summary = fmt.Sprintf("no pod has the address %s: nobody answers for it on %s", d.Tuple.Dst.Addr(), in.where(d.Device))
+	}
+}
+
+func (in *Input) unexplained(f *Finding) {
+	j := in.Journey
+	if a := in.ending(); a != nil {
+		f.Evidence = append(f.Evidence, in.seenAnswer(a))
+		f.Summary = fmt.Sprintf("the connection from %s to %s ended with a %s, first seen at %s; nothing here says why",
+			in.source(), in.destination(), answerText(a), in.where(a.Device))
+		return
+	}
+	switch {
+	case in.Outcome == tracer.OutcomeReset && j.ClientReset:
+		f.Summary = fmt.Sprintf("%s itself reset the connection to %s while it was being set up; nothing here says why", in.source(), in.destination())
+	case in.Outcome == tracer.OutcomeNoAnswer && len(j.Answers) > 0:
+		a := &j.Answers[len(j.Answers)-1]
+		f.Evidence = append(f.Evidence, in.seenAnswer(a))
+		f.Summary = fmt.Sprintf("an answer to %s came back (%s, at %s), but the exchange did not go on; no drop was recorded", in.source(), answerText(a), in.where(a.Device))
+	case in.Outcome == tracer.OutcomeConnectedNoData:
+		f.Summary = fmt.Sprintf("%s connected to %s, but no data came back; nothing here explains why", in.source(), in.destination())
+	case j.ReachedTarget:
+		f.Summary = fmt.Sprintf("packets from %s reached %s, which did not answer; nothing here explains why", in.source(), in.target())
+	default:
+		f.Summary = fmt.Sprintf("packets from %s to %s were last seen %s, and not after; no drop was recorded", in.source(), in.destination(), in.lastSeen())
+	}
+}
+
+// ending is the RST or ICMP error that ended the flow.
+func (in *Input) ending() *tracer.Answer {
+	switch in.Outcome {
+	case tracer.OutcomeRefused, tracer.OutcomeReset, tracer.OutcomeResetMidFlow, tracer.OutcomeICMPError:
+	default:
+		return nil
+	}
+	if a := in.answer(tracer.AnswerRST); a != nil {
+		return a
+	}
+	return in.icmp(fatal)
+}
+
+// lastSeen is the last place of the request.
+func (in *Input) lastSeen() string {
+	last := "nowhere"
+	for i := range in.Journey.Hops {
+		if h := &in.Journey.Hops[i]; h.Direction == tracer.DirRequest {
+			last = fmt.Sprintf("%s at %s", h.Kind, in.where(h.Device))
+		}
+	}
+	return last
+}

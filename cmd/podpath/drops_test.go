@@ -1,115 +1,66 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
-	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/podpath/podpath/tracer/lab"
 	"github.com/podpath/podpath/tracer/render"
 )
 
-// TestDropsReport: a firewall of nobody's drops what goes to the server; the
-// report has the row, with the workload, and counts what the client sent.
+// A report of real drops conforms, names the workload, and its rows add up.
 func TestDropsReport(t *testing.T) {
-	privileged(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	defer cancel()
-	l, err := lab.New(ctx, lab.Options{Seed: 5})
-	if err != nil {
-		t.Fatal(err)
+	l := damagedLab(t, "policy-ingress", nil)
+	args := slices.Replace(slices.Clone(l.args), 0, 1, "drops")
+	p := launch(t, append(args, "--duration", "4s", "-o", "json")...)
+	p.ready(t)
+	l.show(t)
+	if code := p.code(t); code != exitFault {
+		t.Errorf("exit code %d", code)
 	}
-	defer func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
+	kinds, err := compileSchemas(t).checkAll("json", p.out.String())
+	if err != nil || !slices.Equal(kinds, []string{"Drop", "Summary"}) {
+		t.Fatalf("kinds %v: %v", kinds, err)
+	}
+	var rows, total uint64
+	denied := false
+	for line := range strings.Lines(p.out.String()) {
+		var d render.Drop
+		if err := json.Unmarshal([]byte(line), &d); err != nil {
+			t.Fatal(err)
 		}
-	}()
-	sc, err := l.Break(ctx, "foreign-drop")
-	if err != nil {
-		t.Fatal(err)
+		if d.Kind != "Drop" {
+			var s render.Summary
+			if err := json.Unmarshal([]byte(line), &s); err != nil {
+				t.Fatal(err)
+			}
+			total = s.Drops.Total - s.Drops.Unlisted
+			continue
+		}
+		rows += d.Count
+		denied = denied || d.Reason == "NETFILTER_DROP" && strings.HasPrefix(d.Workload, "payments/api-") && d.Direction == "ingress"
 	}
-	dump, err := l.ClusterDump()
-	if err != nil {
-		t.Fatal(err)
+	if rows != total {
+		t.Errorf("the rows add up to %d, the total is %d", rows, total)
 	}
-	file := filepath.Join(t.TempDir(), "cluster.json")
-	if err := os.WriteFile(file, dump, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for name, args := range map[string][]string{
-		"whole node": nil,
-		"selected":   {"--from", sc.From},
-	} {
-		t.Run(name, func(t *testing.T) {
-			drops, sum := report(ctx, t, l, append([]string{"--cluster-dump", file}, args...))
-			var row *render.Drop
-			for i := range drops {
-				d := &drops[i]
-				if d.Noise != "" {
-					t.Errorf("noise among the rows: %+v", d)
-				}
-				if d.Reason == "NETFILTER_DROP" && d.Stage == "forward" && d.Direction == "ingress" {
-					row = d
-				}
-			}
-			if row == nil {
-				t.Fatalf("no row for the firewall's drops: %+v", drops)
-			}
-			if row.Engine != "nftables" || row.Count < 2 || row.Workload == "" || !strings.HasPrefix(row.Owner, "Deployment/") || row.Example == "" || row.Device == "" {
-				t.Errorf("row %+v", row)
-			}
-			var total uint64
-			for i := range drops {
-				total += drops[i].Count
-			}
-			if sum.Drops == nil || sum.Drops.Total != total+sum.Drops.Unlisted {
-				t.Errorf("rows add up to %d, totals %+v", total, sum.Drops)
-			}
-			if name == "whole node" && len(sum.Drops.Noise) == 0 {
-				t.Error("the lab is full of harmless frees, none was counted")
-			}
-		})
+	if !denied {
+		t.Error("the policy's drop is not in the report")
 	}
 }
 
-// report runs drops while the lab's traffic flows.
-func report(ctx context.Context, t *testing.T, l *lab.Lab, args []string) ([]render.Drop, render.Summary) {
-	t.Helper()
-	ready := &readyWriter{ready: make(chan struct{})}
-	var out bytes.Buffer
-	done := make(chan int, 1)
-	args = append([]string{"drops", "-o", "json", "--duration", "4s", "--node", l.NodeName(), "--host-netns", l.NodeNetNS()}, args...)
-	go func() { done <- run(ctx, args, stdio{out: &out, err: ready}) }()
-	select {
-	case <-ready.ready:
-	case code := <-done:
-		t.Fatalf("exit %d: %s", code, ready.text())
+// Live lines, until Ctrl-C.
+func TestDropsLive(t *testing.T) {
+	l := damagedLab(t, "policy-ingress", nil)
+	p := launch(t, slices.Replace(slices.Clone(l.args), 0, 1, "drops")...)
+	p.ready(t)
+	l.show(t)
+	eventually(t, "a row", func() bool { return strings.Contains(p.out.String(), "NETFILTER_DROP in nft_do_chain") })
+	interrupt(t, p)
+	if code := p.code(t); code != exitInterrupted {
+		t.Errorf("exit code %d", code)
 	}
-	if _, err := l.Traffic(ctx); err != nil {
-		t.Fatal(err)
+	if out := p.out.String(); !strings.HasPrefix(out, "   COUNT") || !strings.Contains(out, " drops in ") {
+		t.Errorf("no header, or no totals: %s", out)
 	}
-	if code := <-done; code != exitFault {
-		t.Errorf("exit %d, want %d: %s", code, exitFault, ready.text())
-	}
-	var drops []render.Drop
-	var sum render.Summary
-	for line := range bytes.Lines(out.Bytes()) {
-		var d render.Drop
-		if err := json.Unmarshal(line, &d); err != nil {
-			t.Fatalf("%v in %s", err, line)
-		}
-		if d.Kind == "Drop" {
-			drops = append(drops, d)
-			continue
-		}
-		if err := json.Unmarshal(line, &sum); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return drops, sum
 }

@@ -47,9 +47,7 @@ func TestInterruptedEarly(t *testing.T) {
 	l := damagedLab(t, "external-silent", nil)
 	p := launch(t, l.args...)
 	p.ready(t)
-	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
+	interrupt(t, p)
 	if code := p.code(t); code != exitInterrupted {
 		t.Errorf("exit code %d", code)
 	}
@@ -63,14 +61,29 @@ func TestInterruptedDemo(t *testing.T) {
 	p := launch(t, "demo", "external-silent")
 	p.ready(t)
 	before, spaces := kernelObjects(t, p.cmd.Process.Pid), namespacesOf(t, p.cmd.Process.Pid)
-	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
+	interrupt(t, p)
 	if code := p.code(t); code != exitInterrupted {
 		t.Errorf("exit code %d", code)
 	}
 	before.gone(t)
 	spaces.gone(t)
+}
+
+// The second Ctrl-C does not wait for anything.
+func TestInterruptedTwice(t *testing.T) {
+	l := damagedLab(t, "external-silent", nil)
+	p := launch(t, l.args...)
+	p.ready(t)
+	before := kernelObjects(t, p.cmd.Process.Pid)
+	for range 2 {
+		if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Fatal(err)
+		}
+	}
+	if code := p.code(t); code != exitInterrupted && code != -1 {
+		t.Errorf("exit code %d", code)
+	}
+	before.gone(t)
 }
 
 // A killed podpath cannot clean up: the kernel must.

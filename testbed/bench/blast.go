@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"runtime"
+	"strconv"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -68,8 +71,9 @@ func (b *blaster) close() {
 	}
 }
 
-// spent is what sending took: by the clock, and of the sender's CPU.
-type spent struct{ wall, cpu time.Duration }
+// spent is what sending took: by the clock, of the sender's CPU, and waiting
+// for that CPU.
+type spent struct{ wall, cpu, waited time.Duration }
 
 // run sends for a time, at pps packets per second or, if that is 0, as fast as
 // it goes. It stays on one CPU, as softirq work stays where the packet is sent.
@@ -82,9 +86,9 @@ func (b *blaster) run(ctx context.Context, d time.Duration, pps float64) (spent,
 			done <- err
 			return
 		}
-		start, used := time.Now(), threadCPU()
+		start, used, waited := time.Now(), threadCPU(), threadWaited()
 		err := b.send(ctx, start, d, pps)
-		took = spent{time.Since(start), threadCPU() - used}
+		took = spent{time.Since(start), threadCPU() - used, threadWaited() - waited}
 		done <- err
 	}()
 	err := <-done
@@ -100,6 +104,21 @@ func threadCPU() time.Duration {
 		return 0
 	}
 	return time.Duration(ts.Nano())
+}
+
+// threadWaited is how long the calling thread could have run and did not: the
+// second number of schedstat.
+func threadWaited() time.Duration {
+	b, err := os.ReadFile("/proc/thread-self/schedstat")
+	fields := strings.Fields(string(b))
+	if err != nil || len(fields) < 2 {
+		return 0
+	}
+	ns, err := strconv.ParseInt(fields[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(ns)
 }
 
 func (b *blaster) send(ctx context.Context, start time.Time, d time.Duration, pps float64) error {

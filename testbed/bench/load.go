@@ -101,8 +101,8 @@ type rate struct {
 
 func (r rate) perSecond() float64 { return float64(r.packets) / r.wall.Seconds() }
 
-// cpuShare is how much of the time the sender was accounted as running.
-func (r rate) cpuShare() float64 { return r.cpu.Seconds() / r.wall.Seconds() }
+// cpuShare is how much of the time that the sender had a CPU is on its account.
+func (r rate) cpuShare() float64 { return r.cpu.Seconds() / (r.wall - r.waited).Seconds() }
 
 func (r rate) cpuNS() float64 { return float64(r.cpu.Nanoseconds()) / float64(r.packets) }
 

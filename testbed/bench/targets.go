@@ -90,7 +90,7 @@ func (r *report) eventTargets() []target {
 		best := l.best()
 		measured, reached := fmt.Sprintf("%.0f", best), r.unlessNoisy(best >= want)
 		if l.exhausted() {
-			measured += ", all that the sender could do"
+			measured += ", as fast as the sender got"
 			if best < want {
 				reached = "not shown"
 			}

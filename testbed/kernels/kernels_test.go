@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/podpath/podpath/testbed/kernels/job"
 )
@@ -102,6 +105,35 @@ func TestTable(t *testing.T) {
 	want := "| test | 5.10 | 7.3 |\n|---|---|---|\n| a | ok | **FAILED** |\n| b | – | ok |\n"
 	if b.String() != want || tab.bad() != 1 {
 		t.Errorf("%d bad in\n%s", tab.bad(), &b)
+	}
+}
+
+func TestRecord(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "compat.md")
+	if err := os.WriteFile(file, []byte("# Kernels\n"+tableBegins+tableEnds+"end\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	day := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
+	for i, add := range []struct {
+		column string
+		cell   cell
+	}{
+		{"6.1", cell{"a", "FAILED", true}},
+		{"7.3", cell{"a", "ok", false}},
+		{"6.1", cell{"b", "ok", false}},
+	} {
+		tab := newTable()
+		tab.column(add.column)
+		tab.add(add.column, add.cell)
+		if err := tab.record(file, day.AddDate(0, 0, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(file)
+	want := "# Kernels\n" + tableBegins +
+		"| test | 6.1, 2026-11-25 | 7.3, 2026-11-24 |\n|---|---|---|\n| a | – | ok |\n| b | ok | – |\n" + tableEnds + "end\n"
+	if err != nil || string(got) != want {
+		t.Errorf("%v\n%s", err, got)
 	}
 }
 

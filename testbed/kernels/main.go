@@ -27,6 +27,7 @@ type options struct {
 	tests   pattern
 	demos   pattern
 	keep    string
+	record  string
 	verbose bool
 	offline bool
 	limit   time.Duration
@@ -38,6 +39,7 @@ func main() {
 	flag.Var(&o.tests, "tests", "tests of the probe to run, a regular expression; '-' for none")
 	flag.Var(&o.demos, "demos", "faults of the lab to show, a regular expression; '-' for none")
 	flag.StringVar(&o.keep, "logs", "", "folder that keeps the output of what went wrong")
+	flag.StringVar(&o.record, "record", "", "document whose table takes the outcomes")
 	flag.BoolVar(&o.verbose, "v", false, "print the output of what went wrong")
 	flag.BoolVar(&o.offline, "offline", false, "use the package lists as they are")
 	flag.DurationVar(&o.limit, "timeout", 2*time.Hour, "for one kernel")
@@ -85,6 +87,9 @@ func run(ctx context.Context, o options) error {
 		}
 	}
 	errs = append(errs, m.table.markdown(os.Stdout))
+	if m.record != "" {
+		errs = append(errs, m.table.record(m.record, time.Now()))
+	}
 	if n := m.table.bad(); n > 0 {
 		errs = append(errs, fmt.Errorf("%d cells of the table are not as they have to be", n))
 	}

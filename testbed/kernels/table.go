@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -15,15 +16,14 @@ type table struct {
 
 func newTable() *table { return &table{cells: map[[2]string]cell{}} }
 
-func (t *table) column(name string) { t.columns = append(t.columns, name) }
+func (t *table) column(name string) {
+	if !slices.Contains(t.columns, name) {
+		t.columns = append(t.columns, name)
+	}
+}
 
 func (t *table) add(column string, c cell) {
-	known := false
-	for _, col := range t.columns {
-		_, ok := t.cells[[2]string{c.row, col}]
-		known = known || ok
-	}
-	if !known {
+	if !slices.Contains(t.rows, c.row) {
 		t.rows = append(t.rows, c.row)
 	}
 	t.cells[[2]string{c.row, column}] = c
@@ -39,6 +39,9 @@ func (t *table) bad() int {
 	return n
 }
 
+// absent is the cell of what was not looked at.
+const absent = "–"
+
 // markdown writes the table as docs/compat.md holds it.
 func (t *table) markdown(w io.Writer) error {
 	var b strings.Builder
@@ -49,7 +52,7 @@ func (t *table) markdown(w io.Writer) error {
 			c, ok := t.cells[[2]string{row, col}]
 			switch {
 			case !ok:
-				b.WriteString(" – |")
+				b.WriteString(" " + absent + " |")
 			case c.bad:
 				b.WriteString(" **" + c.text + "** |")
 			default:

@@ -124,6 +124,9 @@ func (a *aim) want(t tracer.Tuple) bool {
 }
 
 func (a *aim) side(r *kube.Resolved, p netip.AddrPort, proto uint8) bool {
+	if (r.Any || r.Internet) && p.Addr().IsMulticast() {
+		return false // mDNS, router solicitations: nobody is meant to be reached
+	}
 	if r.Any {
 		return r.Port == 0 || r.Port == p.Port()
 	}

@@ -36,6 +36,8 @@ type analyser struct {
 	// emit takes the verdicts and says whether it wants more; it is called with
 	// the lock held.
 	emit func(*tracer.Verdict) (more bool)
+	// said is set when a verdict was given.
+	said bool
 	// enough is set when no more verdicts are wanted.
 	enough bool
 }
@@ -149,6 +151,17 @@ func (a *analyser) tick(now time.Time, ending bool) {
 	if a.enough {
 		return
 	}
+	if ending {
+		a.settle(now, true, true)
+	}
+	if !ending || !a.said { // rather an open answer than none
+		a.settle(now, ending, false)
+	}
+}
+
+// settle judges the flows that are due: at the end those are all, but for the
+// ones under way that are to be spared.
+func (a *analyser) settle(now time.Time, ending, spare bool) {
 	ticked := false
 	a.open = slices.DeleteFunc(a.open, func(id uint64) bool {
 		j, ok := a.joiner.Peek(id)
@@ -156,7 +169,7 @@ func (a *analyser) tick(now time.Time, ending bool) {
 			return true
 		}
 		outcome, settled := verdict.Settle(j, now, ending)
-		if !settled {
+		if !settled || spare && outcome != tracer.OutcomeDelivered && underWay(j, now) {
 			return false
 		}
 		if outcome == tracer.OutcomeDelivered {
@@ -177,6 +190,17 @@ func (a *analyser) tick(now time.Time, ending bool) {
 		return true
 	})
 }
+
+// underWay: the end of the trace came between a flow's packets, and nothing
+// speaks against it so far.
+func underWay(j *tracer.Journey, now time.Time) bool {
+	_, due := verdict.Settle(j, now, false)
+	return !due && now.Sub(j.Last) < stillMoving && j.Attempts <= 1 && j.Retransmits == 0 && len(j.Drops) == 0
+}
+
+// stillMoving is how recent a packet of a flow under way is: well below a
+// retransmission time-out, so that a silent loss is not taken for one.
+const stillMoving = 150 * time.Millisecond
 
 // end judges what is still open; nothing more will come.
 func (a *analyser) end(now time.Time) {
@@ -212,6 +236,7 @@ func (a *analyser) decide(j *tracer.Journey, outcome tracer.Outcome, now time.Ti
 		in.Node = a.ask(j.ID, a.joiner.Query(j))
 		a.rec.facts(j.ID, in.Node)
 	}
+	a.said = true
 	if !a.emit(a.engine.Decide(in)) {
 		a.enough = true
 		a.rec.enough(now)

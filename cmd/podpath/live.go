@@ -111,11 +111,13 @@ func (l *live) retarget(ctx context.Context) error {
 	}
 	l.analyser.want(aim.want)
 	l.analyser.inventory(inv)
-	if err := l.probe.Select(aim.selection); err != nil {
-		return fmt.Errorf("select the flows: %w", err)
-	}
+	// Devices first: a flow that is selected before all of them are watched
+	// would seem to end at the last one that is.
 	if err := l.probe.SetInventory(aim.watched(inv, l.wide)); err != nil {
 		return fmt.Errorf("attach to this node's devices: %w", err)
+	}
+	if err := l.probe.Select(aim.selection); err != nil {
+		return fmt.Errorf("select the flows: %w", err)
 	}
 	return nil
 }

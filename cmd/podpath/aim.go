@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -20,6 +19,7 @@ type endpoints struct {
 	from, to kube.EndpointSpec
 	selector labels.Selector
 	node     string
+	names    *hostNames
 	// search says which ends are names without a namespace that may be in any.
 	search [2]bool
 }
@@ -28,7 +28,7 @@ type endpoints struct {
 const everywhere = ""
 
 func parseEndpoints(from, to, selector, namespace, node string) (endpoints, error) {
-	e := endpoints{node: node}
+	e := endpoints{node: node, names: newHostNames()}
 	if namespace == everywhere {
 		namespace = "default"
 		for i, s := range []string{from, to} {
@@ -67,9 +67,6 @@ type aim struct {
 }
 
 func (e *endpoints) resolve(ctx context.Context, view *kube.Snapshot) (*aim, error) {
-	lookup := func(ctx context.Context, host string) ([]netip.Addr, error) {
-		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	}
 	a := &aim{inside: view.Inside()}
 	from, to := e.from, e.to
 	var err error
@@ -80,11 +77,11 @@ func (e *endpoints) resolve(ctx context.Context, view *kube.Snapshot) (*aim, err
 			}
 		}
 	}
-	a.from, err = view.Resolve(ctx, from, kube.ResolveOptions{Source: true, Node: e.node, Selector: e.selector, LookupHost: lookup})
+	a.from, err = view.Resolve(ctx, from, kube.ResolveOptions{Source: true, Node: e.node, Selector: e.selector, LookupHost: e.names.resolve})
 	if err != nil {
 		return nil, fmt.Errorf("--from: %w", err)
 	}
-	a.to, err = view.Resolve(ctx, to, kube.ResolveOptions{Node: e.node, LookupHost: lookup})
+	a.to, err = view.Resolve(ctx, to, kube.ResolveOptions{Node: e.node, LookupHost: e.names.resolve})
 	if err != nil {
 		return nil, fmt.Errorf("--to: %w", err)
 	}

@@ -143,6 +143,7 @@ func (d *dropReport) retarget(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read this node's namespaces and devices: %w", err)
 	}
+	d.aim.addHost(d.cluster.current(), &inv, d.ends.node)
 	d.inv = inv
 	if err := d.probe.Select(d.aim.selection); err != nil {
 		return fmt.Errorf("select the flows: %w", err)

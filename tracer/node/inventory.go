@@ -131,10 +131,11 @@ func carries(v *view, addrs map[netip.Addr]bool) bool {
 	return false
 }
 
-// ownsHardware: one of the addresses is on a device that has no other end.
+// ownsHardware: one of the addresses is on a device that has no other end. The
+// loopback device is none of those: another node may hold an address there.
 func ownsHardware(v *view, addrs map[netip.Addr]bool) bool {
 	for _, l := range v.links {
-		if l.Type() != "device" {
+		if l.Type() != "device" || l.Attrs().Flags&net.FlagLoopback != 0 {
 			continue
 		}
 		for _, p := range v.addrs[l.Attrs().Index] {

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 
@@ -20,6 +22,16 @@ func describeMachine() machine {
 		m.kernel = unix.ByteSliceToString(u.Release[:])
 	}
 	return m
+}
+
+// podpathVersion is the first line of what the binary says.
+func podpathVersion(ctx context.Context, binary string) (string, error) {
+	out, err := exec.CommandContext(ctx, binary, "version").Output()
+	if err != nil {
+		return "", fmt.Errorf("ask %s for its version: %w", binary, err)
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return line, nil
 }
 
 func cpuModel() string {

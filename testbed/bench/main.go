@@ -98,6 +98,9 @@ func (b *bench) progress(format string, args ...any) {
 func (b *bench) run(ctx context.Context) (*report, error) {
 	r := &report{opts: b.opts, machine: describeMachine(), begun: b.begun}
 	var err error
+	if r.version, err = podpathVersion(ctx, b.opts.podpath); err != nil {
+		return nil, err
+	}
 	if b.top, err = newTopology(ctx, b.spawn, 4); err != nil {
 		return nil, fmt.Errorf("build the node: %w", err)
 	}

@@ -16,7 +16,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/invopop/jsonschema"
 
 	"github.com/podpath/podpath/tracer"
@@ -49,8 +48,8 @@ func TestPublished(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(string(content), string(got)); diff != "" {
-			t.Errorf("%s is stale: run go generate ./cmd/podpath (-code +file)\n%s", file, diff)
+		if !bytes.Equal(content, got) {
+			t.Errorf("%s is stale, run go generate ./cmd/podpath: %s", file, firstDifference(content, got))
 		}
 	}
 	files, err := filepath.Glob(filepath.Join(docs, "schema", "*"))
@@ -62,6 +61,17 @@ func TestPublished(t *testing.T) {
 			t.Errorf("%s belongs to no kind", f)
 		}
 	}
+}
+
+// firstDifference is enough, where one new entry moves all that follow.
+func firstDifference(code, file []byte) string {
+	a, b := strings.Split(string(code), "\n"), strings.Split(string(file), "\n")
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return fmt.Sprintf("line %d is\n%s\nand should be\n%s", i+1, b[i], a[i])
+		}
+	}
+	return fmt.Sprintf("it has %d lines, not %d", len(b), len(a))
 }
 
 // kinds are the objects of -o json.

@@ -59,8 +59,13 @@ func named(t *testing.T, vs []render.Verdict) {
 	}
 }
 
-// withinSecond is what the kernel must know a new pod by.
-const withinSecond = time.Second
+// withinSecond is how soon a new pod must be followed. A busy machine is late now
+// and then; what waits for the next look of a poll is late always. So one of a
+// few pods must be in time.
+const (
+	withinSecond = time.Second
+	newPods      = 4
+)
 
 // TestLivePodAppears: a pod that appears during the trace is followed within a
 // second from when both it and its object exist, whichever came first.
@@ -69,63 +74,73 @@ func TestLivePodAppears(t *testing.T) {
 		{"object first", "object"}, {"object without an address first", "pending"}, {"veth first", "veth"}, {"address last", "address"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l := newLab(t, lab.Options{Seed: 11})
-			sc := breakLab(t, l, "healthy-service")
-			api := serveAPI(t, clusterDump(t, l))
-			old := podOf(t, api, sc.From)
-			dep := old.Namespace + "/deploy/" + old.Labels["app"]
-			tr := startTrace(t, nodeArgs(l, "--kubeconfig", api.kubeconfig(t), "--from", dep, "--to", sc.To)...)
-			v := viewLab(t, l)
-			p, ip := newPlace(t), v.free(240)
-			pod := sibling(old, "fresh", ip)
-			switch c.order {
-			case "object":
-				api.put(t, pod)
-				settle()
-				v.plug(p, "vethfresh", ip)
-			case "pending":
-				pending := pod.DeepCopy()
-				pending.Status = corev1.PodStatus{Phase: corev1.PodPending}
-				api.put(t, pending)
-				v.plug(p, "vethfresh", ip)
-				settle()
-				api.put(t, pod)
-			case "veth":
-				v.plug(p, "vethfresh", ip)
-				settle()
-				api.put(t, pod)
-			case "address":
-				other := v.free(241)
-				v.plug(p, "vethfresh", other)
-				api.put(t, pod)
-				settle()
-				eth0, err := p.nl.LinkByName("eth0")
-				p.must(err)
-				p.must(p.nl.AddrDel(eth0, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(other, v.gateway.Bits()))}))
-				p.must(p.nl.AddrAdd(eth0, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(ip, v.gateway.Bits()))}))
-				p.route(netip.Prefix{}, v.gateway.Addr())
+			s := newScene(t, 11)
+			tr := s.trace(s.client.Namespace+"/deploy/"+s.client.Labels["app"], s.service)
+			var took time.Duration
+			for n := range byte(newPods) {
+				took = s.appear(tr, c.order, n)
+				t.Logf("first event %v after both existed", took.Round(time.Millisecond))
+				if took <= withinSecond {
+					return
+				}
 			}
-			both := time.Now()
-			ctx, cancel := context.WithCancel(t.Context())
-			asked := p.askUntil(ctx, "tcp", serviceAddr(t, api, sc.To), 20*time.Millisecond)
-			defer func() { cancel(); <-asked }()
-			first := tr.verdict("a verdict for the new pod", func(v *render.Verdict) bool { return v.Flow.Source.Name == pod.Name })
-			if first.Code != tracer.CodeOK {
-				t.Errorf("got %s: %s", first.Code, first.Summary)
-			}
-			took := firstSeen(tr, pod.Name).Sub(both)
-			t.Logf("first event %v after both existed", took.Round(time.Millisecond))
-			if took > withinSecond {
-				t.Errorf("the first event is of %v after both existed", took)
-			}
-			// Inside the pod too, not only on the node's side.
-			if c.order != "address" { // without any notification, the devices are found by the next look
-				tr.verdict("a path that begins in the new pod", func(v *render.Verdict) bool {
-					return slices.ContainsFunc(v.Hops, func(h render.HopLine) bool { return strings.HasSuffix(h.Pod, pod.Name) })
-				})
-			}
+			t.Errorf("the first event is of %v after both existed", took)
 		})
 	}
+}
+
+// appear adds a pod to the node and to the API in the given order, lets it send,
+// and returns how long after that its first event was.
+func (s *scene) appear(tr *liveTrace, order string, n byte) time.Duration {
+	s.t.Helper()
+	p, ip, veth := newPlace(s.t), s.free(230+n), "vethfresh"+strconv.Itoa(int(n))
+	pod := sibling(s.client, "fresh"+strconv.Itoa(int(n)), ip)
+	switch order {
+	case "object":
+		s.api.put(s.t, pod)
+		settle()
+		s.plug(p, veth, ip)
+	case "pending":
+		pending := pod.DeepCopy()
+		pending.Status = corev1.PodStatus{Phase: corev1.PodPending}
+		s.api.put(s.t, pending)
+		s.plug(p, veth, ip)
+		settle()
+		s.api.put(s.t, pod)
+	case "veth":
+		s.plug(p, veth, ip)
+		settle()
+		s.api.put(s.t, pod)
+	case "address":
+		s.plug(p, veth, s.free(240+n))
+		s.api.put(s.t, pod)
+		settle()
+		s.readdress(p, s.free(240+n), ip)
+	}
+	both := time.Now()
+	ctx, cancel := context.WithCancel(s.t.Context())
+	asked := p.askUntil(ctx, "tcp", s.vip, 20*time.Millisecond)
+	defer func() { cancel(); <-asked }()
+	first := tr.verdict("a verdict for the new pod", func(v *render.Verdict) bool { return v.Flow.Source.Name == pod.Name })
+	if first.Code != tracer.CodeOK {
+		s.t.Errorf("got %s: %s", first.Code, first.Summary)
+	}
+	if order != "address" { // without any notification, the devices are found by the next look
+		tr.verdict("a path that begins in the new pod", func(v *render.Verdict) bool {
+			return slices.ContainsFunc(v.Hops, func(h render.HopLine) bool { return strings.HasSuffix(h.Pod, pod.Name) })
+		})
+	}
+	return firstSeen(tr, pod.Name).Sub(both)
+}
+
+// readdress gives a pod another address.
+func (s *scene) readdress(p *place, from, to netip.Addr) {
+	s.t.Helper()
+	eth0, err := p.nl.LinkByName("eth0")
+	p.must(err)
+	p.must(p.nl.AddrDel(eth0, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(from, s.gateway.Bits()))}))
+	p.must(p.nl.AddrAdd(eth0, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(to, s.gateway.Bits()))}))
+	p.route(netip.Prefix{}, s.gateway.Addr())
 }
 
 // sibling is another pod of the same workload and node.

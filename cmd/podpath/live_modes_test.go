@@ -121,7 +121,7 @@ func TestLiveTwoTraces(t *testing.T) {
 	<-sent
 	send(t, l)
 	two.wait()
-	compare(t, sc, one.verdicts())
+	compare(t, sc, one.verdicts()[:1]) // the rest was cut short
 	compare(t, sc, two.verdicts())
 	if n := len(two.verdicts()); n != 6 {
 		t.Errorf("%d verdicts after the other trace ended, want 6\n%s", n, &two.err)

@@ -9,7 +9,7 @@ import (
 const (
 	// Software emulation is some ten times slower than the machine; a limit is
 	// there to end what hangs.
-	testSeconds = 300
+	testSeconds = 900
 	demoSeconds = 120
 )
 

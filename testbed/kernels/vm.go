@@ -87,7 +87,7 @@ func findKernel(root string) (string, error) {
 // run boots the machine and hands over its answers as they come. It returns
 // nil only if all jobs were run.
 func (m *machine) run(ctx context.Context, each func(job.Line)) error {
-	ctx, cancel := context.WithTimeout(ctx, m.limit)
+	ctx, cancel := context.WithTimeoutCause(ctx, m.limit, fmt.Errorf("the machine did not end within %v", m.limit))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
 		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", fmt.Sprint(m.cpus), "-m", fmt.Sprint(m.memory),
@@ -114,10 +114,19 @@ func (m *machine) run(ctx context.Context, each func(job.Line)) error {
 	case done:
 		return nil
 	case ctx.Err() != nil:
-		return fmt.Errorf("the machine did not end within %v; see %s", m.limit, m.console)
+		return context.Cause(ctx)
 	default:
-		return fmt.Errorf("the machine ended early (%w); see %s", err, m.console)
+		return errors.Join(fmt.Errorf("the machine ended early: %w", err), m.lastWords())
 	}
+}
+
+// lastWords are what the kernel printed at the end.
+func (m *machine) lastWords() error {
+	text, err := os.ReadFile(m.console)
+	if err != nil {
+		return err
+	}
+	return errors.New(strings.TrimSpace(string(text[max(0, len(text)-4096):])))
 }
 
 func (m *machine) read(r *bufio.Reader, each func(job.Line)) (done bool) {

@@ -187,6 +187,26 @@ func tunnelVerdict() *tracer.Verdict {
 	}
 }
 
+// mtuVerdict: small packets left, translated; a later large one died before
+// that, and so did the message about it.
+func mtuVerdict() *tracer.Verdict {
+	flow := tcp("10.244.1.7:39514", "203.0.113.10:443")
+	out := tcp("192.168.1.11:26306", "203.0.113.10:443")
+	t := newTravel(flow)
+	t.j.DstDevice, t.j.LeftNode = tracer.DeviceKey{}, true
+	t.j.Translations = []tracer.Translation{{Kind: "snat", From: flow.Src, To: out.Src, Event: 2}}
+	t.request(tracer.EventTX, "client", flow, 6).
+		request(tracer.EventTX, "uplink", out, 2).
+		drop("cni0", flow, tracer.Drop{Reason: "PKT_TOO_BIG", Location: "ip_forward", Stage: tracer.StageForward}, 4).
+		drop("none", icmp("10.244.1.1", "10.244.1.7"), tracer.Drop{Reason: "NETFILTER_DROP", Location: "nft_do_chain", Stage: tracer.StageOutput, Engine: "nftables"}, 4)
+	t.j.Drops[1].ICMPError, t.j.Drops[1].Device = true, tracer.DeviceKey{NetNS: hostNS}
+	return &tracer.Verdict{
+		Time: start(), Node: "n1", Component: tracer.ComponentCNI, Code: "cni-mtu-blackhole", Confidence: tracer.Confirmed,
+		Summary: "packets of 7292 bytes from 10.244.1.7 do not fit the next link (MTU 1400)", Outcome: tracer.OutcomeConnectedNoData,
+		Journey: &t.j, Cluster: cluster(),
+	}
+}
+
 // unseenVerdict has no path at all.
 func unseenVerdict() *tracer.Verdict {
 	t := newTravel(asked())

@@ -33,6 +33,7 @@ func objects() map[string][]any {
 		"icmp-error":  {verdict(errorVerdict())},
 		"healthy":     {verdict(h)},
 		"tunnel":      {verdict(tunnelVerdict())},
+		"mtu":         {verdict(mtuVerdict())},
 		"unseen":      {verdict(unseenVerdict())},
 		"flow":        {NewFlow(h.Journey, h.Cluster, inventory(), "n1", h.Outcome)},
 		"drops":       {drop(), bareDrop(), dropSummary()},

@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -50,18 +51,28 @@ func (p *pather) direction(dir tracer.Direction) {
 		}
 	}
 	sort.SliceStable(steps, func(a, b int) bool { return steps[a].mono < steps[b].mono })
-	var last, lastError tracer.Tuple
+	var seen []tracer.Tuple // of the flow, the newest last
+	errors := 0
 	for _, s := range steps {
 		switch {
 		case s.drop != nil:
-			p.drop(s.drop, last)
+			p.drop(s.drop, seen)
 		case p.isError(s.hop):
-			p.errorHop(s.hop, lastError)
-			lastError = s.hop.Tuple
+			p.errorHop(s.hop, errors == 0)
+			errors++
 		default:
-			last = p.hop(s.hop, last)
+			seen = append(seen, p.hop(s.hop, seen))
 		}
 	}
+}
+
+// before is the tuple that t came from by translation, if t is new: a later
+// packet at an earlier place is not translated back.
+func before(seen []tracer.Tuple, t tracer.Tuple) (tracer.Tuple, bool) {
+	if len(seen) == 0 || slices.Contains(seen, t) {
+		return tracer.Tuple{}, false
+	}
+	return seen[len(seen)-1], true
 }
 
 // isError: the hop is of ICMP errors about the flow, not of the flow's packets.
@@ -70,7 +81,7 @@ func (p *pather) isError(h *tracer.Hop) bool {
 	return h.Inner == nil && icmp && (h.Tuple.Proto != p.j.Flow.Proto || h.Tuple.Src.Port() == 0 && p.j.Flow.Src.Port() != 0)
 }
 
-func (p *pather) hop(h *tracer.Hop, last tracer.Tuple) tracer.Tuple {
+func (p *pather) hop(h *tracer.Hop, seen []tracer.Tuple) tracer.Tuple {
 	l := p.hopLine(h)
 	t := h.Tuple
 	if h.Inner != nil {
@@ -78,7 +89,7 @@ func (p *pather) hop(h *tracer.Hop, last tracer.Tuple) tracer.Tuple {
 		l.What += fmt.Sprintf(" in %s to %s", h.Inner.Tunnel, h.Tuple.Dst.Addr())
 	}
 	l.Tuple = ends(t)
-	if last.IsValid() && last != t {
+	if last, ok := before(seen, t); ok {
 		l.Before = ends(last)
 		l.Detail, l.told = p.change(h.Direction, last, t)
 	}
@@ -88,9 +99,9 @@ func (p *pather) hop(h *tracer.Hop, last tracer.Tuple) tracer.Tuple {
 
 // errorHop names the ICMP error, and, where it was seen first, who made it: its
 // source address says little, because the answer is translated like any other.
-func (p *pather) errorHop(h *tracer.Hop, last tracer.Tuple) {
+func (p *pather) errorHop(h *tracer.Hop, first bool) {
 	l := p.hopLine(h)
-	l.Tuple, l.told = h.Tuple.Src.Addr().String()+" > "+h.Tuple.Dst.Addr().String(), true
+	l.Tuple, l.told = addresses(h.Tuple), true
 	a := p.icmpAnswer(h)
 	if a == nil {
 		l.Detail = "ICMP error about this flow"
@@ -98,7 +109,7 @@ func (p *pather) errorHop(h *tracer.Hop, last tracer.Tuple) {
 		return
 	}
 	l.Detail = "ICMP " + icmpName(a)
-	if !last.IsValid() {
+	if first {
 		l.Detail += ", " + p.maker(a, h)
 	}
 	p.lines = append(p.lines, l)
@@ -178,16 +189,17 @@ func (p *pather) change(dir tracer.Direction, before, now tracer.Tuple) (text st
 	return "translated", false
 }
 
-func (p *pather) drop(d *tracer.DropSeen, last tracer.Tuple) {
+func (p *pather) drop(d *tracer.DropSeen, seen []tracer.Tuple) {
 	l := p.line("drop", d.Direction, d.Device)
-	l.What = "DROPPED"
-	l.Detail = dropPlace(&d.Drop)
+	l.What, l.Detail, l.Tuple = "DROPPED", dropPlace(&d.Drop), ends(d.Tuple)
+	last, changed := before(seen, d.Tuple)
 	switch {
 	case d.ARP:
 		l.Detail += ", address resolution"
 	case d.ICMPError:
-		l.Detail += ", ICMP error about this flow"
-	case last.IsValid() && last != d.Tuple:
+		l.Detail += fmt.Sprintf(", ICMP error from %s about this flow", d.Tuple.Src.Addr())
+		l.Tuple, l.told = addresses(d.Tuple), true
+	case changed:
 		l.Before = ends(last)
 		change, whole := p.change(d.Direction, last, d.Tuple)
 		if whole {
@@ -196,7 +208,7 @@ func (p *pather) drop(d *tracer.DropSeen, last tracer.Tuple) {
 		l.Detail += ", " + change
 		l.told = whole
 	}
-	l.Tuple, l.Packets, l.Event = ends(d.Tuple), d.Count, d.Event
+	l.Packets, l.Event = d.Count, d.Event
 	first := d.First
 	l.Time = &first
 	p.lines = append(p.lines, l)
@@ -225,22 +237,25 @@ func (p *pather) line(mark string, dir tracer.Direction, k tracer.DeviceKey) Hop
 	l := HopLine{Mark: mark, Direction: dir, Node: p.node, NetNS: k.NetNS, IfIndex: k.IfIndex}
 	d, _ := p.inv.Device(k)
 	l.Device = d.Name
-	name := d.Name
-	if name == "" {
-		name = "(no device)"
+	name := ""
+	switch {
+	case d.Name != "":
+		name = " " + d.Name
+	case k.IfIndex != 0:
+		name = fmt.Sprintf(" device %d", k.IfIndex)
 	}
 	l.Pod = p.podOf(k)
 	switch {
 	case k.NetNS != p.inv.HostNetNS && l.Pod != "":
-		l.Where = l.Pod + " " + name
+		l.Where = l.Pod + name
 	case k.NetNS != p.inv.HostNetNS && k.NetNS != 0:
-		l.Where = fmt.Sprintf("netns %d %s", k.NetNS, name)
+		l.Where = fmt.Sprintf("netns %d%s", k.NetNS, name)
 	case d.Role == tracer.RolePodHost && p.podOf(d.Peer) != "":
 		l.Pod = p.podOf(d.Peer)
-		l.Where = p.node + " " + name
+		l.Where = p.node + name
 	default:
 		l.Pod = ""
-		l.Where = p.node + " " + name
+		l.Where = p.node + name
 	}
 	return l
 }
@@ -257,5 +272,8 @@ func (p *pather) podOf(k tracer.DeviceKey) string {
 	}
 	return ""
 }
+
+// addresses is for packets without ports.
+func addresses(t tracer.Tuple) string { return t.Src.Addr().String() + " > " + t.Dst.Addr().String() }
 
 func ends(t tracer.Tuple) string { return t.Src.String() + " > " + t.Dst.String() }

@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	hopIndent  = 6 // "    ✓ "
-	whereWidth = 40
+	hopIndent  = 6  // "    ✓ "
+	whereWidth = 56 // longer names push what follows to the right
+	headWidth  = 14 // "  received ×12"
 )
 
 // hopLines shows a path: one line a step if it fits, and below it what does
@@ -23,23 +24,20 @@ func (p *textPrinter) hopLines(f *FlowRef, hops []HopLine) {
 		width = max(width, utf8.RuneCountInString(Escape(hops[i].Where)))
 	}
 	width = min(width, whereWidth)
-	request := tuple(f.Source, f.Destination)
-	last := map[tracer.Direction]string{
-		tracer.DirRequest: request, tracer.DirReply: tuple(f.Destination, f.Source),
+	if p.o.Width > 0 && width > p.o.Width-hopIndent-headWidth {
+		width = 0 // no room for columns
 	}
+	known := map[string]bool{tuple(f.Source, f.Destination): true, tuple(f.Destination, f.Source): true}
 	for i := range hops {
 		h := &hops[i]
 		var more []string
 		if h.Detail != "" {
 			more = append(more, h.Detail)
 		}
-		news := h.Tuple != "" && h.Tuple != last[h.Direction] && !h.told
-		if news || p.wide && h.Tuple != "" {
+		if h.Tuple != "" && (p.wide || !known[h.Tuple] && !h.told) {
 			more = append(more, h.Tuple)
 		}
-		if h.Tuple != "" {
-			last[h.Direction] = h.Tuple
-		}
+		known[h.Tuple] = true
 		p.hop(h, width, more)
 	}
 }

@@ -200,10 +200,12 @@ func mtuVerdict() *tracer.Verdict {
 		drop("cni0", flow, tracer.Drop{Reason: "PKT_TOO_BIG", Location: "ip_forward", Stage: tracer.StageForward}, 4).
 		drop("none", icmp("10.244.1.1", "10.244.1.7"), tracer.Drop{Reason: "NETFILTER_DROP", Location: "nft_do_chain", Stage: tracer.StageOutput, Engine: "nftables"}, 4)
 	t.j.Drops[1].ICMPError, t.j.Drops[1].Device = true, tracer.DeviceKey{NetNS: hostNS}
+	c := cluster()
+	c.TargetPod, c.Destination, c.Target = nil, tracer.Endpoint{}, tracer.Endpoint{}
 	return &tracer.Verdict{
 		Time: start(), Node: "n1", Component: tracer.ComponentCNI, Code: "cni-mtu-blackhole", Confidence: tracer.Confirmed,
 		Summary: "packets of 7292 bytes from 10.244.1.7 do not fit the next link (MTU 1400)", Outcome: tracer.OutcomeConnectedNoData,
-		Journey: &t.j, Cluster: cluster(),
+		Journey: &t.j, Cluster: c,
 	}
 }
 

@@ -63,6 +63,7 @@ type aim struct {
 	from, to  kube.Resolved
 	selection probe.Selection
 	podIPs    []netip.Addr // of pods on this node
+	behind    []netip.Prefix
 	inside    []netip.Prefix
 }
 
@@ -85,8 +86,9 @@ func (e *endpoints) resolve(ctx context.Context, view *kube.Snapshot) (*aim, err
 	if err != nil {
 		return nil, fmt.Errorf("--to: %w", err)
 	}
+	a.behind = behind(view, &a.to)
 	a.selection = probe.Selection{
-		A: a.from.Prefixes(), B: a.to.Prefixes(),
+		A: a.from.Prefixes(), B: append(a.to.Prefixes(), a.behind...),
 		AnyA: a.from.Any || a.from.Internet, AnyB: a.to.Any || a.to.Internet,
 	}
 	for p := range view.Pods() {
@@ -165,7 +167,7 @@ func (a *aim) watched(inv tracer.Inventory, wide bool) tracer.Inventory {
 }
 
 func (a *aim) selects(d *tracer.Device) bool {
-	if a.selection.AnyA {
+	if a.selection.AnyA || open(&a.to) {
 		return true
 	}
 	for _, p := range d.Addrs {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -102,6 +103,11 @@ func TestLiveSelections(t *testing.T) {
 	src := func(name string) func(*render.Verdict) bool {
 		return func(v *render.Verdict) bool { return v.Flow.Source.Name == name }
 	}
+	inside := func(v *render.Verdict) bool { // seen in the pod that answers
+		return slices.ContainsFunc(v.Hops, func(h render.HopLine) bool {
+			return h.Direction == tracer.DirReply && h.NetNS != 0 && h.Pod != "" && h.Pod != s.client.Namespace+"/"+s.client.Name
+		})
+	}
 	for _, c := range []selection{
 		{"CIDR to any", pods, "any", tcp(s.from, s.vip), "ok", src(s.client.Name)},
 		{"CIDR to any, refused", pods, "any", tcp(s.from, closed), "app-no-listener", src(s.client.Name)},
@@ -109,6 +115,10 @@ func TestLiveSelections(t *testing.T) {
 		{"any to Service", "any", s.service, tcp(s.from, s.vip), "ok", src(s.client.Name)},
 		{"any to pod, refused", "any", ref(s.server), tcp(s.from, closed), "app-no-listener", src(s.client.Name)},
 		{"namespace to Service", "ns/" + s.client.Namespace, s.service, tcp(s.from, s.vip), "ok", src(s.client.Name)},
+		{"pod to any, refused", ref(s.client), "any", tcp(s.from, closed), "app-no-listener", nil},
+		{"pod to a range, refused", ref(s.client), pods, tcp(s.from, closed), "app-no-listener", nil},
+		{"pod to a ClusterIP by its address", ref(s.client), s.vip, tcp(s.from, s.vip), "ok", inside},
+		{"pod to any Service", ref(s.client), "any", tcp(s.from, s.vip), "ok", inside},
 		{"pod to internet", ref(s.client), "internet", tcp(s.from, s.internet()), "ok", src(s.client.Name)},
 		{"pod to a host of the node's network", ref(s.client), outer, tcp(s.from, outer), "ok", src(s.client.Name)},
 		{"pod to such a host, refused", ref(s.client), "any", tcp(s.from, outerClosed), "egr-remote-refused", src(s.client.Name)},

@@ -59,9 +59,12 @@ type flow struct {
 	reply   tracer.DeviceKey // where the reply direction is counted
 	replyK  tracer.EventKind
 	replyOK bool
-	fin     [2]bool
-	tuples  []tracer.Tuple
-	opened  uint64 // MonoNS of the event that opened it
+	// firstIn and replyIn: that was inside a tunnel, where the sizes are not the
+	// flow's own; the first sighting outside takes its place.
+	firstIn, replyIn bool
+	fin              [2]bool
+	tuples           []tracer.Tuple
+	opened           uint64 // MonoNS of the event that opened it
 	// atHost: a request packet was received in the node's own namespace.
 	atHost bool
 	// ownNAT: the client's own namespace translates, and takes answers that

@@ -171,13 +171,14 @@ func (jn *Joiner) hop(f *flow, ev *tracer.Event, dir tracer.Direction) {
 // request updates what the client sent.
 func (jn *Joiner) request(f *flow, ev *tracer.Event) {
 	j, k := &f.j, key(ev)
-	if f.first == (tracer.DeviceKey{}) {
-		f.first, f.firstK = k, ev.Kind
+	bare := f.firstIn && ev.Inner == nil
+	if bare || f.first == (tracer.DeviceKey{}) {
+		f.first, f.firstK, f.firstIn = k, ev.Kind, ev.Inner != nil
 	}
-	flags := ev.TCPFlags
-	syn := ev.Tuple.Proto == tracer.ProtoTCP && flags&(tracer.TCPSyn|tracer.TCPAck) == tracer.TCPSyn
+	flags := flagsOf(ev)
 	if k == f.first && ev.Kind == f.firstK {
-		jn.count(f, ev, syn)
+		// The packet that comes out of a tunnel was counted as it went in.
+		jn.count(f, ev, !bare && opens(j, flags))
 	}
 	if flags&tracer.TCPFin != 0 {
 		f.fin[0] = true
@@ -196,19 +197,41 @@ func (jn *Joiner) request(f *flow, ev *tracer.Event) {
 }
 
 // count is what is counted once per packet, at the first place it is seen.
-func (jn *Joiner) count(f *flow, ev *tracer.Event, syn bool) {
+func (jn *Joiner) count(f *flow, ev *tracer.Event, attempt bool) {
 	j := &f.j
-	j.RequestBytes += uint64(ev.Payload)
+	j.RequestBytes += payload(ev)
 	if ev.Retransmit {
 		j.Retransmits++
 	}
-	if ev.Tuple.Proto != tracer.ProtoTCP || syn {
+	if attempt {
 		j.Attempts++
 	}
-	acked := ev.TCPFlags&(tracer.TCPAck|tracer.TCPSyn|tracer.TCPRst) == tracer.TCPAck
+	acked := flagsOf(ev)&(tracer.TCPAck|tracer.TCPSyn|tracer.TCPRst) == tracer.TCPAck
 	if acked && hasAnswer(j, tracer.AnswerSynAck) || j.Mid {
 		j.Established = true
 	}
+}
+
+// opens: the packet is an attempt of its own.
+func opens(j *tracer.Journey, flags uint8) bool {
+	return j.Flow.Proto != tracer.ProtoTCP || flags&(tracer.TCPSyn|tracer.TCPAck) == tracer.TCPSyn
+}
+
+// flagsOf are the flow's own TCP flags, also inside a tunnel.
+func flagsOf(ev *tracer.Event) uint8 {
+	if ev.Inner != nil {
+		return ev.Inner.TCPFlags
+	}
+	return ev.TCPFlags
+}
+
+// payload is what the packet carries of the flow's data. That of a tunnel packet
+// is the whole inner packet, of which a bare acknowledgement is one as well.
+func payload(ev *tracer.Event) uint64 {
+	if ev.Inner != nil {
+		return 0
+	}
+	return uint64(ev.Payload)
 }
 
 // leaves: handed to an uplink, or to a tunnel that hides what it carries, so
@@ -235,17 +258,18 @@ func (jn *Joiner) arrives(ev *tracer.Event, a netip.Addr) bool {
 // replied updates what came back.
 func (jn *Joiner) replied(f *flow, ev *tracer.Event) {
 	j, k := &f.j, key(ev)
-	if !f.replyOK {
-		f.reply, f.replyK, f.replyOK = k, ev.Kind, true
+	bare := f.replyIn && ev.Inner == nil
+	if bare || !f.replyOK {
+		f.reply, f.replyK, f.replyOK, f.replyIn = k, ev.Kind, true, ev.Inner != nil
 	}
 	if k == f.reply && ev.Kind == f.replyK {
-		j.ReplyBytes += uint64(ev.Payload)
-		j.ReplyPackets++
+		j.ReplyBytes += payload(ev)
+		if !bare {
+			j.ReplyPackets++
+		}
 	}
-	flags := ev.TCPFlags
-	if ev.Inner != nil {
-		flags = ev.Inner.TCPFlags
-	} else if j.Mid && !f.haveISN && flags&tracer.TCPAck != 0 && flags&(tracer.TCPSyn|tracer.TCPRst) != 0 && j.RequestBytes == 0 {
+	flags := flagsOf(ev)
+	if ev.Inner == nil && j.Mid && !f.haveISN && flags&tracer.TCPAck != 0 && flags&(tracer.TCPSyn|tracer.TCPRst) != 0 && j.RequestBytes == 0 {
 		// The answer to a SYN that was sent before the trace began, or that is
 		// read after it: it acknowledges the SYN's number.
 		f.isn, f.haveISN = ev.TCPAck-1, true
@@ -264,7 +288,7 @@ func (jn *Joiner) replied(f *flow, ev *tracer.Event) {
 	case flags&(tracer.TCPSyn|tracer.TCPAck) == tracer.TCPSyn|tracer.TCPAck:
 		jn.answer(f, ev, tracer.AnswerSynAck)
 	default:
-		if ev.Payload > 0 {
+		if payload(ev) > 0 {
 			jn.answer(f, ev, tracer.AnswerData)
 		}
 		if flags&tracer.TCPFin != 0 {

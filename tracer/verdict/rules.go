@@ -40,6 +40,7 @@ func Rules() []Rule {
 		{Name: "routing-loop", Eval: routingLoop},
 		{Name: "martian", Eval: martian},
 		// The next hop.
+		{Name: "tunnel-end", Eval: tunnelEnd},
 		{Name: "overlay", Eval: overlay},
 		{Name: "neighbour", Eval: neighbour},
 		{Name: "other-host", Eval: otherHost},

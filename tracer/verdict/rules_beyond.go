@@ -265,6 +265,7 @@ func beyondNode(in *Input) *Finding {
 	if _, ok := in.translation("snat"); ok {
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "source translated to %s", j.LeftAs.Src))
 	}
+	in.inTunnel(f)
 	return f
 }
 

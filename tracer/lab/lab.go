@@ -43,6 +43,7 @@ type Lab struct {
 
 	spawn           *spawner
 	ext, node, peer *space
+	fromPeer        bool // what is traced is the second node
 	rules           ruleState
 	links           []link.Link // attached BPF programs
 	scene           *scene      // what Traffic sends
@@ -197,11 +198,22 @@ func (l *Lab) serveApp(ctx context.Context, s *space, port uint16, at ...netip.A
 	return nil
 }
 
-// NodeNetNS is a path that opens the node's namespace until Close.
-func (l *Lab) NodeNetNS() string { return l.node.path() }
+// NodeNetNS is a path that opens the traced node's namespace until Close. Some
+// faults are traced on the second node.
+func (l *Lab) NodeNetNS() string {
+	if l.fromPeer {
+		return l.peer.path()
+	}
+	return l.node.path()
+}
 
-// NodeName is the node's name in the cluster.
-func (l *Lab) NodeName() string { return l.p.node }
+// NodeName is the traced node's name in the cluster.
+func (l *Lab) NodeName() string {
+	if l.fromPeer {
+		return l.p.peer
+	}
+	return l.p.node
+}
 
 // Close removes everything. It may be called more than once, and at any time.
 func (l *Lab) Close() error {

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -32,14 +33,21 @@ func (in *Input) device(k tracer.DeviceKey) tracer.Device {
 	return d
 }
 
+// nameOf is a device's own name.
+func (in *Input) nameOf(k tracer.DeviceKey) string {
+	if d := in.device(k); d.Name != "" {
+		return d.Name
+	}
+	if k.IfIndex == 0 {
+		return "(no device)"
+	}
+	return fmt.Sprintf("device %d", k.IfIndex)
+}
+
 // where names a device as people know it: "n1 cali12ab", or "shop/checkout
 // eth0" inside a pod.
 func (in *Input) where(k tracer.DeviceKey) string {
-	d := in.device(k)
-	name := d.Name
-	if name == "" {
-		name = "(no device)"
-	}
+	name := in.nameOf(k)
 	if in.onHost(k) {
 		return in.NodeName + " " + name
 	}

@@ -47,6 +47,7 @@ func Rules() []Rule {
 		// Size.
 		{Name: "mtu", Eval: mtu},
 		// The target.
+		{Name: "duplicate-ip", Eval: duplicateIP},
 		{Name: "refused-here", Eval: refusedHere},
 		{Name: "pod-no-route-back", Eval: podNoRouteBack, Silence: true},
 		{Name: "listen-overflow", Eval: listenOverflow, Silence: true},

@@ -68,7 +68,7 @@ func masqueradeMissing(in *Input) *Finding {
 	f := &Finding{
 		Code: "egr-masq-missing", Confidence: tracer.Probable, Object: in.nodeRef(),
 		Summary: fmt.Sprintf("traffic of %s to %s leaves node %s by %s with the pod's own address %s: no masquerade rule took it, so no answer can come back",
-			in.source(), j.Flow.Dst.Addr(), in.NodeName, in.device(j.LeftBy).Name, j.LeftAs.Src.Addr()),
+			in.source(), j.Flow.Dst.Addr(), in.NodeName, in.nameOf(j.LeftBy), j.LeftAs.Src.Addr()),
 		Evidence: []tracer.Evidence{in.seenLeft()},
 	}
 	if !in.Node.MasqueradeRead {
@@ -173,7 +173,7 @@ func (in *Input) defaultToPods() *Finding {
 	return &Finding{
 		Code: "cni-route-missing", Confidence: tracer.Probable, Object: in.nodeRef(),
 		Summary: fmt.Sprintf("node %s has no route to the pods of node %s: packets for %s left by %s, by the default route",
-			in.NodeName, node, j.Translated.Dst.Addr(), in.device(j.LeftBy).Name),
+			in.NodeName, node, j.Translated.Dst.Addr(), in.nameOf(j.LeftBy)),
 		Evidence: []tracer.Evidence{in.seenLeft(), in.seenState(in.NodeName, "route to %s: default via %s dev %s", r.Dst, r.Via, r.Dev)},
 	}
 }
@@ -245,22 +245,22 @@ func beyondNode(in *Input) *Finding {
 	if a := in.answer(tracer.AnswerSynAck); a != nil && in.Outcome == tracer.OutcomeNoAnswer {
 		return nil // something came back: it was lost here
 	}
-	if in.untranslated() && (in.Cluster.InServiceRange || in.Cluster.Service != nil) {
+	if in.untranslated() && (in.Cluster.InServiceRange || in.expectsTranslation()) {
 		return nil // a Service's address must not leave the node: it did not leave as it should
 	}
 	f := &Finding{
 		Code: tracer.CodeBeyondNode, Confidence: tracer.Probable, Evidence: []tracer.Evidence{in.seenLeft()},
 		Summary: fmt.Sprintf("packets to %s %s left node %s intact by %s as %s; no answer in %s, and the far side is not observed",
-			in.Journey.Flow.Dst.Addr(), in.port(), in.NodeName, in.device(j.LeftBy).Name, j.LeftAs.Src.Addr(), in.Now.Sub(j.First).Round(1e8)),
+			in.Journey.Flow.Dst.Addr(), in.port(), in.NodeName, in.nameOf(j.LeftBy), j.LeftAs.Src.Addr(), in.Now.Sub(j.First).Round(1e8)),
 	}
 	if in.Outcome == tracer.OutcomeConnectedNoData {
 		f.Summary = fmt.Sprintf("%s accepted the connection on %s, but no data came back in %s; the packets left node %s intact by %s, and the far side is not observed",
-			in.Journey.Flow.Dst.Addr(), in.port(), in.Now.Sub(j.First).Round(1e8), in.NodeName, in.device(j.LeftBy).Name)
+			in.Journey.Flow.Dst.Addr(), in.port(), in.Now.Sub(j.First).Round(1e8), in.NodeName, in.nameOf(j.LeftBy))
 	}
 	if a := outside; a != nil {
 		f.Evidence = append(f.Evidence, in.seenAnswer(a))
 		f.Summary = fmt.Sprintf("packets to %s %s left node %s intact by %s; %s came back", in.Journey.Flow.Dst.Addr(), in.port(), in.NodeName,
-			in.device(j.LeftBy).Name, answerText(a))
+			in.nameOf(j.LeftBy), answerText(a))
 	}
 	if _, ok := in.translation("snat"); ok {
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "source translated to %s", j.LeftAs.Src))

@@ -2,6 +2,8 @@ package verdict
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 
 	"github.com/podpath/podpath/tracer"
 )
@@ -33,7 +35,7 @@ func overlay(in *Input) *Finding {
 		f.Summary = fmt.Sprintf("tunnel packets arrive on %s with another machine's MAC address: the sender's entry for this node is stale", in.where(d.Device))
 	case neighbourFailed(d) && tunnel:
 		f.Code = "cni-overlay-neigh-missing"
-		f.Summary = fmt.Sprintf("node %s has no neighbour entry on %s for the tunnel end of %s", in.NodeName, in.device(d.Device).Name, peer)
+		f.Summary = fmt.Sprintf("node %s has no neighbour entry on %s for the tunnel end of %s", in.NodeName, in.nameOf(d.Device), peer)
 	case at(d, "UDP_CSUM") || at(d, "TCP_CSUM"):
 		f.Code = "node-csum"
 		f.Summary = fmt.Sprintf("packets from %s arrive with a wrong checksum at %s", d.Tuple.Src.Addr(), in.where(d.Device))
@@ -55,63 +57,110 @@ func neighbourFailed(d *tracer.DropSeen) bool {
 
 // neighbour: nobody answered for the next hop, asked three times.
 func neighbour(in *Input) *Finding {
-	d := in.drop(neighbourFailed)
-	if d == nil || in.delivered() {
-		return in.gatewayARP(nil)
+	d := in.causeIf(neighbourFailed)
+	if d == nil {
+		return nil
 	}
 	dev := in.device(d.Device)
 	f := &Finding{Confidence: tracer.Probable, Object: in.nodeRef(), Evidence: []tracer.Evidence{in.seenDrop(d)}}
-	dst := d.Tuple.Dst.Addr()
-	switch {
-	case in.inSource(d.Device) || in.inTarget(d.Device):
-		return in.gatewayARP(d)
+	switch inPod := in.inSource(d.Device) || in.inTarget(d.Device); {
 	case dev.Role == tracer.RoleTunnel:
 		return nil // overlay has it
 	case dev.Role == tracer.RoleUplink:
-		return in.gatewayDead(f, dev)
-	case in.Cluster.TargetPod != nil && in.targetHere():
-		f.Code, f.Object = "cni-stale-neigh", podRef(in.Cluster.TargetPod)
-		f.Summary = fmt.Sprintf("pod %s does not answer address resolution on %s", in.target(), in.where(d.Device))
-	case in.Cluster.TargetPod != nil && in.Cluster.TargetPod.Node == in.NodeName:
-		f.Code, f.Object = "cni-host-route-missing", podRef(in.Cluster.TargetPod)
-		f.Summary = fmt.Sprintf("pod %s should be on node %s, but no device here has %s", in.target(), in.NodeName, dst)
+		return in.gatewayDead(f, d, dev)
+	case inPod && in.asksGateway(d):
+		return in.gatewayARP(d)
 	default:
-		return nil // an address that no pod has: undecided says so
+		return in.silentPod(f, d)
+	}
+}
+
+// asksGateway: the pod's next hop is a gateway, and not the other end itself.
+func (in *Input) asksGateway(d *tracer.DropSeen) bool {
+	question := "src-pod"
+	if in.inTarget(d.Device) && !in.inSource(d.Device) {
+		question = "dst-pod"
+	}
+	r := in.route(question)
+	return r == nil || r.Via.IsValid()
+}
+
+// silentPod: the pod that the dropped packet was for does not answer on its own
+// link. An address that no running pod has is not judged: undecided says so.
+func (in *Input) silentPod(f *Finding, d *tracer.DropSeen) *Finding {
+	pod, who, here := in.Cluster.TargetPod, in.target(), in.targetHere()
+	if d.Direction == tracer.DirReply {
+		pod, who, here = in.Cluster.SourcePod, in.source(), in.Journey.SrcDevice != (tracer.DeviceKey{})
+	}
+	if pod == nil || pod.Terminating || pod.Phase != "" && pod.Phase != "Running" {
+		return nil
+	}
+	f.Object = podRef(pod)
+	switch {
+	case here:
+		f.Code = "cni-stale-neigh"
+		f.Summary = fmt.Sprintf("pod %s does not answer address resolution on %s", who, in.where(d.Device))
+	case pod.Node == in.NodeName && in.onHost(d.Device):
+		f.Code = "cni-host-route-missing"
+		f.Summary = fmt.Sprintf("pod %s should be on node %s, but no device here has %s", who, in.NodeName, d.Tuple.Dst.Addr())
+	default:
+		return nil
 	}
 	return f
 }
 
-// gatewayDead: the next hop on an uplink does not answer.
-func (in *Input) gatewayDead(f *Finding, dev tracer.Device) *Finding {
-	via := ""
-	if r := in.route("forward"); r != nil && r.Via.IsValid() {
-		via = r.Via.String()
-		for _, n := range in.Node.Neighbours {
-			if n.Addr == r.Via && (n.State == "FAILED" || n.State == "INCOMPLETE") {
-				f.Confidence = tracer.Confirmed
-				f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "neighbour %s dev %s: %s", n.Addr, n.Dev, n.State))
-			}
+// gatewayDead: the next hop on an uplink does not answer: another node, a
+// gateway, or the destination itself.
+func (in *Input) gatewayDead(f *Finding, d *tracer.DropSeen, dev tracer.Device) *Finding {
+	hop, gateway := d.Tuple.Dst.Addr(), false
+	r := in.way(d)
+	if r != nil && r.Via.IsValid() {
+		hop, gateway = r.Via, true
+	}
+	for _, n := range in.Node.Neighbours {
+		if n.Addr == hop && (n.State == "FAILED" || n.State == "INCOMPLETE") {
+			f.Confidence = tracer.Confirmed
+			f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "neighbour %s dev %s: %s", n.Addr, n.Dev, n.State))
 		}
 	}
-	if in.Cluster.Target.Kind == tracer.KindNode || via == "" && !in.external() {
-		f.Code = "node-down"
-		f.Summary = fmt.Sprintf("%s does not answer address resolution on %s of node %s", in.Journey.Translated.Dst.Addr(), dev.Name, in.NodeName)
+	if n := in.nodeOf(hop); n != "" {
+		f.Code, f.Object = "node-down", &tracer.Ref{Kind: "Node", Name: n}
+		f.Summary = fmt.Sprintf("node %s (%s) does not answer address resolution on %s of node %s", n, hop, dev.Name, in.NodeName)
 		return f
 	}
-	f.Code = "egr-gateway-dead"
-	f.Object = &tracer.Ref{Kind: "Gateway", Name: via}
-	f.Summary = fmt.Sprintf("gateway %s of node %s does not answer address resolution on %s", via, in.NodeName, dev.Name)
+	switch {
+	case r == nil && !in.outward(d):
+		return nil // whether that was a gateway is not known
+	case r == nil || gateway:
+		f.Code, f.Object = "egr-gateway-dead", &tracer.Ref{Kind: "Gateway", Name: hop.String()}
+		f.Summary = fmt.Sprintf("gateway %s of node %s does not answer address resolution on %s", hop, in.NodeName, dev.Name)
+		if r == nil {
+			f.Object, f.Summary = in.nodeRef(), fmt.Sprintf("the next hop of node %s on %s does not answer address resolution", in.NodeName, dev.Name)
+		}
+	case in.outward(d):
+		f.Code, f.Object = "egr-remote-down", &tracer.Ref{Kind: "ExternalHost", Name: hop.String()}
+		f.Summary = fmt.Sprintf("%s is on the network of %s of node %s, and does not answer address resolution", hop, dev.Name, in.NodeName)
+	default:
+		return nil
+	}
 	return f
+}
+
+// nodeOf names another node that has an address.
+func (in *Input) nodeOf(a netip.Addr) string {
+	for _, n := range in.Cluster.Nodes {
+		if n.Name != in.NodeName && slices.Contains(n.IPs, a) {
+			return n.Name
+		}
+	}
+	return ""
 }
 
 // gatewayARP: a pod's question for its gateway stays unanswered although its
 // link is up (a down link is podLink's).
 func (in *Input) gatewayARP(d *tracer.DropSeen) *Finding {
-	if d == nil {
-		return nil
-	}
 	pod, who, peer := in.Cluster.SourcePod, in.source(), in.Node.SrcPeer
-	if in.inTarget(d.Device) {
+	if in.inTarget(d.Device) && !in.inSource(d.Device) {
 		pod, who, peer = in.Cluster.TargetPod, in.target(), in.Node.DstPeer
 	}
 	f := &Finding{
@@ -119,7 +168,7 @@ func (in *Input) gatewayARP(d *tracer.DropSeen) *Finding {
 		Summary:  fmt.Sprintf("the node does not answer when pod %s asks for its gateway", who),
 		Evidence: []tracer.Evidence{in.seenDrop(d)},
 	}
-	if peer != nil {
+	if peer != nil && peer.Up {
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName+" "+peer.Name, "the node's end of the veth is up"))
 	}
 	return f
@@ -137,7 +186,7 @@ func otherHost(in *Input) *Finding {
 		return in.wrongMAC(turnedAway)
 	}
 	d := in.cause()
-	if !at(d, "OTHERHOST") || in.Journey.ReachedTarget {
+	if !at(d, "OTHERHOST") || in.Journey.ReachedTarget || in.Journey.LeftNode {
 		return nil
 	}
 	f := &Finding{Confidence: tracer.Probable, Evidence: []tracer.Evidence{in.seenDrop(d)}}

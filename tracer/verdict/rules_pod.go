@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/podpath/podpath/tracer"
 )
@@ -49,10 +50,8 @@ func sidecarRefused(in *Input) *Finding {
 
 // podFirewall: a rule inside a pod's own namespace dropped the packet.
 func podFirewall(in *Input) *Finding {
-	d := in.drop(func(d *tracer.DropSeen) bool {
-		return d.Drop.Reason == "NETFILTER_DROP" && (in.inSource(d.Device) || in.inTarget(d.Device))
-	})
-	if d == nil || in.delivered() {
+	d := in.causeIf(func(d *tracer.DropSeen) bool { return netfilter(d) && (in.inSource(d.Device) || in.inTarget(d.Device)) })
+	if d == nil {
 		return nil
 	}
 	pod, who := in.Cluster.TargetPod, in.target()
@@ -73,17 +72,25 @@ func podLink(in *Input) *Finding {
 	if in.delivered() || in.Outcome == tracer.OutcomeRefused || has(in.Journey, tracer.AnswerSynAck) {
 		return nil
 	}
-	if f := in.linkFault(in.Cluster.SourcePod, in.source(), in.Node.SrcDevice, in.Node.SrcPeer); f != nil && !in.Journey.ReachedTarget {
+	if f := in.linkFault(in.Cluster.SourcePod, in.source(), in.Node.SrcDevice, in.Node.SrcPeer); f != nil && !in.Journey.ReachedTarget && !in.passedVeth() {
 		return f
-	}
-	if in.Journey.ReachedTarget {
-		return nil
 	}
 	dev, peer := in.Node.DstDevice, in.Node.DstPeer
 	if dev == nil {
 		dev, peer = in.byOtherAddress(in.Cluster.TargetPod)
 	}
+	// Where the node routes to each pod, the route goes when the link does.
+	routed := peer != nil && peer.Master == 0 && !peer.Up
+	if d := in.cause(); in.Journey.ReachedTarget || d != nil && !atLink(d) && !(routed && d.Drop.Stage == tracer.StageRouting) {
+		return nil // it died before it came to the target's link
+	}
 	return in.linkFault(in.Cluster.TargetPod, in.target(), dev, peer)
+}
+
+// atLink: dropped for want of a working link: the address resolution failed, or
+// a device without carrier was to send it.
+func atLink(d *tracer.DropSeen) bool {
+	return neighbourFailed(d) || d.Drop.Reason == "QDISC_DROP" || d.Drop.Reason == "DEV_READY" || d.Drop.Stage == tracer.StageBridge && !netfilter(d)
 }
 
 // byOtherAddress finds a pod's device by the address of its other family: an
@@ -119,7 +126,7 @@ func (in *Input) linkFault(pod *tracer.PodFacts, who string, dev, peer *tracer.D
 		f.Code = "cni-veth-down"
 		f.Summary = fmt.Sprintf("the node's side of pod %s's veth pair (%s on %s) is down", who, peer.Name, in.NodeName)
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName+" "+peer.Name, "state DOWN; %s in the pod has no carrier", dev.Name))
-	case peer != nil && peer.Master == 0 && in.bridged():
+	case peer != nil && peer.Master == 0 && in.bridged() && !in.routedBy(peer):
 		f.Code = "cni-veth-detached"
 		f.Summary = fmt.Sprintf("the node's side of pod %s's veth pair (%s on %s) is not a port of the pod bridge", who, peer.Name, in.NodeName)
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName+" "+peer.Name, "up, but has no bridge; the other pods' veths have one"))
@@ -128,7 +135,7 @@ func (in *Input) linkFault(pod *tracer.PodFacts, who string, dev, peer *tracer.D
 	}
 	for i := range in.Journey.Drops {
 		d := &in.Journey.Drops[i]
-		if neighbourFailed(d) || d.Drop.Reason == "QDISC_DROP" || d.Drop.Reason == "DEV_READY" {
+		if atLink(d) || d == in.cause() {
 			f.Confidence = tracer.Confirmed
 			f.Evidence = append(f.Evidence, in.seenDrop(d))
 		}
@@ -137,6 +144,23 @@ func (in *Input) linkFault(pod *tracer.PodFacts, who string, dev, peer *tracer.D
 		f.Confidence = tracer.Confirmed
 	}
 	return f
+}
+
+// routedBy: the node routes to the pod by its veth, as CNIs without a bridge do.
+func (in *Input) routedBy(peer *tracer.Device) bool {
+	for _, question := range []string{"forward", "reverse"} {
+		if r := in.route(question); r != nil && r.Type == "unicast" && r.Dev == peer.Name {
+			return true
+		}
+	}
+	return false
+}
+
+// passedVeth: the request came out of the client's pod: its link works.
+func (in *Input) passedVeth() bool {
+	return slices.ContainsFunc(in.Journey.Hops, func(h tracer.Hop) bool {
+		return h.Direction == tracer.DirRequest && in.onHost(h.Device) && (in.Node.SrcPeer == nil || h.Device != in.Node.SrcPeer.DeviceKey || h.Kind == tracer.EventTX)
+	})
 }
 
 // bridged: most pods' veths on this node are bridge ports.

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/podpath/podpath/tracer"
@@ -19,34 +20,53 @@ func at(d *tracer.DropSeen, reason string, locations ...string) bool {
 	return len(locations) == 0
 }
 
+// unnamed: a kernel without drop reasons (before 5.17) dropped the packet at
+// one of these places. More than one reason leads there: state must tell which.
+func unnamed(d *tracer.DropSeen, locations ...string) bool {
+	return at(d, "", locations...) && d.Drop.Reason == ""
+}
+
 // forwardingOff: IPv4 answers a packet to be forwarded with ip_error and
 // IP_INADDRERRORS if forwarding is off; IPv6 drops it in ip6_forward.
 func forwardingOff(in *Input) *Finding {
 	d := in.cause()
-	if !at(d, "IP_INADDRERRORS", "ip_error", "ip6_forward") || !in.onHost(d.Device) {
+	if d == nil || !in.onHost(d.Device) {
 		return nil
 	}
-	key := "net.ipv4.ip_forward"
-	if in.family6() {
-		key = "net.ipv6.conf.all.forwarding"
+	off := in.forwardingKeys(d)
+	if !at(d, "IP_INADDRERRORS", "ip_error", "ip6_forward") && (!unnamed(d, "ip_error", "ip6_forward") || len(off) == 0) {
+		return nil
+	}
+	if len(off) == 0 && in.family6() && in.Node.Sysctls["net.ipv6.conf.all.forwarding"] == "1" {
+		return nil // IPv6 drops other bad addresses there for the same reason
 	}
 	f := &Finding{
 		Code: "node-ip-forward-off", Confidence: tracer.Probable, Object: in.nodeRef(),
 		Summary:  fmt.Sprintf("IP forwarding is off on node %s: packets of %s to %s are dropped at %s", in.NodeName, in.source(), in.target(), in.where(d.Device)),
 		Evidence: []tracer.Evidence{in.seenDrop(d)},
 	}
-	dev := in.device(d.Device).Name
-	perDev := "net.ipv4.conf." + dev + ".forwarding"
-	if in.family6() {
-		perDev = "net.ipv6.conf." + dev + ".forwarding"
-	}
-	for _, k := range []string{key, perDev} {
-		if v, ok := in.Node.Sysctls[k]; ok && v == "0" {
-			f.Confidence = tracer.Confirmed
-			f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "%s = 0", k))
-		}
+	for _, k := range off {
+		f.Confidence = tracer.Confirmed
+		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "%s = 0", k))
 	}
 	return f
+}
+
+// forwardingKeys are the settings that keep the node from forwarding what came
+// in there.
+func (in *Input) forwardingKeys(d *tracer.DropSeen) []string {
+	dev := in.nameOf(d.Device)
+	keys := []string{"net.ipv4.ip_forward", "net.ipv4.conf." + dev + ".forwarding"}
+	if in.family6() {
+		keys = []string{"net.ipv6.conf.all.forwarding", "net.ipv6.conf." + dev + ".forwarding"}
+	}
+	var off []string
+	for _, k := range keys {
+		if v, ok := in.Node.Sysctls[k]; ok && v == "0" {
+			off = append(off, k)
+		}
+	}
+	return off
 }
 
 // isRouteError: places where the kernel frees a packet because of its route.
@@ -61,11 +81,7 @@ func specialRoute(in *Input) *Finding {
 	if !isRouteError(d) || !in.onHost(d.Device) {
 		return nil
 	}
-	question := "forward"
-	if d.Direction == tracer.DirReply {
-		question = "reverse"
-	}
-	r := in.route(question)
+	r := in.way(d)
 	if r == nil || r.Type != "blackhole" && r.Type != "unreachable" && r.Type != "prohibit" {
 		return nil
 	}
@@ -83,10 +99,27 @@ func specialRoute(in *Input) *Finding {
 		f.Object = &tracer.Ref{Kind: "RoutingRule", Name: r.Type}
 	}
 	f.Summary = fmt.Sprintf("node %s has a %s that covers %s%s", in.NodeName, what, r.Dst, covers)
-	if in.external() && d.Direction == tracer.DirRequest {
+	if in.outward(d) {
 		f.Code = "egr-no-default-route"
 	}
 	return f
+}
+
+// outward: the dropped packet was on its way out of the cluster, as the request
+// of a pod or as the answer to a client outside.
+func (in *Input) outward(d *tracer.DropSeen) bool {
+	if d.Direction == tracer.DirReply {
+		return in.Cluster.Known && in.Cluster.Source.Kind == tracer.KindExternal
+	}
+	return in.external()
+}
+
+// way is the route that the dropped packet looked for.
+func (in *Input) way(d *tracer.DropSeen) *tracer.RouteFact {
+	if d.Direction == tracer.DirReply {
+		return in.route("reverse")
+	}
+	return in.route("forward")
 }
 
 func routeOrigin(r *tracer.RouteFact) string {
@@ -109,19 +142,19 @@ func noRoute(in *Input) *Finding {
 	if a := in.icmp(func(a *tracer.Answer) bool { return fatal(a) && in.madeHere(a) }); a != nil {
 		f.Evidence = append(f.Evidence, in.seenAnswer(a))
 	}
-	if r := in.route("forward"); r != nil && r.Type == "none" {
+	if r := in.way(d); r != nil && r.Type == "none" {
 		f.Confidence = tracer.Confirmed
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "FIB look-up for %s: no route", r.Dst))
 	}
-	dst := in.Journey.Translated.Dst.Addr()
-	if in.external() {
+	dst := d.Tuple.Dst.Addr()
+	if in.outward(d) || !in.Cluster.Known {
 		f.Code = "egr-no-default-route"
 		f.Summary = fmt.Sprintf("node %s has no route to %s: it has no default route", in.NodeName, dst)
 		return f
 	}
 	f.Code = "cni-route-none"
-	f.Summary = fmt.Sprintf("node %s has no route to %s (%s)", in.NodeName, dst, in.target())
-	if n := in.Cluster.InPodCIDR; n != "" {
+	f.Summary = fmt.Sprintf("node %s has no route to %s (%s)", in.NodeName, dst, in.to(d))
+	if n := in.Cluster.InPodCIDR; n != "" && d.Direction == tracer.DirRequest {
 		f.Summary = fmt.Sprintf("node %s has no route to the pod range of node %s, which holds %s", in.NodeName, n, dst)
 	}
 	return f
@@ -162,17 +195,21 @@ func (in *Input) noRouteDrop(d *tracer.DropSeen) bool {
 	if d.Drop.Reason == "IP_INNOROUTES" || d.Drop.Reason == "IP_OUTNOROUTES" && !at(d, "", "vxlan_xmit_one") {
 		return true
 	}
-	r := in.route("forward")
+	r := in.way(d)
 	return isRouteError(d) && r != nil && r.Type == "none"
 }
 
 // reversePath: strict source validation, in either direction.
 func reversePath(in *Input) *Finding {
 	d := in.cause()
-	if !at(d, "IP_RPFILTER") {
+	refused := in.counter(in.Inventory.HostNetNS, "IPReversePathFilter")
+	if !at(d, "IP_RPFILTER") && (!unnamed(d, "ip_rcv_finish_core") || !in.onHost(d.Device) || refused == 0) {
 		return nil
 	}
 	dev := in.device(d.Device)
+	if !in.onHost(d.Device) {
+		return nil // a pod's own setting
+	}
 	f := &Finding{
 		Code: "node-rp-filter", Confidence: tracer.Probable, Object: in.nodeRef(),
 		Summary: fmt.Sprintf("rp_filter on node %s dropped packets from %s that arrived on %s: the route back to that source leaves by another device",
@@ -185,9 +222,9 @@ func reversePath(in *Input) *Finding {
 			f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "%s = 1", k))
 		}
 	}
-	if n := in.counter(in.Inventory.HostNetNS, "IPReversePathFilter"); n > 0 {
+	if refused > 0 {
 		f.Confidence = tracer.Confirmed
-		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "IPReversePathFilter +%d", n))
+		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "IPReversePathFilter +%d", refused))
 	}
 	return f
 }
@@ -205,20 +242,21 @@ func martian(in *Input) *Finding {
 	}
 }
 
-// routingLoop: the packet's time to live ran out, or what left this node came
-// back to it from outside just as it had left.
+// routingLoop: what left this node came back to it from outside, just as it had
+// left or with its time to live used up. That it runs out elsewhere, or at its
+// first hop, proves no loop: traceroute sends such packets.
 func routingLoop(in *Input) *Finding {
 	a := in.icmp(timeExceeded)
 	d := in.cause()
-	expired := at(d, "IP_INHDR", "ip_forward", "ip6_forward")
+	expired := at(d, "IP_INHDR", "ip_forward", "ip6_forward") && in.Journey.LeftNode && in.device(d.Device).Role == tracer.RoleUplink
 	back := in.returned()
-	if !expired && a == nil && back == nil && !in.ownPacket(d) || in.delivered() {
+	if !expired && back == nil && !in.ownPacket(d) || in.delivered() {
 		return nil
 	}
 	f := &Finding{Code: "node-routing-loop", Confidence: tracer.Confirmed, Object: in.nodeRef()}
 	f.Summary = fmt.Sprintf("packets to %s travel in a loop until their TTL runs out", in.Journey.Translated.Dst.Addr())
 	if back != nil || in.ownPacket(d) {
-		f.Summary = fmt.Sprintf("packets to %s travel in a loop: what node %s sends by %s comes back to it", in.Journey.Translated.Dst.Addr(), in.NodeName, in.device(in.Journey.LeftBy).Name)
+		f.Summary = fmt.Sprintf("packets to %s travel in a loop: what node %s sends by %s comes back to it", in.Journey.Translated.Dst.Addr(), in.NodeName, in.nameOf(in.Journey.LeftBy))
 		f.Evidence = append(f.Evidence, in.seenLeft())
 	}
 	if back != nil {
@@ -274,19 +312,24 @@ func mtu(in *Input) *Finding {
 	}
 	limit := in.nextMTU(d)
 	told := in.icmp(func(a *tracer.Answer) bool { return tooBig(a) && a.ReachedClient })
-	if d.Direction == tracer.DirReply || told != nil {
-		if told != nil {
-			f.Evidence = append(f.Evidence, in.seenAnswer(told))
-			limit = told.ICMPMTU
-		}
+	lost := slices.ContainsFunc(in.Journey.Drops, func(e tracer.DropSeen) bool { return e.ICMPError })
+	if d.Direction == tracer.DirReply && !lost { // the messages to the other side are not followed
+		f.Code, f.Confidence = "cni-mtu-pod-too-big", tracer.Probable
+		f.Summary = fmt.Sprintf("packets of %d bytes from %s do not fit the next link%s and must not be fragmented, again and again: the pod's MTU is too big",
+			d.Len, d.Tuple.Src.Addr(), ofMTU(limit))
+		return f
+	}
+	if told != nil {
+		f.Evidence = append(f.Evidence, in.seenAnswer(told))
+		limit = told.ICMPMTU
 		f.Code = "cni-mtu-pod-too-big"
-		f.Summary = fmt.Sprintf("packets of %d bytes from %s do not fit the next link (MTU %d) and must not be fragmented; the sender was told but keeps its size: the pod's MTU is too big",
-			d.Len, d.Tuple.Src.Addr(), limit)
+		f.Summary = fmt.Sprintf("packets of %d bytes from %s do not fit the next link%s and must not be fragmented; the sender was told but keeps its size: the pod's MTU is too big",
+			d.Len, d.Tuple.Src.Addr(), ofMTU(limit))
 		return f
 	}
 	f.Code = "cni-mtu-blackhole"
-	f.Summary = fmt.Sprintf("packets of %d bytes from %s do not fit the next link (MTU %d), and the ICMP message that says so never reached the sender",
-		d.Len, d.Tuple.Src.Addr(), limit)
+	f.Summary = fmt.Sprintf("packets of %d bytes from %s do not fit the next link%s, and the ICMP message that says so never reached the sender",
+		d.Len, d.Tuple.Src.Addr(), ofMTU(limit))
 	for i := range in.Journey.Drops {
 		if e := &in.Journey.Drops[i]; e.ICMPError {
 			f.Evidence = append(f.Evidence, in.seenDrop(e))
@@ -294,6 +337,13 @@ func mtu(in *Input) *Finding {
 		}
 	}
 	return f
+}
+
+func ofMTU(n uint32) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (MTU %d)", n)
 }
 
 func (in *Input) senderPod(d *tracer.DropSeen) *tracer.PodFacts {
@@ -305,11 +355,7 @@ func (in *Input) senderPod(d *tracer.DropSeen) *tracer.PodFacts {
 
 // nextMTU is the MTU of the device the packet would have left by, 0 if unknown.
 func (in *Input) nextMTU(d *tracer.DropSeen) uint32 {
-	question := "forward"
-	if d.Direction == tracer.DirReply {
-		question = "reverse"
-	}
-	if r := in.route(question); r != nil {
+	if r := in.way(d); r != nil {
 		return uint32(r.MTU)
 	}
 	return 0

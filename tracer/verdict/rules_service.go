@@ -201,6 +201,9 @@ func noServiceRules(in *Input) *Finding {
 	f.Summary = fmt.Sprintf("node %s does not translate Service %s/%s (%s %s): no rule for it, the packet kept its destination",
 		in.NodeName, s.Namespace, s.Name, in.Journey.Flow.Dst.Addr(), in.port())
 	in.confirmByPackets(f)
+	if a := in.refusal(); a != nil {
+		f.Evidence = append(f.Evidence, in.seenAnswer(a))
+	}
 	switch {
 	case r == nil || !r.Complete:
 		f.Confidence = tracer.Probable

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -44,6 +45,31 @@ func refusedHere(in *Input) *Finding {
 	return f
 }
 
+// duplicateIP: two namespaces of this node own the target's address, and the one
+// that was not meant refused.
+func duplicateIP(in *Input) *Finding {
+	a := in.refusal()
+	if a == nil || in.Cluster.TargetPod == nil || in.Cluster.TargetPod.HostNetwork {
+		return nil
+	}
+	dst := in.Journey.Translated.Dst.Addr()
+	owners := map[uint32]bool{}
+	for i := range in.Inventory.Devices {
+		d := &in.Inventory.Devices[i]
+		if !in.onHost(d.DeviceKey) && slices.ContainsFunc(d.Addrs, func(p netip.Prefix) bool { return p.Addr() == dst }) {
+			owners[d.NetNS] = true
+		}
+	}
+	if len(owners) < 2 || !owners[a.Device.NetNS] && in.onHost(a.Device) && a.Hook == tracer.EventTX {
+		return nil
+	}
+	return &Finding{
+		Code: "cni-duplicate-ip", Confidence: tracer.Probable, Object: podRef(in.Cluster.TargetPod),
+		Summary:  fmt.Sprintf("%d pods of node %s have the address %s; which of them refused %s is not certain", len(owners), in.NodeName, dst, in.targetPort()),
+		Evidence: []tracer.Evidence{in.seenAnswer(a), in.seenState(in.NodeName, "%d network namespaces own %s", len(owners), dst)},
+	}
+}
+
 // whyRefused tells a wrong targetPort, a loopback-only listener and a missing
 // process apart by the sockets in the target's namespace and by the ports that
 // the pod declares.
@@ -71,9 +97,16 @@ func (in *Input) whyRefused(f *Finding) (code, summary string) {
 	slices.Sort(others)
 	others = slices.Compact(others)
 	where := in.target()
+	what := "pod " + where
+	if in.onHost(in.Journey.DstDevice) {
+		what = where
+		if f.Object == nil {
+			f.Object = in.nodeRef()
+		}
+	}
 	if loopback != nil {
 		f.Evidence = append(f.Evidence, in.seenState(where, "listens on %s only", loopback.Addr))
-		return "app-localhost-only", fmt.Sprintf("pod %s listens for %s on %s only, which other pods cannot reach", where, in.targetPort(), loopback.Addr.Addr())
+		return "app-localhost-only", fmt.Sprintf("%s listens for %s on %s only, which others cannot reach", what, in.targetPort(), loopback.Addr.Addr())
 	}
 	if in.Node.ListenersRead {
 		f.Evidence = append(f.Evidence, in.seenState(where, "no socket for %s; listening: %s", in.targetPort(), orNone(others)))
@@ -83,7 +116,7 @@ func (in *Input) whyRefused(f *Finding) (code, summary string) {
 		return "svc-wrong-targetport", fmt.Sprintf("Service %s/%s sends port %d to targetPort %s of pod %s, where nothing listens; the pod listens on %s%s",
 			s.Namespace, s.Name, s.Port, s.TargetPort, where, orNone(others), in.declared())
 	}
-	return "app-no-listener", fmt.Sprintf("pod %s is reachable, but nothing listens on %s", where, in.targetPort())
+	return "app-no-listener", fmt.Sprintf("%s is reachable, but nothing listens on %s", what, in.targetPort())
 }
 
 // wrongTargetPort: the Service's target port is not one that the pod declares;
@@ -130,8 +163,8 @@ func podNoRouteBack(in *Input) *Finding {
 	r := in.route("dst-pod")
 	n := in.counter(j.DstDevice.NetNS, "IpOutNoRoutes") + in.counter(j.DstDevice.NetNS, "Ip6OutNoRoutes")
 	none := r != nil && (r.Type == "none" || r.Type == "unreachable")
-	if !none && n == 0 || !in.targetHere() || in.onHost(j.DstDevice) {
-		return nil
+	if !none && (n == 0 || r != nil) || !in.targetHere() || in.onHost(j.DstDevice) {
+		return nil // with a route there, the counter speaks of other packets
 	}
 	f := &Finding{
 		Code: "cni-pod-no-default-route", Confidence: tracer.Probable, Object: podRef(in.Cluster.TargetPod),
@@ -153,7 +186,8 @@ func listenOverflow(in *Input) *Finding {
 	j := in.Journey
 	d := in.drop(func(d *tracer.DropSeen) bool { return d.Drop.Reason == "TCP_LISTEN_OVERFLOW" })
 	n := in.counter(j.DstDevice.NetNS, "TcpExtListenOverflows")
-	silent := j.ReachedTarget && in.targetHere() && in.Outcome == tracer.OutcomeNoAnswer && !has(j, tracer.AnswerSynAck)
+	silent := j.ReachedTarget && in.targetHere() && in.Outcome == tracer.OutcomeNoAnswer && !has(j, tracer.AnswerSynAck) &&
+		j.Flow.Proto == tracer.ProtoTCP && in.cause() == nil
 	if d == nil && (n == 0 || !silent) || in.delivered() {
 		return nil
 	}
@@ -167,8 +201,14 @@ func listenOverflow(in *Input) *Finding {
 	if n > 0 {
 		f.Evidence = append(f.Evidence, in.seenState(in.target(), "ListenOverflows +%d", n))
 	}
+	if d == nil {
+		f.Confidence = tracer.Probable // the counter is the namespace's, for all its sockets
+	}
 	for _, l := range in.Node.Listeners {
 		if l.Addr.Port() == j.Translated.Dst.Port() && l.Backlog > 0 {
+			if l.Queue >= l.Backlog {
+				f.Confidence = tracer.Confirmed
+			}
 			f.Evidence = append(f.Evidence, in.seenState(in.target(), "accept queue %d of %d on %s", l.Queue, l.Backlog, l.Addr))
 		}
 	}
@@ -178,9 +218,11 @@ func listenOverflow(in *Input) *Finding {
 // receiveBuffer: the target's socket buffer is full.
 func receiveBuffer(in *Input) *Finding {
 	d := in.drop(func(d *tracer.DropSeen) bool {
-		return d.Drop.Reason == "SOCKET_RCVBUFF" && d.Direction == tracer.DirRequest && d.Count >= 2
+		full := d.Drop.Reason == "SOCKET_RCVBUFF" ||
+			unnamed(d, "udp_queue_rcv_one_skb", "udpv6_queue_rcv_one_skb") && in.receiveErrors(d.Device.NetNS) > 0
+		return full && d.Direction == tracer.DirRequest && d.Count >= 2
 	})
-	if d == nil || in.delivered() {
+	if c := in.cause(); d == nil || in.delivered() || c != nil && graver(c, d) {
 		return nil
 	}
 	return &Finding{
@@ -188,6 +230,11 @@ func receiveBuffer(in *Input) *Finding {
 		Summary:  fmt.Sprintf("the receive buffer of pod %s on %s is full: the application does not read fast enough", in.target(), in.targetPort()),
 		Evidence: []tracer.Evidence{in.seenDrop(d)},
 	}
+}
+
+// receiveErrors counts datagrams that found a full buffer.
+func (in *Input) receiveErrors(netns uint32) uint64 {
+	return in.counter(netns, "UdpRcvbufErrors") + in.counter(netns, "Udp6RcvbufErrors")
 }
 
 // connectedNoData: the connection stands, the request arrived, nothing comes back.

@@ -1,0 +1,114 @@
+package verdict
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+// placeholder is one of Entry.Remedy.
+var placeholder = regexp.MustCompile(`\{[a-z][a-z.]*\}`)
+
+func TestEntries(t *testing.T) {
+	c := NewCatalogue()
+	components := []tracer.Component{
+		tracer.ComponentCNI, tracer.ComponentPolicy, tracer.ComponentKubeProxy, tracer.ComponentService, tracer.ComponentEgress, tracer.ComponentDNS,
+		tracer.ComponentNode, tracer.ComponentApplication, tracer.ComponentExternal, tracer.ComponentNone, tracer.ComponentUnknown,
+	}
+	slug := regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+	for _, code := range c.Codes() {
+		e := c.Get(code)
+		if e.Code != code || !slug.MatchString(code) || !slices.Contains(components, e.Component) {
+			t.Errorf("%s: code %q, component %q", code, e.Code, e.Component)
+		}
+		if e.Title == "" || e.Meaning == "" || e.Evidence == "" || e.Shown != "lab" && e.Shown != "unit" || len(e.Remedy) == 0 && code != tracer.CodeOK {
+			t.Errorf("%s: incomplete: %+v", code, e)
+		}
+		for _, s := range e.LookAlikes {
+			name, _, _ := strings.Cut(s, ":")
+			for other := range strings.SplitSeq(name, ", ") {
+				if slug.MatchString(other) && strings.Contains(other, "-") && !c.Has(other) && !planned[other] {
+					t.Errorf("%s: look-alike %q is no code", code, other)
+				}
+			}
+		}
+	}
+	if c.Has("no-such-code") || c.Get("no-such-code").Component != tracer.ComponentUnknown {
+		t.Error("an unknown code")
+	}
+}
+
+// planned are codes of the fault catalogue that look-alikes may name already.
+var planned = map[string]bool{"ext-src-dst-check": true}
+
+// A remedy's words are names of the case at hand, all of them known.
+func TestRemedyWords(t *testing.T) {
+	c := NewCatalogue()
+	in := given()
+	in.Cluster, in.Node = &tracer.ClusterFacts{}, &tracer.NodeFacts{}
+	words := in.words(&Finding{})
+	for _, code := range c.Codes() {
+		for _, s := range c.Get(code).Remedy {
+			for _, w := range placeholder.FindAllString(s, -1) {
+				if !slices.Contains(words, w) {
+					t.Errorf("%s: nothing is known for %s in %q", code, w, s)
+				}
+			}
+		}
+		for _, s := range c.Get(code).remedy(in, &Finding{Code: code}) {
+			if placeholder.MatchString(s) {
+				t.Errorf("%s: %q", code, s)
+			}
+		}
+	}
+}
+
+// Every code that the sources give to a finding is in the catalogue, and every
+// entry is given by some rule.
+func TestCodesOfRules(t *testing.T) {
+	c := NewCatalogue()
+	slug := regexp.MustCompile(`^(cni|pol|svc|egr|node|app|dns|ext)-[a-z0-9-]+$`)
+	used := map[string]bool{tracer.CodeOK: true, tracer.CodeUnknown: true, tracer.CodeBeyondNode: true}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") || name == "catalogue.go" {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			lit, ok := n.(*ast.BasicLit)
+			if !ok || lit.Kind != token.STRING {
+				return true
+			}
+			if s, err := strconv.Unquote(lit.Value); err == nil && slug.MatchString(s) && !notCodes[s] {
+				used[s] = true
+				if !c.Has(s) {
+					t.Errorf("%s: %q is not in the catalogue", name, s)
+				}
+			}
+			return true
+		})
+	}
+	for _, code := range c.Codes() {
+		if !used[code] {
+			t.Errorf("no rule gives %s", code)
+		}
+	}
+}
+
+// notCodes look like codes.
+var notCodes = map[string]bool{"node-port": true}

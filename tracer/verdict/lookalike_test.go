@@ -1,0 +1,181 @@
+package verdict
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+// lookalike is a scene that resembles what some rules explain, and is something
+// else. code is what a careful engineer says; never are codes that must be
+// neither the verdict nor beside it.
+type lookalike struct {
+	name  string
+	with  []change
+	code  string
+	never string
+	most  tracer.Confidence // at most this sure, "" if it does not matter
+}
+
+func lookalikes() []lookalike {
+	srcPeer := func(n *tracer.NodeFacts) *tracer.Device { return n.SrcPeer }
+	dstPeer := func(n *tracer.NodeFacts) *tracer.Device { return n.DstPeer }
+	world4 := func(with ...change) []change { return append([]change{toWorld}, with...) }
+	svc := func(with ...change) []change { return append([]change{toService}, with...) }
+	blackholed := dropOf("NOT_SPECIFIED", "ip_error", tracer.StageRouting, "")
+	once := []dropChange{times(1), lasting(0, 0)}
+	return []lookalike{
+		// Policies.
+		{"a policy denies egress, but the neighbour failed", []change{noNeighbour(), denies("egress", "peer")}, "cni-stale-neigh", "pol-egress-deny", ""},
+		{"a policy denies ingress, but the answer was dropped", []change{reached, filtered(ofReply), denies("ingress", "peer"), rule("", "drop")}, "node-forward-drop", "pol-ingress-deny", ""},
+		{"a policy denies egress, but the route is a blackhole", []change{toFar, blackholed, routeIs("forward", "blackhole", "10.2.0.0/16"), denies("egress", "peer")}, "cni-route-blackhole", "pol-egress-deny", ""},
+		{"a policy denies ingress, but the client's own program dropped", []change{byTC(), program("cilium", "tc ingress", on(hostNS, vethWeb)), denies("ingress", "peer")}, "pol-agent-stale", "pol-ingress-deny", suspected},
+		{"a policy denies egress, but the target's program dropped", []change{dropOf("TC_EGRESS", "__dev_queue_xmit", tracer.StageEgress, "tc", at3(on(hostNS, vethAPI))),
+			program("cilium", "tc egress", on(hostNS, vethAPI)), denies("egress", "peer")}, "pol-agent-stale", "pol-egress-deny", suspected},
+		{"firewalld drops what a policy denies as well", []change{filtered(), denies("ingress", "peer"), rule("firewalld", "drop")}, "pol-ingress-deny", "", probable},
+		{"the FORWARD policy drops what a policy denies as well", []change{filtered(), denies("ingress", "peer"), rule("", "drop", basePolicy)}, "pol-ingress-deny", "", probable},
+		{"a policy denies the pod's own node, and the rule is nobody's", []change{filtered(), rule("", "drop"), denies("ingress", "peer"), func(s *scene) { s.c.Ingress.Exempt = "own-node" }}, "node-forward-drop", "pol-ingress-deny pol-probe-or-host-source", ""},
+		{"a policy denies the pod's own node, and the rule is an agent's", []change{filtered(), rule("kube-router", "reject"), denies("ingress", "peer"), func(s *scene) {
+			s.c.Ingress.Exempt, s.c.Source, s.c.SourcePod = "own-node", tracer.Endpoint{IP: addr(nodeIP), Kind: tracer.KindNode, Name: "n1"}, nil
+		}}, "pol-probe-or-host-source", "", ""},
+		{"metrics of DNS are not DNS", []change{filtered(), denies("egress", "peer"), func(s *scene) {
+			s.c.Service = &tracer.ServiceFacts{Namespace: "kube-system", Name: "kube-dns", DNS: true, PortKnown: true, PortName: "metrics", Endpoints: []tracer.ServiceEndpoint{{Ready: true, Addr: ap(apiIP, 8080)}}}
+			s.j.Translated.Dst = ap(apiIP, 9153)
+		}}, "pol-egress-deny", "pol-dns-egress", ""},
+		{"no cluster data: no policy, no foreigner", []change{filtered(), rule("calico", "drop"), noCluster}, "unknown", "pol-agent-stale node-forward-drop", ""},
+		{"no cluster data: ufw is ufw", []change{filtered(), rule("ufw", "drop"), noCluster}, "node-forward-drop", "pol-agent-stale", probable},
+		// Programs.
+		{"one packet dropped by a program, then a policy", []change{byTC(once...), filtered(times(2)), denies("ingress", "peer")}, "pol-ingress-deny", "pol-foreign-bpf", ""},
+		{"one packet dropped by a rule, then silence outside", world4(left(nodeIP), filtered(once...)), "node-forward-drop", "", ""},
+		{"two programs at one hook, policies allow", []change{byTC(), program("cilium", "tc ingress", on(hostNS, vethWeb)), program("", "tc ingress", on(hostNS, vethWeb))}, "pol-foreign-bpf", "pol-agent-stale", probable},
+		{"two programs at one hook, a policy denies", []change{byTC(), program("", "tc ingress", on(hostNS, vethWeb)), program("cilium", "tc ingress", on(hostNS, vethWeb)), denies("egress", "peer")}, "pol-egress-deny", "pol-foreign-bpf", probable},
+		{"a program on the other side of the device", []change{byTC(), program("", "tc egress", on(hostNS, vethWeb))}, "pol-foreign-bpf", "", probable},
+		{"an unknown program, without cluster data", []change{byTC(), program("", "tc ingress", on(hostNS, vethWeb)), noCluster}, "pol-foreign-bpf", "", probable},
+		{"a program before the Service is translated", svc(noRules, byTC(), program("", "tc ingress", on(hostNS, vethWeb))), "pol-foreign-bpf", "svc-kubeproxy-no-rules", ""},
+		{"a program before the Service is translated, rules not read", svc(byTC(), func(s *scene) { s.n.Services = nil }), "pol-foreign-bpf", "svc-kubeproxy-no-rules", ""},
+		// Services.
+		{"no endpoints, but a policy agent's program drops", svc(noEndpointsLeft, byTC(), program("cilium", "tc ingress", on(hostNS, vethWeb)), denies("egress", "peer")), "pol-egress-deny", "", ""},
+		{"ready endpoints and a reject by an agent", svc(filtered(), rule("kube-router", "reject"), icmpFromNode(3, 3), outcomeIs(tracer.OutcomeRefused)), "pol-agent-stale", "svc-no-endpoints svc-stale-endpoint app-no-listener", suspected},
+		{"rejecting policy at the pod", []change{filtered(), rule("kube-router", "reject"), icmpFromNode(3, 3), outcomeIs(tracer.OutcomeRefused), denies("ingress", "peer")}, "pol-ingress-deny", "app-no-listener", ""},
+		{"translated in the socket or by IPVS", svc(left(nodeIP), func(s *scene) {
+			s.n.Services = &tracer.ServiceRules{Implementations: []string{"ipvs"}, Any: true, Complete: true}
+		}), "unknown", "svc-kubeproxy-no-rules beyond-node", ""},
+		{"another node's NodePort", svc(noRules, left(nodeIP), func(s *scene) {
+			s.j.Flow.Dst = ap(node2IP, 30080)
+			s.j.Translated = s.j.Flow
+			s.c.Service.Frontend, s.c.InServiceRange = "node-port", false
+			s.c.Destination = tracer.Endpoint{IP: addr(node2IP), Kind: tracer.KindNode, Name: "n2"}
+		}), "beyond-node", "svc-kubeproxy-no-rules", ""},
+		{"a load balancer's address that goes to the load balancer", svc(left(nodeIP), func(s *scene) {
+			s.c.Service.Frontend, s.c.InServiceRange, s.n.Services.HasFrontend = "load-balancer", false, false
+		}), "beyond-node", "svc-kubeproxy-no-rules", ""},
+		{"a pod's client is not bound by externalTrafficPolicy", svc(filtered(), rule("", "drop"), func(s *scene) {
+			s.c.Service.ExternalLocal, s.c.Service.Frontend, s.c.Service.Endpoints[0].Node = true, "load-balancer", "n2"
+		}), "node-forward-drop", "svc-no-local-endpoints", ""},
+		{"translated to an endpoint that is listed", svc(translated(apiIP, 8080), noNeighbour()), "cni-stale-neigh", "svc-stale-endpoint", ""},
+		{"the dump has no EndpointSlices", svc(translated(apiIP, 8080), noNeighbour(), func(s *scene) { s.c.Service.Endpoints = nil }), "cni-stale-neigh", "svc-stale-endpoint", ""},
+		{"the API server is away", svc(translated("10.1.0.66", 8080), noNeighbour(), func(s *scene) {
+			s.c.Stale = time.Minute
+			s.n.Services.Targets = []netip.AddrPort{ap("10.1.0.66", 8080)}
+		}), "svc-stale-endpoint", "", probable},
+		{"a headless Service is its pods", []change{refusedByTarget}, "app-no-listener", "svc-kubeproxy-no-rules svc-wrong-targetport", ""},
+		{"wrong targetPort, but the pod declares it", svc(translated(apiIP, 8080), refusedByTarget, listening("0.0.0.0:9090")), "app-no-listener", "svc-wrong-targetport", ""},
+		{"sysctls were not read", svc(translated(apiIP, 8080), reached, answer(tracer.AnswerSynAck, tracer.EventTX, on(apiNS, eth0)), clientResets, noSocket(at3(on(webNS, eth0)), ofReply),
+			func(s *scene) { s.n.Sysctls = nil }), "svc-conntrack-invalid-rst", "node-bridge-nf-off", probable},
+		{"a hung server whose answers a pod's own rules translate", svc(translated(apiIP, 8080), reached, established, outcomeIs(tracer.OutcomeConnectedNoData), func(s *scene) {
+			back(tracer.EventRX, on(webNS, eth0), ms)(s)
+			s.j.Hops[len(s.j.Hops)-1].Tuple = s.j.Translated.Reverse()
+		}), "app-hang", "svc-conntrack-invalid-rst node-bridge-nf-off", ""},
+		{"kube-proxy's rule drops for a reason that does not show", svc(filtered(), rule("kube-proxy", "drop")), "unknown", "svc-stale-endpoint svc-invalid-drop-asymmetric", ""},
+		// Links and next hops.
+		{"the client's veth is down now, but packets came out", []change{linkDown(srcPeer), hop(tracer.EventTX, on(hostNS, bridge)), filtered(), denies("ingress", "peer")}, "pol-ingress-deny", "cni-veth-down", ""},
+		{"the target's veth is down, but a policy took the packet", []change{linkDown(dstPeer), filtered(), denies("ingress", "peer")}, "pol-ingress-deny", "cni-veth-down", ""},
+		{"routed CNI beside bridged containers", []change{noNeighbour(), func(s *scene) { s.n.DstPeer.Master, s.n.Routes[0].Dev = 0, s.n.DstPeer.Name }}, "cni-stale-neigh", "cni-veth-detached", ""},
+		{"a pod asks a neighbour that does not exist", []change{noNeighbour(at3(on(webNS, eth0))), routeIs("src-pod", "unicast", "10.1.0.0/24"), func(s *scene) {
+			s.c.TargetPod, s.j.DstDevice, s.n.DstDevice, s.n.DstPeer = nil, tracer.DeviceKey{}, nil, nil
+			s.c.Target, s.c.Destination = tracer.Endpoint{Kind: tracer.KindUnknown}, tracer.Endpoint{Kind: tracer.KindUnknown}
+		}}, "unknown", "cni-gateway-arp", ""},
+		{"the pod is being deleted", []change{noNeighbour(), func(s *scene) { s.c.TargetPod.Terminating = true }}, "unknown", "cni-stale-neigh", ""},
+		{"the answer's next hop", []change{reached, noNeighbour(ofReply)}, "cni-stale-neigh", "cni-gateway-arp", ""},
+		{"flooded copies and a real drop", []change{dropOf("OTHERHOST", "ip_rcv_core", tracer.StageRouting, "", at3(on(strangerNS, eth0)), times(9)), filtered(), denies("ingress", "peer")}, "pol-ingress-deny", "node-underlay-arp", ""},
+		{"flooded copies and silence outside", world4(left(nodeIP), dropOf("OTHERHOST", "ip_rcv_core", tracer.StageRouting, "", at3(on(strangerNS, eth0)))), "unknown", "cni-stale-neigh node-underlay-arp", ""},
+		{"traceroute's first hop", world4(dropOf("IP_INHDR", "ip_forward", tracer.StageForward, ""), icmpFromNode(11, 0), outcomeIs(tracer.OutcomeICMPError)), "unknown", "node-routing-loop", ""},
+		{"traceroute further out", world4(left(nodeIP), icmpFromWorld(11, 0), outcomeIs(tracer.OutcomeICMPError)), "beyond-node", "node-routing-loop", ""},
+		{"IPv6 drops a bad source while forwarding is on", []change{dropOf("IP_INADDRERRORS", "ip6_forward", tracer.StageRouting, ""), func(s *scene) {
+			s.j.Flow.Dst = ap("fd00::b", 8080)
+			s.n.Sysctls["net.ipv6.conf.all.forwarding"], s.n.Sysctls["net.ipv6.conf.br0.forwarding"] = "1", "1"
+		}}, "unknown", "node-ip-forward-off", ""},
+		{"rp_filter inside a pod", []change{dropOf("IP_RPFILTER", "ip_rcv_finish_core", tracer.StageRouting, "", at3(on(apiNS, eth0)))}, "unknown", "node-rp-filter", ""},
+		{"no route, and no cluster data", []change{toWorld, noRouteAt(), routeIs("forward", "none", ""), noCluster}, "egr-no-default-route", "cni-route-none", ""},
+		// Egress.
+		{"a private network that routes pods is answered", world4(left(webIP), outcomeIs(tracer.OutcomeDelivered)), "ok", "egr-masq-missing", ""},
+		{"pods of the uplink's own network", world4(left(webIP), func(s *scene) {
+			s.Inventory.Devices[1].Addrs = append(s.Inventory.Devices[1].Addrs, netip.MustParsePrefix("10.1.0.3/16"))
+		}), "beyond-node", "egr-masq-missing", ""},
+		{"a public IPv6 address needs no masquerade", world4(left(webIP), func(s *scene) {
+			s.j.Flow.Src, s.j.Flow.Dst = ap("2001:db8::10", 40000), ap("2001:db8:f::1", 443)
+			s.j.Translated, s.j.LeftAs = s.j.Flow, s.j.Flow
+		}), "beyond-node", "egr-masq-missing", ""},
+		{"a pod on the node's network", world4(left(nodeIP), func(s *scene) {
+			s.c.Source = tracer.Endpoint{IP: addr(nodeIP), Kind: tracer.KindNode, Name: "n1", HostNetwork: true}
+			s.j.Flow.Src = ap(nodeIP, 40000)
+			s.j.LeftAs.Src, s.j.Translations = s.j.Flow.Src, nil
+		}), "beyond-node", "egr-masq-missing", ""},
+		{"cluster data does not know the client", world4(left(webIP), func(s *scene) { s.c.SourcePod, s.c.Source = nil, tracer.Endpoint{} }), "beyond-node", "egr-masq-missing", ""},
+		{"direct routing in a cloud's network", []change{toFar, defaultRoute, left(webIP)}, "beyond-node", "", ""},
+		{"an untranslated Service beyond the node is not intact", svc(left(nodeIP), func(s *scene) { s.j.CTSeen = false }), "unknown", "beyond-node", ""},
+		{"the outside resets in the middle", world4(left(nodeIP), established, data, answer(tracer.AnswerRST, tracer.EventRX, on(hostNS, uplink)), outcomeIs(tracer.OutcomeResetMidFlow)), "unknown", "app-reset egr-remote-refused beyond-node", ""},
+		{"the node itself rejects on the way out", world4(filtered(), rule("", "reject"), answer(tracer.AnswerRST, tracer.EventTX, on(hostNS, vethWeb)), outcomeIs(tracer.OutcomeRefused)), "node-firewall-reject", "egr-remote-refused", ""},
+		{"prohibited by the node, not by the outside", world4(left(nodeIP), filtered(), rule("firewalld", "reject"), icmpFromNode(3, 13), outcomeIs(tracer.OutcomeICMPError)), "node-firewall-reject", "egr-firewall-reject", ""},
+		// Targets.
+		{"a route in the pod, and its counter moves", []change{reached, counted(apiNS, "IpOutNoRoutes", 2)}, "unknown", "cni-pod-no-default-route", ""},
+		{"another socket's queue, and a policy drops", []change{counted(apiNS, "TcpExtListenOverflows", 3), reached, filtered(ofReply), rule("", "drop")}, "node-forward-drop", "app-listen-overflow", ""},
+		{"datagrams, and some TCP queue overflows", []change{proto(tracer.ProtoUDP), reached, counted(apiNS, "TcpExtListenOverflows", 3)}, "unknown", "app-listen-overflow", ""},
+		{"ping that the pod ignores", []change{proto(tracer.ProtoICMP), reached}, "unknown", "app-no-listener pol-ingress-deny", ""},
+		{"a far node refuses a NodePort", []change{toFar, left(nodeIP), answer(tracer.AnswerRST, tracer.EventRX, on(hostNS, uplink)), outcomeIs(tracer.OutcomeRefused), func(s *scene) {
+			s.c.TargetPod, s.c.Target = nil, tracer.Endpoint{IP: addr(node2IP), Kind: tracer.KindNode, Name: "n2"}
+			s.c.Destination = s.c.Target
+		}}, "unknown", "app-no-listener", ""},
+		{"a port of the node that nobody serves", []change{reached, noSocket(at3(on(hostNS, uplink)), times(1)), answer(tracer.AnswerRST, tracer.EventTX, on(hostNS, uplink)), outcomeIs(tracer.OutcomeRefused), func(s *scene) {
+			s.j.Flow.Dst = ap(nodeIP, 9100)
+			s.j.Translated, s.j.DstDevice = s.j.Flow, on(hostNS, uplink)
+			s.c.TargetPod, s.c.Ingress = nil, nil
+			s.c.Target = tracer.Endpoint{IP: addr(nodeIP), Kind: tracer.KindNode, Name: "n1"}
+			s.c.Destination = s.c.Target
+		}}, "app-no-listener", "svc-kubeproxy-no-rules", ""},
+		{"only an ICMP error was dropped", []change{reached, dropOf("NETFILTER_DROP", "nft_do_chain", tracer.StageOutput, "nftables", ofICMP), rule("", "drop")}, "unknown", "node-forward-drop cni-mtu-blackhole", ""},
+		{"a checksum in a flow that a policy drops", []change{dropOf("TCP_CSUM", "tcp_v4_rcv", "", "", times(1)), filtered(), denies("ingress", "peer")}, "pol-ingress-deny", "node-csum", ""},
+		{"a routed pod's veth is down, so its route is gone", []change{routed, linkDown(dstPeer), blackholed, routeIs("forward", "blackhole", "10.1.0.0/26")}, "cni-veth-down", "", ""},
+		{"a bridged pod's veth is down, and its range is a blackhole", []change{linkDown(dstPeer), blackholed, routeIs("forward", "blackhole", "10.1.0.0/26")}, "cni-route-blackhole", "cni-veth-down", ""},
+		// Nothing seen.
+		{"nothing seen, and the Service has no endpoints", svc(noEndpointsLeft, unseen), "unknown", "", ""},
+		{"nothing seen, and the client's link is down", []change{unseen, linkDown(srcPeer)}, "cni-veth-down", "", suspected},
+		{"nothing seen", []change{unseen}, "unknown", "", ""},
+	}
+}
+
+func TestLookalikes(t *testing.T) {
+	e := NewEngine()
+	rank := []tracer.Confidence{suspected, probable, confirmed}
+	for _, tt := range lookalikes() {
+		t.Run(tt.name, func(t *testing.T) {
+			v := e.Decide(given(tt.with...))
+			if v.Code != tt.code {
+				t.Errorf("%s %s, want %s\n%s\nalso %+v", v.Confidence, v.Code, tt.code, v.Summary, v.AlsoSeen)
+			}
+			for bad := range strings.FieldsSeq(tt.never) {
+				if v.Code == bad || slices.ContainsFunc(v.AlsoSeen, func(a tracer.AlsoSeen) bool { return a.Code == bad }) {
+					t.Errorf("%s is said: %s\nalso %+v", bad, v.Summary, v.AlsoSeen)
+				}
+			}
+			if tt.most != "" && slices.Index(rank, v.Confidence) > slices.Index(rank, tt.most) {
+				t.Errorf("%s, want at most %s", v.Confidence, tt.most)
+			}
+			sound(t, v)
+		})
+	}
+}

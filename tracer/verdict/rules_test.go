@@ -1,0 +1,408 @@
+package verdict
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+// fault is a scene that one rule must explain. Code, confidence and object are
+// the verdict's.
+type fault struct {
+	name   string
+	rule   string
+	code   string
+	sure   tracer.Confidence
+	object string // "Kind namespace/name", "" if it does not matter
+	with   []change
+}
+
+func ref(r *tracer.Ref) string {
+	if r == nil {
+		return ""
+	}
+	return strings.TrimSuffix(r.Kind+" "+strings.TrimPrefix(r.Namespace+"/"+r.Name, "/"), " ")
+}
+
+const (
+	confirmed = tracer.Confirmed
+	probable  = tracer.Probable
+	suspected = tracer.Suspected
+)
+
+func faults() []fault {
+	srcPeer := func(n *tracer.NodeFacts) *tracer.Device { return n.SrcPeer }
+	dstPeer := func(n *tracer.NodeFacts) *tracer.Device { return n.DstPeer }
+	dstDev := func(n *tracer.NodeFacts) *tracer.Device { return n.DstDevice }
+	loopbackPort := dropOf("NO_SOCKET", "tcp_v4_rcv", tracer.StageSocket, "", at3(on(webNS, lo)), func(d *tracer.DropSeen) { d.Tuple.Dst = ap("127.0.0.1", 15001) })
+	unanswered := answer(tracer.AnswerSynAck, tracer.EventTX, on(apiNS, eth0), from(apiIP))
+	return []fault{
+		// In the pods.
+		{"outbound sidecar", "sidecar", "app-sidecar-missing", confirmed, "Pod shop/web", []change{loopbackPort, outcomeIs(tracer.OutcomeRefused)}},
+		{"inbound sidecar", "sidecar-refused", "app-sidecar-missing", confirmed, "Pod db/api", []change{reached,
+			noSocket(func(d *tracer.DropSeen) { d.Tuple.Dst = ap(apiIP, 15006) }), answer(tracer.AnswerRST, tracer.EventTX, on(apiNS, eth0)), outcomeIs(tracer.OutcomeRefused)}},
+		{"firewall in the target", "pod-firewall", "app-pod-firewall", confirmed, "Pod db/api", []change{reached, filtered(at3(on(apiNS, eth0)))}},
+		{"firewall in the client, for answers", "pod-firewall", "app-pod-firewall", confirmed, "Pod shop/web", []change{reached, filtered(at3(on(webNS, eth0)), ofReply)}},
+		{"client's veth down", "pod-link", "cni-veth-down", confirmed, "Pod shop/web", []change{unseenOnNode, linkDown(srcPeer)}},
+		{"target's veth down", "pod-link", "cni-veth-down", confirmed, "Pod db/api", []change{linkDown(dstPeer), noNeighbour()}},
+		{"target's interface down", "pod-link", "cni-pod-eth-down", confirmed, "Pod db/api", []change{linkDown(dstDev), noNeighbour()}},
+		{"target's veth left the bridge", "pod-link", "cni-veth-detached", confirmed, "Pod db/api", []change{noNeighbour(), func(s *scene) { s.n.DstPeer.Master = 0 }}},
+		// Services.
+		{"no endpoints, rejected", "no-endpoints", "svc-no-endpoints", confirmed, "Service db/api", []change{toService, noEndpointsLeft, filtered(), rule("kube-proxy", "reject"),
+			icmpFromNode(3, 3), outcomeIs(tracer.OutcomeRefused)}},
+		{"no endpoints of DNS", "no-endpoints", "dns-coredns-down", confirmed, "", []change{toService, noEndpointsLeft, filtered(), func(s *scene) { s.c.Service.DNS = true }}},
+		{"no endpoint here, Local", "no-local-endpoints", "svc-no-local-endpoints", confirmed, "Service db/api", []change{toService, filtered(), rule("kube-proxy", "drop"),
+			func(s *scene) { s.c.Service.InternalLocal, s.c.Service.Endpoints[0].Node = true, "n2" }}},
+		{"no endpoint here for a client outside", "no-local-endpoints", "svc-no-local-endpoints", confirmed, "", []change{toService, filtered(), rule("kube-proxy", "drop"), func(s *scene) {
+			s.c.Service.ExternalLocal, s.c.Service.Frontend, s.c.Service.Endpoints[0].Node = true, "node-port", "n2"
+			s.c.Source, s.c.SourcePod = tracer.Endpoint{IP: addr(world), Kind: tracer.KindExternal}, nil
+		}}},
+		{"client outside the source ranges", "source-ranges", "svc-lb-source-ranges", confirmed, "Service db/api", []change{toService, filtered(), rule("kube-proxy", "drop"), func(s *scene) {
+			s.c.Service.Frontend, s.c.Service.SourceRanges = "load-balancer", []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+		}}},
+		{"proxy still rejects", "stale-no-endpoints", "svc-stale-endpoint", confirmed, "Service db/api", []change{toService, filtered(), rule("kube-proxy", "reject"), icmpFromNode(3, 3),
+			outcomeIs(tracer.OutcomeRefused), func(s *scene) { s.n.Services.NoEndpoints, s.n.Services.Targets = true, nil }}},
+		{"datagrams older than the rules", "conntrack-before-rules", "svc-udp-ct-before-rules", confirmed, "Service db/api", []change{toService, proto(tracer.ProtoUDP), left(nodeIP),
+			func(s *scene) { s.j.CTSeen = true }}},
+		{"no such port", "wrong-service-port", "svc-wrong-service-port", confirmed, "Service db/api", []change{toService, left(nodeIP), func(s *scene) { s.c.Service.PortKnown, s.c.Service.Endpoints = false, nil }}},
+		{"ping of a Service", "wrong-service-port", "svc-wrong-service-port", probable, "Service db/api", []change{toService, proto(tracer.ProtoICMP), left(nodeIP),
+			func(s *scene) { s.c.Service.PortKnown, s.c.Service.Endpoints = false, nil }}},
+		{"no rules at all", "no-service-rules", "svc-kubeproxy-no-rules", confirmed, "Node n1", []change{toService, noRules, left(nodeIP)}},
+		{"no rule for this Service", "no-service-rules", "svc-kubeproxy-no-rules", confirmed, "Service db/api", []change{toService, left(nodeIP), func(s *scene) { s.n.Services.HasFrontend, s.n.Services.Targets = false, nil }}},
+		{"no rules, the outside refuses", "no-service-rules", "svc-kubeproxy-no-rules", confirmed, "", []change{toService, noRules, left(nodeIP), icmpFromWorld(3, 0), outcomeIs(tracer.OutcomeICMPError)}},
+		{"no rules, no route either", "no-service-rules", "svc-kubeproxy-no-rules", confirmed, "", []change{toService, noRules, noRouteAt(), routeIs("forward", "none", "")}},
+		{"NodePort without rules: the node refuses", "no-service-rules", "svc-kubeproxy-no-rules", probable, "", []change{toService, noRules, func(s *scene) {
+			s.j.Flow.Dst = ap(nodeIP, 30080)
+			s.j.Translated, s.j.DstDevice = s.j.Flow, on(hostNS, uplink)
+			s.c.Service.Frontend, s.n.Services.Complete = "node-port", false
+		}, noSocket(at3(on(hostNS, uplink))), answer(tracer.AnswerRST, tracer.EventTX, on(hostNS, uplink)), outcomeIs(tracer.OutcomeRefused)}},
+		{"an address that no Service has", "unallocated-cluster-ip", "svc-clusterip-unallocated", probable, "", []change{toService, left(nodeIP), func(s *scene) {
+			s.c.Service, s.c.Destination = nil, tracer.Endpoint{IP: addr(svcIP), Kind: tracer.KindUnknown}
+		}}},
+		{"rules name a dead endpoint", "stale-endpoint", "svc-stale-endpoint", confirmed, "Service db/api", []change{toService, translated("10.1.0.66", 8080), noNeighbour(),
+			func(s *scene) { s.n.Services.Targets = append(s.n.Services.Targets, ap("10.1.0.66", 8080)) }}},
+		{"rules were just put right", "stale-endpoint", "svc-stale-endpoint", probable, "", []change{toService, translated("10.1.0.66", 8080), noNeighbour()}},
+		{"the pod went away under a connection", "stale-endpoint", "svc-terminating-endpoint", probable, "", []change{toService, established, translated("10.1.0.66", 8080), noNeighbour(),
+			outcomeIs(tracer.OutcomeConnectedNoData)}},
+		{"an old entry pins datagrams", "stale-endpoint", "svc-stale-udp-conntrack", confirmed, "", []change{toService, proto(tracer.ProtoUDP), translated("10.1.0.66", 8080), noNeighbour()}},
+		{"endpoint being deleted", "stale-endpoint", "svc-terminating-endpoint", confirmed, "Pod db/api", []change{toService, translated(apiIP, 8080), refusedByTarget,
+			func(s *scene) { s.c.Service.Endpoints[0].Terminating, s.c.TargetPod.Terminating = true, true }}},
+		{"hairpin off", "hairpin", "cni-hairpin-off", confirmed, "Pod shop/web", []change{toService, translated(webIP, 8080), ownEndpoint,
+			dropOf("NOT_SPECIFIED", "br_handle_frame_finish", tracer.StageBridge, "", at3(on(hostNS, vethWeb)))}},
+		{"hairpin without masquerade", "hairpin", "svc-hairpin-nomasq", confirmed, "Service db/api", []change{toService, translated(webIP, 8080), ownEndpoint,
+			dropOf("IP_LOCAL_SOURCE", "ip_rcv_finish_core", tracer.StageRouting, "", at3(on(webNS, eth0)))}},
+		{"bridged answers bypass conntrack", "reply-not-translated", "node-bridge-nf-off", confirmed, "Node n1", []change{toService, translated(apiIP, 8080), reached, unanswered, clientResets,
+			sysctl("net.bridge.bridge-nf-call-iptables", "0"), noSocket(at3(on(webNS, eth0)), ofReply)}},
+		{"an answer judged invalid", "reply-not-translated", "svc-conntrack-invalid-rst", confirmed, "", []change{toService, translated(apiIP, 8080), reached, unanswered, clientResets,
+			noSocket(at3(on(webNS, eth0)), ofReply), counted(hostNS, "conntrack.invalid", 3)}},
+		// Programs and filters.
+		{"unknown program", "bpf-drop", "pol-foreign-bpf", confirmed, "BPFProgram prog", []change{byTC(), program("", "tc ingress", on(hostNS, vethWeb))}},
+		{"unknown program, not found any more", "bpf-drop", "pol-foreign-bpf", probable, "", []change{byTC()}},
+		{"XDP", "bpf-drop", "pol-xdp-drop", confirmed, "", []change{dropOf("NOT_SPECIFIED", "do_xdp_generic", tracer.StageIngress, "xdp"), program("", "xdp", on(hostNS, bridge))}},
+		{"the CNI's program, and a policy denies", "bpf-drop", "pol-egress-deny", confirmed, "NetworkPolicy db/deny", []change{byTC(), program("cilium", "tc ingress", on(hostNS, vethWeb)), denies("egress", "peer")}},
+		{"the CNI's program at the target, and a policy denies", "bpf-drop", "pol-ingress-deny", confirmed, "", []change{
+			dropOf("TC_EGRESS", "__dev_queue_xmit", tracer.StageEgress, "tc", at3(on(hostNS, vethAPI))), program("cilium", "tcx egress", on(hostNS, vethAPI)), denies("ingress", "peer")}},
+		{"an unknown program, and a policy denies", "bpf-drop", "pol-egress-deny", probable, "", []change{byTC(), program("", "tc ingress", on(hostNS, vethWeb)), denies("egress", "peer")}},
+		{"the CNI's program, and policies allow", "bpf-drop", "pol-agent-stale", suspected, "", []change{byTC(), program("cilium", "tc ingress", on(hostNS, vethWeb))}},
+		{"queue without a reader", "nfqueue", "pol-nfqueue-down", confirmed, "Node n1", []change{dropOf("NOT_SPECIFIED", "nf_queue", tracer.StageForward, "nfqueue")}},
+		{"NodePort by loopback", "nodeport-localhost", "svc-nodeport-localhost", confirmed, "Service db/api", []change{toService, inCore(tracer.StageOutput, func(d *tracer.DropSeen) {
+			d.Tuple.Src, d.Tuple.Dst = ap("127.0.0.1", 4000), ap(apiIP, 8080)
+		})}},
+		{"no source port left", "conntrack-drop", "egr-snat-port-exhausted", confirmed, "Node n1", []change{toWorld, counted(hostNS, "conntrack.insert_failed", 4), inCore(tracer.StagePostrouting, func(d *tracer.DropSeen) {
+			d.CT = &tracer.CT{Orig: d.Tuple, Reply: d.Tuple.Reverse()}
+			d.Tuple.Src = ap(nodeIP, 40000)
+		})}},
+		{"table full", "conntrack-drop", "node-conntrack-full", confirmed, "Node n1", []change{inCore(tracer.StagePrerouting), counted(hostNS, "conntrack.drop", 9)}},
+		{"ingress policy", "policy", "pol-ingress-deny", confirmed, "NetworkPolicy db/deny", []change{filtered(), denies("ingress", "peer"), rule("calico", "drop")}},
+		{"egress policy", "policy", "pol-egress-deny", confirmed, "", []change{filtered(), denies("egress", "peer")}},
+		{"both: the rule names the one", "policy", "pol-ingress-deny", confirmed, "", []change{filtered(), denies("egress", "peer"), denies("ingress", "peer"),
+			func(s *scene) {
+				s.c.Egress.Selected = []tracer.Ref{{Kind: "NetworkPolicy", Namespace: "shop", Name: "other"}}
+			}, rule("cni", "drop", naming("db/deny"))}},
+		{"DNS by UDP", "policy", "pol-dns-egress", confirmed, "", []change{proto(tracer.ProtoUDP), func(s *scene) { s.j.Flow.Dst = ap(apiIP, 53) }, filtered(), denies("egress", "peer")}},
+		{"DNS by TCP", "policy", "pol-dns-egress", confirmed, "", []change{func(s *scene) { s.j.Flow.Dst = ap(apiIP, 53) }, filtered(), denies("egress", "peer")}},
+		{"policy for the port before translation", "policy", "pol-wrong-port", confirmed, "", []change{filtered(), denies("ingress", "port-before-dnat")}},
+		{"policy with a named port", "policy", "pol-named-port", confirmed, "", []change{filtered(), denies("ingress", "named-port")}},
+		{"policy after SNAT", "policy", "pol-ipblock-after-snat", confirmed, "", []change{filtered(), denies("ingress", "ip-block"),
+			func(s *scene) {
+				s.j.Translations = []tracer.Translation{{Kind: "snat", From: s.j.Flow.Src, To: ap(nodeIP, 5)}}
+			}}},
+		{"policy against a node", "policy", "pol-probe-or-host-source", confirmed, "", []change{filtered(), denies("ingress", "peer"), func(s *scene) {
+			s.c.Source, s.c.SourcePod = tracer.Endpoint{IP: addr(node2IP), Kind: tracer.KindNode, Name: "n2"}, nil
+		}}},
+		{"a rule by nobody known", "foreign-rule", "node-forward-drop", confirmed, "FirewallRule inet t c", []change{filtered(), rule("", "drop")}},
+		{"the rule was not found", "foreign-rule", "node-forward-drop", probable, "Node n1", []change{filtered()}},
+		{"base chain policy", "foreign-rule", "node-forward-drop", confirmed, "", []change{filtered(), rule("docker", "drop", basePolicy)}},
+		{"firewalld rejects", "foreign-rule", "node-firewall-reject", confirmed, "", []change{filtered(), rule("firewalld", "reject"), icmpFromNode(3, 13), outcomeIs(tracer.OutcomeICMPError)}},
+		{"a port of the node", "foreign-rule", "node-input-blocked", confirmed, "", []change{dropOf("NETFILTER_DROP", "nft_do_chain", tracer.StageInput, "nftables"), rule("ufw", "drop", hookIs("input"))}},
+		{"the agent drops what policies allow", "foreign-rule", "pol-agent-stale", suspected, "", []change{filtered(), rule("calico", "drop")}},
+		{"invalid in mid-stream", "foreign-rule", "svc-invalid-drop-asymmetric", confirmed, "", []change{filtered(func(d *tracer.DropSeen) { d.TCPFlags = tracer.TCPAck }), rule("kube-proxy", "drop"), func(s *scene) { s.j.Mid = true }}},
+		// Routing.
+		{"forwarding off", "forwarding-off", "node-ip-forward-off", confirmed, "Node n1", []change{dropOf("IP_INADDRERRORS", "ip_error", tracer.StageRouting, ""), sysctl("net.ipv4.ip_forward", "0")}},
+		{"blackhole", "special-route", "cni-route-blackhole", confirmed, "Route blackhole 10.2.0.0/16", []change{toFar, dropOf("NOT_SPECIFIED", "ip_error", tracer.StageRouting, ""), routeIs("forward", "blackhole", "10.2.0.0/16")}},
+		{"prohibited by a routing rule", "special-route", "cni-route-blackhole", confirmed, "RoutingRule prohibit", []change{toFar, dropOf("NOT_SPECIFIED", "ip_error", tracer.StageRouting, ""), routeIs("forward", "prohibit", "")}},
+		{"unreachable default", "special-route", "egr-no-default-route", confirmed, "", []change{toWorld, dropOf("NOT_SPECIFIED", "ip_error", tracer.StageRouting, ""), routeIs("forward", "unreachable", "0.0.0.0/0")}},
+		{"route to an own pod is gone", "host-route-missing", "cni-host-route-missing", confirmed, "Pod db/api", []change{routed, dropOf("NOT_SPECIFIED", "ip_error", tracer.StageRouting, ""), routeIs("forward", "blackhole", "10.1.0.0/26")}},
+		{"uplink down", "uplink-down", "node-link-down", confirmed, "Node n1", []change{toWorld, noRouteAt(), routeIs("forward", "none", ""), func(s *scene) { s.Inventory.Devices[1].Up = false }}},
+		{"no default route", "no-route", "egr-no-default-route", confirmed, "Node n1", []change{toWorld, noRouteAt(), routeIs("forward", "none", ""), icmpFromNode(3, 0), outcomeIs(tracer.OutcomeICMPError)}},
+		{"no route to pods", "no-route", "cni-route-none", confirmed, "", []change{toFar, noRouteAt(), routeIs("forward", "none", "")}},
+		{"no route back to the world", "no-route", "egr-no-default-route", confirmed, "", []change{fromWorld, reached, noRouteAt(ofReply), routeIs("reverse", "none", "")}},
+		{"reverse path", "rp-filter", "node-rp-filter", confirmed, "Node n1", []change{dropOf("IP_RPFILTER", "ip_rcv_finish_core", tracer.StageRouting, ""), sysctl("net.ipv4.conf.all.rp_filter", "1")}},
+		{"loop", "routing-loop", "node-routing-loop", confirmed, "", []change{toWorld, left(webIP), func(s *scene) {
+			hop(tracer.EventRX, on(hostNS, uplink))(s)
+			s.j.Hops[2].Tuple, s.j.Hops[3].Tuple = s.j.LeftAs, s.j.LeftAs
+		}}},
+		{"martian", "martian", "node-martian", confirmed, "", []change{dropOf("IP_INVALID_SOURCE", "ip_rcv_finish_core", tracer.StageRouting, "")}},
+		// Next hops.
+		{"FDB", "overlay", "cni-overlay-fdb-missing", confirmed, "", []change{toFar, overlayCNI, dropOf("NO_TX_TARGET", "vxlan_xmit", tracer.StageTunnel, "", at3(on(hostNS, vxlan)))}},
+		{"tunnel to the wrong node", "tunnel-end", "cni-overlay-fdb-wrong-node", confirmed, "Node n1", []change{toFar, overlayCNI, viaTunnel("192.0.2.3")}},
+		{"the tunnel's far end is down", "tunnel-end", "node-down", confirmed, "Node n2", []change{toFar, overlayCNI, viaTunnel(node2IP), noNeighbour(at3(on(hostNS, uplink)), func(d *tracer.DropSeen) {
+			d.Tuple = tracer.Tuple{Src: ap(nodeIP, 5000), Dst: ap(node2IP, 8472), Proto: tracer.ProtoUDP}
+		})}},
+		{"overlay neighbour", "overlay", "cni-overlay-neigh-missing", confirmed, "", []change{toFar, overlayCNI, noNeighbour(at3(on(hostNS, vxlan)))}},
+		{"VNI", "overlay", "cni-overlay-vni-mismatch", confirmed, "", []change{dropOf("VXLAN_VNI_NOT_FOUND", "vxlan_rcv", tracer.StageTunnel, "")}},
+		{"stale VTEP", "overlay", "cni-overlay-stale-vtep-mac", confirmed, "", []change{overlayCNI, dropOf("OTHERHOST", "ip_rcv_core", tracer.StageRouting, "", at3(on(hostNS, vxlan)))}},
+		{"underlay gone", "overlay", "node-link-down", confirmed, "", []change{toFar, dropOf("IP_OUTNOROUTES", "vxlan_xmit_one", tracer.StageTunnel, "")}},
+		{"checksum", "overlay", "node-csum", confirmed, "", []change{dropOf("UDP_CSUM", "__udp4_lib_rcv", "", "")}},
+		{"gateway dead", "neighbour", "egr-gateway-dead", confirmed, "Gateway " + gatewayIP, []change{toWorld, noNeighbour(at3(on(hostNS, uplink))), neighbourIs(gatewayIP, "FAILED")}},
+		{"node down", "neighbour", "node-down", confirmed, "Node n2", []change{toFar, noNeighbour(at3(on(hostNS, uplink))), neighbourIs(node2IP, "FAILED")}},
+		{"host on the node's network down", "neighbour", "egr-remote-down", probable, "ExternalHost " + world, []change{toWorld, noNeighbour(at3(on(hostNS, uplink))), func(s *scene) { s.n.Routes[0].Via = netip.Addr{} }}},
+		{"pod's gateway silent", "neighbour", "cni-gateway-arp", probable, "Pod shop/web", []change{unseenOnNode, noNeighbour(at3(on(webNS, eth0)))}},
+		{"pod silent on its bridge", "neighbour", "cni-stale-neigh", probable, "Pod db/api", []change{noNeighbour()}},
+		{"pod asks its neighbour itself", "neighbour", "cni-stale-neigh", probable, "Pod db/api", []change{noNeighbour(at3(on(webNS, eth0))), routeIs("src-pod", "unicast", "10.1.0.0/24")}},
+		{"no device for an own pod", "neighbour", "cni-host-route-missing", probable, "Pod db/api", []change{noNeighbour(), func(s *scene) {
+			s.j.DstDevice, s.n.DstDevice, s.n.DstPeer = tracer.DeviceKey{}, nil, nil
+		}}},
+		{"wrong MAC at the target", "other-host", "cni-stale-neigh", probable, "Pod db/api", []change{dropOf("OTHERHOST", "ip_rcv_core", tracer.StageRouting, "", at3(on(apiNS, eth0)))}},
+		{"wrong MAC on the uplink", "other-host", "node-underlay-arp", probable, "Node n1", []change{dropOf("OTHERHOST", "ip_rcv_core", tracer.StageRouting, "", at3(on(hostNS, uplink)))}},
+		// Size.
+		{"told, but goes on", "mtu", "cni-mtu-pod-too-big", confirmed, "Pod shop/web", []change{toWorld, tooBigDrop(), icmpFromNode(3, 4, func(a *tracer.Answer) { a.ICMPMTU = 1400 })}},
+		{"black hole", "mtu", "cni-mtu-blackhole", confirmed, "Pod shop/web", []change{toWorld, established, outcomeIs(tracer.OutcomeConnectedNoData), tooBigDrop(),
+			dropOf("NETFILTER_DROP", "nft_do_chain", tracer.StageOutput, "nftables", ofICMP)}},
+		{"answers too big", "mtu", "cni-mtu-pod-too-big", probable, "Pod db/api", []change{reached, established, outcomeIs(tracer.OutcomeConnectedNoData), tooBigDrop(ofReply)}},
+		// The target.
+		{"two pods with the address", "duplicate-ip", "cni-duplicate-ip", probable, "Pod db/api", []change{refusedByTarget, duplicate}},
+		{"nothing listens", "refused-here", "app-no-listener", confirmed, "Pod db/api", []change{refusedByTarget}},
+		{"listens on loopback", "refused-here", "app-localhost-only", confirmed, "Pod db/api", []change{refusedByTarget, listening("127.0.0.1:8080")}},
+		{"wrong target port", "refused-here", "svc-wrong-targetport", confirmed, "Service db/api", []change{toService, translated(apiIP, 9999), endpointPort(9999), refusedByTarget, listening("0.0.0.0:8080")}},
+		{"datagrams refused", "refused-here", "app-no-listener", confirmed, "Pod db/api", []change{proto(tracer.ProtoUDP), reached, noSocket(times(1)), answer(tracer.AnswerICMP, tracer.EventTX, on(apiNS, eth0), from(apiIP), func(a *tracer.Answer) { a.ICMPType, a.ICMPCode, a.Proto = 3, 3, tracer.ProtoICMP }),
+			outcomeIs(tracer.OutcomeRefused)}},
+		{"no route in the target", "pod-no-route-back", "cni-pod-no-default-route", confirmed, "Pod db/api", []change{reached, routeIs("dst-pod", "none", "")}},
+		{"accept queue full", "listen-overflow", "app-listen-overflow", confirmed, "Pod db/api", []change{reached, counted(apiNS, "TcpExtListenOverflows", 3),
+			func(s *scene) {
+				s.n.Listeners = []tracer.Listener{{NetNS: apiNS, Proto: tracer.ProtoTCP, Addr: ap("0.0.0.0", 8080), Queue: 2, Backlog: 1}}
+			}}},
+		{"accept queue full, by the counter alone", "listen-overflow", "app-listen-overflow", probable, "", []change{reached, counted(apiNS, "TcpExtListenOverflows", 3)}},
+		{"receive buffer full", "receive-buffer", "app-udp-rcvbuf", confirmed, "Pod db/api", []change{proto(tracer.ProtoUDP), reached, dropOf("SOCKET_RCVBUFF", "udp_queue_rcv_one_skb", tracer.StageSocket, "", at3(on(apiNS, eth0)))}},
+		{"hang", "no-data", "app-hang", probable, "Pod db/api", []change{reached, established, outcomeIs(tracer.OutcomeConnectedNoData), func(s *scene) { s.j.RequestBytes = 200 }}},
+		{"reset after accept", "reset", "app-reset", probable, "Pod db/api", []change{reached, established, answer(tracer.AnswerRST, tracer.EventTX, on(apiNS, eth0)), outcomeIs(tracer.OutcomeReset)}},
+		// Beyond.
+		{"remote refuses", "refused-outside", "egr-remote-refused", confirmed, "ExternalHost " + world, []change{toWorld, left(nodeIP), answer(tracer.AnswerRST, tracer.EventRX, on(hostNS, uplink)), outcomeIs(tracer.OutcomeRefused)}},
+		{"far pod refuses", "refused-outside", "app-no-listener", probable, "Pod db/far", []change{toFar, left(webIP), answer(tracer.AnswerRST, tracer.EventRX, on(hostNS, uplink)), outcomeIs(tracer.OutcomeRefused)}},
+		{"firewall outside", "prohibited-outside", "egr-firewall-reject", confirmed, "Firewall " + router, []change{toWorld, left(nodeIP), icmpFromWorld(3, 13), outcomeIs(tracer.OutcomeICMPError)}},
+		{"no masquerade", "masquerade", "egr-masq-missing", confirmed, "Node n1", []change{toWorld, left(webIP)}},
+		{"no masquerade, rules not read", "masquerade", "egr-masq-missing", probable, "", []change{toWorld, left(webIP), func(s *scene) { s.n.MasqueradeRead = false }}},
+		{"no masquerade towards a private network", "masquerade", "egr-masq-missing", suspected, "", []change{toWorld, left(webIP), func(s *scene) {
+			s.j.Flow.Dst = ap("172.20.0.9", 443)
+			s.j.Translated = s.j.Flow
+		}}},
+		{"overlay leaks", "un-encapsulated", "cni-route-missing", confirmed, "Node n1", []change{toFar, overlayCNI, defaultRoute, left(webIP)}},
+		{"the network does not know pods", "un-encapsulated", "cni-route-missing", probable, "Node n1", []change{toFar, defaultRoute, left(webIP), icmpFromWorld(3, 1), outcomeIs(tracer.OutcomeICMPError)}},
+		{"client without a route", "source-no-route", "cni-pod-no-default-route", confirmed, "Pod shop/web", []change{unseen, routeIs("src-pod", "none", ""), counted(webNS, "IpOutNoRoutes", 2)}},
+		{"silence outside", "beyond-node", "beyond-node", probable, "", []change{toWorld, left(nodeIP)}},
+		{"silence of a far node", "beyond-node", "beyond-node", probable, "", []change{toFar, left(webIP)}},
+		{"a far node rejects", "beyond-node", "beyond-node", probable, "", []change{toFar, left(webIP), icmpFromWorld(3, 3), outcomeIs(tracer.OutcomeRefused)}},
+	}
+}
+
+// viaTunnel: the route leads into the overlay, which sends to an address.
+func viaTunnel(end string) change {
+	return func(s *scene) {
+		s.n.Routes[0].Dev, s.n.Routes[0].OIF, s.n.Routes[0].Via = "flannel.1", vxlan, addr("10.2.0.0")
+		s.c.Nodes = append(s.c.Nodes, tracer.NodeInfo{Name: "n3", IPs: []netip.Addr{addr("192.0.2.3")}})
+		left(webIP)(s)
+		h := &s.j.Hops[len(s.j.Hops)-1]
+		h.Inner = &tracer.Inner{Tunnel: "vxlan", VNI: 1, Tuple: s.j.Translated}
+		h.Tuple = tracer.Tuple{Src: ap(nodeIP, 5000), Dst: ap(end, 8472), Proto: tracer.ProtoUDP}
+		s.j.LeftAs = h.Tuple
+	}
+}
+
+func ownEndpoint(s *scene) {
+	s.c.Service.Endpoints[0].Addr = ap(webIP, 8080)
+	s.c.Target, s.c.TargetPod, s.j.DstDevice = s.c.Source, s.c.SourcePod, s.j.SrcDevice
+}
+
+func endpointPort(port uint16) change {
+	return func(s *scene) { s.c.Service.Endpoints[0].Addr, s.c.Service.TargetPort = ap(apiIP, port), "9999" }
+}
+
+func clientResets(s *scene) { s.j.ClientReset, s.Outcome = true, tracer.OutcomeReset }
+
+// routed makes the CNI one without a bridge.
+func routed(s *scene) {
+	for i := range s.Inventory.Devices {
+		s.Inventory.Devices[i].Master = 0
+	}
+	s.n.SrcPeer.Master, s.n.DstPeer.Master = 0, 0
+	s.n.Routes[0].Dev, s.n.Routes[1].Dev = "veth2", "veth1"
+}
+
+func fromWorld(s *scene) {
+	s.j.Flow.Src = ap(world, 50000)
+	s.j.Translated, s.j.SrcDevice = s.j.Flow, tracer.DeviceKey{}
+	s.c.Source, s.c.SourcePod, s.c.Egress = tracer.Endpoint{IP: addr(world), Kind: tracer.KindExternal}, nil, nil
+	s.n.SrcDevice, s.n.SrcPeer = nil, nil
+	s.n.Routes[1].Dst = addr(world)
+}
+
+func duplicate(s *scene) {
+	s.Inventory.Devices = append(s.Inventory.Devices, tracer.Device{DeviceKey: on(strangerNS, eth0), Name: "eth0", Role: tracer.RolePod, Up: true,
+		Addrs: []netip.Prefix{netip.PrefixFrom(addr(apiIP), 24)}})
+}
+
+func tooBigDrop(with ...func(*tracer.DropSeen)) change {
+	return dropOf("PKT_TOO_BIG", "ip_forward", tracer.StageForward, "", append([]func(*tracer.DropSeen){func(d *tracer.DropSeen) { d.Len = 1500 }}, with...)...)
+}
+
+func TestFaults(t *testing.T) {
+	e := NewEngine()
+	shown := map[string]bool{}
+	for _, tt := range faults() {
+		t.Run(tt.rule+"/"+tt.name, func(t *testing.T) {
+			in := given(tt.with...)
+			v := e.Decide(in)
+			if v.Code != tt.code || v.Confidence != tt.sure || tt.object != "" && ref(v.Object) != tt.object {
+				t.Errorf("%s %s %q, want %s %s %q\n%s\nalso: %+v", v.Confidence, v.Code, ref(v.Object), tt.sure, tt.code, tt.object, v.Summary, v.AlsoSeen)
+			}
+			if v.Component != e.Catalogue().Get(tt.code).Component {
+				t.Errorf("component %s", v.Component)
+			}
+			for _, r := range e.rules {
+				if f := r.Eval(in); r.Name == tt.rule {
+					shown[r.Name] = true
+					if f == nil || f.Code != tt.code {
+						t.Errorf("rule %s does not say it: %+v", r.Name, f)
+					}
+				}
+			}
+			sound(t, v)
+		})
+	}
+	guesses := map[string]bool{"denied-elsewhere": true, "un-encapsulated-guess": true} // see TestGuesses
+	for _, r := range e.rules {
+		if !shown[r.Name] && !guesses[r.Name] {
+			t.Errorf("rule %s is never shown", r.Name)
+		}
+	}
+}
+
+// sound holds a verdict to what every reader expects of one.
+func sound(t *testing.T, v *tracer.Verdict) {
+	t.Helper()
+	if v.Summary == "" || strings.Contains(v.Summary, "%!") || strings.Contains(v.Summary, "invalid IP") || strings.Contains(v.Summary, "  ") {
+		t.Errorf("summary %q", v.Summary)
+	}
+	if v.Code != tracer.CodeOK && v.Code != tracer.CodeUnknown && v.Code != "svc-nodeport-localhost" && len(v.Evidence) == 0 {
+		t.Error("no evidence")
+	}
+	for _, r := range v.Remedy {
+		if i := strings.Index(r, "{"); i >= 0 && placeholder.MatchString(r) {
+			t.Errorf("remedy %q", r)
+		}
+	}
+	for _, a := range v.AlsoSeen {
+		if a.Code == v.Code || a.Why == "" {
+			t.Errorf("also seen %+v", a)
+		}
+	}
+}
+
+// A guess never stands first where packets say where the flow was lost.
+func TestGuesses(t *testing.T) {
+	e := NewEngine()
+	v := e.Decide(given(toFar, defaultRoute, left(webIP), denies("ingress", "peer")))
+	if v.Code != tracer.CodeBeyondNode {
+		t.Fatalf("%s: %s", v.Code, v.Summary)
+	}
+	var codes []string
+	for _, a := range v.AlsoSeen {
+		codes = append(codes, a.Code)
+	}
+	if s := strings.Join(codes, " "); s != "pol-ingress-deny cni-route-missing" {
+		t.Errorf("also seen %s", s)
+	}
+}
+
+// Whatever rule speaks: without facts it must not panic, nor be sure of more
+// than a drop alone can show.
+func TestWithoutFacts(t *testing.T) {
+	e := NewEngine()
+	byPacketAlone := map[string]bool{ // the kernel's own reason and place say all of it
+		"app-sidecar-missing": true, "app-pod-firewall": true, "pol-nfqueue-down": true, "app-udp-rcvbuf": true, "cni-hairpin-off": true, "svc-hairpin-nomasq": true,
+		"node-martian": true, "node-routing-loop": true, "node-link-down": true, "node-csum": true, "cni-mtu-pod-too-big": true, "cni-mtu-blackhole": true,
+		"cni-overlay-fdb-missing": true, "cni-overlay-neigh-missing": true, "cni-overlay-vni-mismatch": true, "cni-overlay-stale-vtep-mac": true,
+		"svc-no-endpoints": true, "egr-firewall-reject": true,
+	}
+	for _, tt := range faults() {
+		t.Run(tt.rule+"/"+tt.name, func(t *testing.T) {
+			for name, cut := range map[string][]change{"node": {noFacts}, "cluster": {noCluster}, "both": {noFacts, noCluster}, "inventory": {noFacts, noCluster, func(s *scene) { s.Inventory = nil }}} {
+				in := given(append(append([]change{}, tt.with...), cut...)...)
+				v := e.Decide(in)
+				if v.Confidence == confirmed && name == "both" && !byPacketAlone[v.Code] {
+					t.Errorf("without facts of %s: confirmed %s: %s", name, v.Code, v.Summary)
+				}
+				if v.Component == tracer.ComponentPolicy && name != "node" && v.Code != "pol-nfqueue-down" {
+					t.Errorf("without facts of %s: %s: %s", name, v.Code, v.Summary)
+				}
+				sound(t, v)
+			}
+			e.Decide(&Input{Journey: in0(tt), Outcome: given(tt.with...).Outcome, Now: start})
+		})
+	}
+}
+
+func in0(f fault) *tracer.Journey { return given(f.with...).Journey }
+
+// What rests on nothing having been seen is worth less after losses.
+func TestLostEvents(t *testing.T) {
+	e := NewEngine()
+	for _, tt := range faults() {
+		in := given(append(append([]change{}, tt.with...), lost)...)
+		v := e.Decide(in)
+		if v.LostEvents != 5 {
+			t.Errorf("%s: lost %d", tt.name, v.LostEvents)
+		}
+		if len(in.Journey.Drops) == 0 && v.Confidence == confirmed {
+			t.Errorf("%s: %s is confirmed by what was not seen", tt.name, v.Code)
+		}
+		if (v.Code == tracer.CodeBeyondNode || v.Code == "app-hang") && v.Confidence != suspected {
+			t.Errorf("%s: %s is %s", tt.name, v.Code, v.Confidence)
+		}
+	}
+}
+
+// A flow that was answered is healthy, whatever happened on the way.
+func TestHealthyWithNoise(t *testing.T) {
+	e := NewEngine()
+	for _, tt := range faults() {
+		v := e.Decide(given(append(append([]change{}, tt.with...), outcomeIs(tracer.OutcomeDelivered))...))
+		if v.Code != tracer.CodeOK || v.Component != tracer.ComponentNone || len(v.AlsoSeen) != 0 {
+			t.Errorf("%s: %s", tt.name, v.Code)
+		}
+	}
+}
+
+// The same input gives the same verdict.
+func TestDecideIsPure(t *testing.T) {
+	e := NewEngine()
+	for _, tt := range faults() {
+		in := given(tt.with...)
+		a, b := e.Decide(in), e.Decide(in)
+		if a.Summary != b.Summary || a.Code != b.Code || len(a.AlsoSeen) != len(b.AlsoSeen) || len(a.Evidence) != len(b.Evidence) {
+			t.Errorf("%s: %s, then %s", tt.name, a.Summary, b.Summary)
+		}
+	}
+}

@@ -76,12 +76,17 @@ static __always_inline bool addr_equal(const struct addr *a, const struct addr *
 	       a->word[0] == b->word[0];
 }
 
+/* One is what an untranslated answer to the other carries. */
+static __always_inline bool tuples_mirror(const struct tuple *a, const struct tuple *b)
+{
+	return addr_equal(&a->saddr, &b->daddr) && addr_equal(&a->daddr, &b->saddr) &&
+	       a->sport == b->dport && a->dport == b->sport;
+}
+
 /* Compared, not taken from the status bits: IPVS does not set IPS_DST_NAT. */
 static __always_inline bool ct_translated(const struct event *e)
 {
-	return !addr_equal(&e->orig.saddr, &e->reply.daddr) ||
-	       !addr_equal(&e->orig.daddr, &e->reply.saddr) || e->orig.sport != e->reply.dport ||
-	       e->orig.dport != e->reply.sport;
+	return !tuples_mirror(&e->orig, &e->reply);
 }
 
 #endif

@@ -66,7 +66,7 @@ static __always_inline enum quick quick_select(const __u8 *h, __u16 protocol, st
 		return QUICK_ODD;
 	if (tuple_selected(t) || is_learned(t))
 		return QUICK_SELECTED;
-	if (nfct && ct_selected(nfct))
+	if (nfct && ct_selected(nfct, true))
 		return QUICK_SELECTED;
 	return QUICK_MISS;
 }

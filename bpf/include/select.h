@@ -94,19 +94,19 @@ static __always_inline bool is_learned(const struct tuple *t)
 	return true;
 }
 
-static __noinline bool ct_selected(unsigned long nfct)
+/* header: the packet's own addresses were looked up, and are those of the flow.
+ * Without translation conntrack then has nothing to add. */
+static __noinline bool ct_selected(unsigned long nfct, bool header)
 {
-	struct tuple t = {};
+	struct tuple orig = {}, reply = {};
 
 	if (!(nfct & ~NFCT_INFO_MASK))
 		return false;
-	if (ct_tuple(nfct, DIR_ORIG, &t))
+	if (ct_tuple(nfct, DIR_ORIG, &orig) || ct_tuple(nfct, DIR_REPLY, &reply))
 		return false;
-	if (tuple_selected(&t))
-		return true;
-	if (ct_tuple(nfct, DIR_REPLY, &t))
+	if (header && tuples_mirror(&orig, &reply))
 		return false;
-	return tuple_selected(&t);
+	return tuple_selected(&orig) || tuple_selected(&reply);
 }
 
 /* After parse_packet. */
@@ -127,7 +127,7 @@ __noinline int packet_selected(__u32 kind)
 		return true;
 	if (is_learned(&e->tuple))
 		return true;
-	return ct_selected(p->nfct);
+	return ct_selected(p->nfct, e->tuple.proto == PROTO_TCP || e->tuple.proto == PROTO_UDP);
 }
 
 static __always_inline void learn_tuple(struct hook_stats *s, struct tuple *t, __u64 now)

@@ -193,14 +193,17 @@ func noServiceRules(in *Input) *Finding {
 	if r != nil && r.NoEndpoints {
 		return nil
 	}
-	refused := in.refusal() != nil || in.drop(func(d *tracer.DropSeen) bool { return in.pastTranslation(d) && d.Drop.Stage == tracer.StageSocket }) != nil
-	if !in.wentOn() && !in.pastTranslation(in.cause()) && !refused {
+	unserved := in.drop(func(d *tracer.DropSeen) bool { return in.pastTranslation(d) && d.Drop.Stage == tracer.StageSocket })
+	if !in.wentOn() && !in.pastTranslation(in.cause()) && in.refusal() == nil && unserved == nil {
 		return nil
 	}
 	f := &Finding{Code: "svc-kubeproxy-no-rules", Confidence: tracer.Probable, Object: serviceRef(s)}
 	f.Summary = fmt.Sprintf("node %s does not translate Service %s/%s (%s %s): no rule for it, the packet kept its destination",
 		in.NodeName, s.Namespace, s.Name, in.Journey.Flow.Dst.Addr(), in.port())
 	in.confirmByPackets(f)
+	if unserved != nil {
+		f.Evidence = append(f.Evidence, in.seenDrop(unserved))
+	}
 	if a := in.refusal(); a != nil {
 		f.Evidence = append(f.Evidence, in.seenAnswer(a))
 	}

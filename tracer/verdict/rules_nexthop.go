@@ -180,10 +180,15 @@ func (in *Input) gatewayARP(d *tracer.DropSeen) *Finding {
 // turned it away is not.
 func otherHost(in *Input) *Finding {
 	turnedAway := in.drop(func(d *tracer.DropSeen) bool {
-		return d.Direction == tracer.DirRequest && d.Drop.Reason == "OTHERHOST" && in.inTarget(d.Device)
+		return d.Direction == tracer.DirRequest && in.inTarget(d.Device) &&
+			(d.Drop.Reason == "OTHERHOST" || unnamed(d, "ip_rcv_core", "ip6_rcv_core"))
 	})
 	if turnedAway != nil && !in.delivered() && len(in.Journey.Answers) == 0 {
-		return in.wrongMAC(turnedAway)
+		f := in.wrongMAC(turnedAway)
+		// Without a reason it may be a broken header, unless the node says so.
+		if turnedAway.Drop.Reason == "OTHERHOST" || f.Confidence == tracer.Confirmed {
+			return f
+		}
 	}
 	d := in.cause()
 	if !at(d, "OTHERHOST") || in.Journey.ReachedTarget || in.Journey.LeftNode {

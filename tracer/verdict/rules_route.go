@@ -303,7 +303,9 @@ func (in *Input) returned() *tracer.Hop {
 // not, large packets vanish.
 func mtu(in *Input) *Finding {
 	d := in.cause()
-	if d == nil || d.Drop.Reason != "PKT_TOO_BIG" {
+	// Without a reason the kernel's message tells: ip_forward frees for others too.
+	said := unnamed(d, "ip_forward", "ip6_forward") && in.icmp(tooBig) != nil
+	if d == nil || d.Drop.Reason != "PKT_TOO_BIG" && !said {
 		return nil
 	}
 	f := &Finding{Confidence: tracer.Confirmed, Evidence: []tracer.Evidence{in.seenDrop(d)}}

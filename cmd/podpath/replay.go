@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -144,6 +145,9 @@ func (p *replay) run(ctx context.Context) error {
 	}
 	if p.damage != nil {
 		p.app.say("warning: %v", p.damage)
+	}
+	if p.damage != nil {
+		p.analyser.visibility(append(slices.Clone(p.blind), tracer.Blind{What: "the recording is damaged: " + p.damage.Error(), Effect: "what came after is not known"}))
 	}
 	if !p.ending {
 		p.analyser.tick(p.last, true)

@@ -29,7 +29,8 @@ func loadError(err error) error {
 		// One line here; the whole log is in the wrapped error (%+v).
 		return fmt.Errorf("load programs: verifier: %w", err)
 	case errors.Is(err, os.ErrPermission), errors.Is(err, unix.EPERM):
-		return fmt.Errorf("load programs: %w (%w)", ErrNoPrivilege, err)
+		// The library's own text sends people after locked memory.
+		return fmt.Errorf("load programs: %w", ErrNoPrivilege)
 	}
 	return fmt.Errorf("load programs: %w", err)
 }

@@ -111,7 +111,7 @@ func (in *Input) words(f *Finding) []string {
 		if v == "" {
 			continue
 		}
-		out = append(out, "{"+k+"}", v)
+		out = append(out, "{"+k+"}", shellWord(v))
 	}
 	for _, k := range []string{"src.ns", "src.pod", "dst.ns", "dst.pod", "svc.ns", "svc", "policy.ns", "policy", "pod.ns", "pod", "family", "table", "chain", "dev"} {
 		if w[k] == "" {
@@ -119,6 +119,24 @@ func (in *Input) words(f *Finding) []string {
 		}
 	}
 	return out
+}
+
+// shellWord quotes a name for a command line that people paste, unless it needs
+// none: a dump can hold any name.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._:/@-", r)
+	}
+	if strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, s)
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 func general() []Entry {
@@ -366,11 +384,8 @@ func egressEntries() []Entry {
 		{Code: "egr-masq-missing", Component: c, Title: "pods reach nothing outside, the node does", Shown: "lab",
 			Meaning:    "Pod traffic leaves with the pod's own address, which nobody outside can answer.",
 			Evidence:   "The pod's address as source at the uplink, an external destination, silence; no masquerade rule matches.",
-			LookAlikes: []string{"beyond-node: the source is translated", "networks that route pod addresses (VPC CNIs): there answers come"},
-			Remedy:     []string{"check the CNI's masquerade setting (flannel --ip-masq, Calico natOutgoing, ip-masq-agent, AWS AWS_VPC_K8S_CNI_EXTERNALSNAT), and restart it on {node}", "on {node}: iptables -t nat -S POSTROUTING; nft list ruleset"}},
-		{Code: "egr-masq-excluded", Component: c, Title: "some external ranges fail", Shown: "unit",
-			Meaning: "The destination is excluded from masquerade, and nothing routes the pod's address back.", Evidence: "The pod's address at the uplink, masquerade rules that do not apply.",
-			Remedy: []string{"take the range out of nonMasqueradeCIDRs (ip-masq-agent), or route the pod range back"}},
+			LookAlikes: []string{"beyond-node: the source is translated", "networks that route pod addresses (VPC CNIs, VPNs): there the far side is silent for another reason"},
+			Remedy:     []string{"check the CNI's masquerade setting (flannel --ip-masq, Calico natOutgoing, ip-masq-agent, AWS AWS_VPC_K8S_CNI_EXTERNALSNAT), and restart it on {node}", "on {node}: iptables -t nat -S POSTROUTING; nft list ruleset", "if only some ranges fail: take them out of nonMasqueradeCIDRs (ip-masq-agent) or EXCLUDE_SNAT_CIDRS, or have their network route the pod range back"}},
 		{Code: "egr-no-default-route", Component: c, Title: "\"Network is unreachable\" for everything outside", Shown: "lab",
 			Meaning:    "The node has no usable default route.",
 			Evidence:   "IP_INNOROUTES and the FIB's answer for an external destination.",

@@ -56,6 +56,7 @@ func TestLiveHooks(t *testing.T) {
 
 // TestLiveEnds: --count, --duration and --until-verdict end the trace.
 func TestLiveEnds(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, lab.Options{Seed: 32})
 	sc := breakLab(t, l, "not-listening")
 	t.Run("count", func(t *testing.T) {
@@ -108,6 +109,7 @@ func TestLiveEnds(t *testing.T) {
 // TestLiveTwoTraces: two traces on one node, both at the head of TCX, are both
 // right, and the end of one leaves the other alone.
 func TestLiveTwoTraces(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, lab.Options{Seed: 33})
 	sc := breakLab(t, l, "policy-ingress")
 	other := sc
@@ -131,6 +133,7 @@ func TestLiveTwoTraces(t *testing.T) {
 // TestLiveTwoNodes: two nodes on one kernel with the same addresses; the trace
 // of one sees nothing of the other.
 func TestLiveTwoNodes(t *testing.T) {
+	t.Parallel()
 	for _, hook := range []string{"tcx", "tracepoint"} {
 		t.Run(hook, func(t *testing.T) {
 			o := lab.Options{Seed: 34}
@@ -160,6 +163,7 @@ func TestLiveTwoNodes(t *testing.T) {
 // TestLiveOtherPrograms: another tool's TCX and clsact programs on the same veth
 // keep counting, and are still there after the trace.
 func TestLiveOtherPrograms(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, lab.Options{Seed: 35})
 	sc := breakLab(t, l, "healthy-service")
 	v := viewLab(t, l)
@@ -249,6 +253,7 @@ func (c *countingProgram) count() uint64 {
 // TestLiveMidway: a trace that begins amid healthy traffic calls none of it a
 // fault.
 func TestLiveMidway(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, 36)
 	for range 4 { // four clients with no pause
 		go func() {

@@ -88,6 +88,7 @@ func (s *scene) show(t *testing.T, c selection) {
 // TestLiveSelections: every way of naming the ends, with traffic that arrives
 // and traffic that does not.
 func TestLiveSelections(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, 21)
 	closed := netip.AddrPortFrom(s.ip(s.server), 9).String()
 	node := "node/" + s.lab.NodeName()
@@ -163,6 +164,7 @@ func (s *scene) hostNetworkPod(name string) *corev1.Pod {
 
 // TestLiveNodePort: a NodePort from a pod of the node and from outside.
 func TestLiveNodePort(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, 22)
 	const good, wrong, none = 30080, 30081, 30082
 	svc := get[*corev1.Service](t, s.api, "/api/v1/services", s.serviceKey())
@@ -219,6 +221,7 @@ func (s *scene) serviceRef() string {
 
 // TestLiveProtocols: echo, UDP and SCTP, with an answer and without.
 func TestLiveProtocols(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, 23)
 	ping := func(to netip.Addr) func() error {
 		return func() error {

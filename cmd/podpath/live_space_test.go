@@ -112,12 +112,6 @@ func (p *place) must(err error) {
 	}
 }
 
-// sysctl sets one value in the namespace.
-func (p *place) sysctl(key, value string) {
-	p.t.Helper()
-	p.must(p.do(func() error { return os.WriteFile("/proc/thread-self/root/proc/sys/"+key, []byte(value), 0) }))
-}
-
 // dial connects from the namespace; by UDP nothing is sent yet.
 func (p *place) dial(network, to string, timeout time.Duration) (net.Conn, error) {
 	var c net.Conn

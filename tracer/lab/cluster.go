@@ -49,10 +49,6 @@ type service struct {
 	stale []netip.Addr
 	// unwritten: the node has no rules for this Service, while it has for others.
 	unwritten bool
-	// nodePort opens every port on the nodes, localOnly is the external traffic
-	// policy Local.
-	nodePort  uint16
-	localOnly bool
 }
 
 type servicePort struct {

@@ -25,7 +25,7 @@ func TestTwoFaults(t *testing.T) {
 			if v.Component == tracer.ComponentPolicy && !denied && v.Confidence != suspected && v.Code != "pol-nfqueue-down" {
 				t.Errorf("%s + %s: %s %s although no policy denies", a.name, b.name, v.Confidence, v.Code)
 			}
-			for _, at := range []time.Duration{0, 100 * ms, time.Second, 4 * time.Second, time.Minute} {
+			for _, at := range []time.Duration{100 * ms, 4 * time.Second} {
 				o, due := Settle(in.Journey, start.Add(at), false)
 				if o == "" || due && o == tracer.OutcomeNotSeen {
 					t.Errorf("%s + %s after %s: %q %t", a.name, b.name, at, o, due)

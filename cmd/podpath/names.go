@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -33,6 +34,28 @@ func newHostNames() *hostNames {
 	return &hostNames{known: map[string]hostName{}, lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
 		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	}}
+}
+
+// recordedNames knows what a recording says, and asks nobody.
+func recordedNames(hosts map[string][]netip.Addr) *hostNames {
+	h := &hostNames{known: map[string]hostName{}, lookup: func(_ context.Context, host string) ([]netip.Addr, error) {
+		return nil, fmt.Errorf("the recording does not say what %s stands for", host)
+	}}
+	for name, addrs := range hosts {
+		h.known[name] = hostName{addrs: addrs, asking: true} // never asked again
+	}
+	return h
+}
+
+// all returns every name with its addresses.
+func (h *hostNames) all() map[string][]netip.Addr {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := make(map[string][]netip.Addr, len(h.known))
+	for name, k := range h.known {
+		out[name] = k.addrs
+	}
+	return out
 }
 
 // resolve returns the addresses of a name, if need be those of before.

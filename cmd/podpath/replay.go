@@ -233,6 +233,7 @@ func (p *replay) retarget(ctx context.Context) {
 	if err != nil {
 		return
 	}
+	ends.names = recordedNames(p.h.Hosts)
 	view := p.view
 	if view == nil {
 		view = &kube.Snapshot{}

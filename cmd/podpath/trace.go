@@ -199,7 +199,7 @@ func (s *traceSession) record(f traceFlags) error {
 	w, err := session.Create(f.write, session.Header{
 		Podpath: version, Node: s.ends.node, Kernel: kernelRelease(), Tier: string(l.probe.Tier()), Started: time.Now().Round(0),
 		Command: []string{"trace", "--from", f.from, "--to", f.to}, HostNetNS: l.node.HostNetNS(),
-		From: f.from, To: f.to, Namespace: s.app.namespace(), Selector: s.app.selector,
+		From: f.from, To: f.to, Namespace: s.app.namespace(), Selector: s.app.selector, Hosts: s.ends.names.all(),
 	})
 	if err != nil {
 		return err

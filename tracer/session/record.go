@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/json"
+	"net/netip"
 	"time"
 
 	"github.com/podpath/podpath/tracer"
@@ -38,10 +39,12 @@ type Header struct {
 	// Command is the command line. Whoever records leaves credentials out.
 	Command []string `json:"command"`
 	// From, To, Namespace and Selector are what was asked for, as given.
-	From      string `json:"from,omitempty"`
-	To        string `json:"to,omitempty"`
-	Namespace string `json:"namespace,omitempty"`
-	Selector  string `json:"selector,omitempty"`
+	// Hosts are the addresses that DNS names among them had.
+	From      string                  `json:"from,omitempty"`
+	To        string                  `json:"to,omitempty"`
+	Namespace string                  `json:"namespace,omitempty"`
+	Selector  string                  `json:"selector,omitempty"`
+	Hosts     map[string][]netip.Addr `json:"hosts,omitempty"`
 	// HostNetNS is the inode of the node's own network namespace.
 	HostNetNS uint32 `json:"host_netns"`
 }

@@ -56,7 +56,7 @@ test: ## every test; as root the privileged ones must run
 	else \
 		echo "not root: the privileged tests will be skipped"; \
 	fi; \
-	$(GO) test -json -count=1 -p 1 -timeout 20m ./... | bin/testsum
+	$(GO) test -json -count=1 -p 1 -parallel 6 -timeout 40m ./... | bin/testsum
 
 .PHONY: test-kernels
 test-kernels: ## tests and faults on Debian kernels, emulated; slow (KERNELS=5.10,6.1)

@@ -24,7 +24,7 @@ const (
 	tickEvery  = 25 * time.Millisecond
 	countEvery = 500 * time.Millisecond
 	heartbeat  = 30 * time.Second
-	factsTime  = 2 * time.Second
+	factsTime  = 5 * time.Second
 	factsAge   = time.Second
 	maxAsked   = 1024
 )

@@ -28,6 +28,7 @@ func Rules() []Rule {
 		{Name: "nfqueue", Eval: nfqueue},
 		{Name: "nodeport-localhost", Eval: nodePortLocalhost},
 		{Name: "conntrack-drop", Eval: conntrackDrop},
+		{Name: "anti-spoof", Eval: antiSpoof},
 		{Name: "policy", Eval: policyDrop},
 		{Name: "foreign-rule", Eval: foreignRule},
 		// Routing.

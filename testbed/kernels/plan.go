@@ -1,8 +1,6 @@
 package main
 
 import (
-	"slices"
-
 	"github.com/podpath/podpath/testbed/kernels/job"
 )
 
@@ -26,14 +24,7 @@ type step struct {
 	job  job.Job
 	row  string
 	want *fault // of a demo; nil for a test
-	// mayNotTell: unknown is the right answer on this kernel.
-	mayNotTell bool
 }
-
-// needReasons are faults that show only by a drop's reason: the place where
-// the kernel drops is one of several reasons, and no state tells which. A wrong
-// verdict is wrong there too.
-func needReasons() []string { return []string{"stale-neigh", "mtu-df"} }
 
 // plan is what runs on one kernel.
 func (m *matrix) plan(r release) []step {
@@ -46,9 +37,7 @@ func (m *matrix) plan(r release) []step {
 	for _, tier := range r.tiers() {
 		for _, f := range m.progs.faults {
 			if m.demos.matches(f.Name) {
-				s := demoStep(f, tier)
-				s.mayNotTell = !r.reasons && slices.Contains(needReasons(), f.Name)
-				steps = append(steps, s)
+				steps = append(steps, demoStep(f, tier))
 			}
 		}
 	}

@@ -14,21 +14,19 @@ type release struct {
 	name  string
 	image *regexp.Regexp // of the package
 	tcx   bool           // the kernel has TCX
-	// reasons: the kernel gives drop reasons.
-	reasons bool
 }
 
 // Images for clouds have all that podpath needs, and are small.
 func releases() []release {
-	r := func(name, pattern string, tcx, reasons bool) release {
-		return release{name, regexp.MustCompile(`^linux-image-` + pattern + `-cloud-amd64$`), tcx, reasons}
+	r := func(name, pattern string, tcx bool) release {
+		return release{name, regexp.MustCompile(`^linux-image-` + pattern + `-cloud-amd64$`), tcx}
 	}
 	return []release{
-		r("5.10", `5\.10\.\d+-\d+`, false, false),
-		r("6.1", `6\.1\.\d+-\d+`, false, true),
-		r("6.12", `6\.12\.\d+\+deb\d+`, true, true),
-		r("6.18", `6\.18\.\d+\+deb\d+`, true, true),
-		r("7", `7\.\d+\.\d+\+deb\d+`, true, true),
+		r("5.10", `5\.10\.\d+-\d+`, false),
+		r("6.1", `6\.1\.\d+-\d+`, false),
+		r("6.12", `6\.12\.\d+\+deb\d+`, true),
+		r("6.18", `6\.18\.\d+\+deb\d+`, true),
+		r("7", `7\.\d+\.\d+\+deb\d+`, true),
 	}
 }
 

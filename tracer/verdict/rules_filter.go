@@ -154,7 +154,7 @@ func nfqueue(in *Input) *Finding {
 // the translated tuple is taken.
 func conntrackDrop(in *Input) *Finding {
 	d := in.hostFilter()
-	if d == nil || d.Drop.Engine != "xtables" || in.ruleFor(d) != nil {
+	if d == nil || d.Drop.Engine != "xtables" && d.Drop.Engine != "" || in.ruleFor(d) != nil {
 		return nil
 	}
 	host := in.Inventory.HostNetNS

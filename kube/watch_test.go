@@ -174,7 +174,7 @@ func TestWatchUnreachable(t *testing.T) {
 		t.Fatal(err)
 	}
 	addr := l.Addr().String()
-	l.Close()
+	_ = l.Close()
 	_, err = Watch(context.Background(), &rest.Config{Host: "http://" + addr}, WatchOptions{})
 	var ue *UnreachableError
 	if !errors.As(err, &ue) {

@@ -179,7 +179,7 @@ func TestLiveOtherPrograms(t *testing.T) {
 			lnk, err = link.AttachTCX(link.TCXOptions{Program: tcx.prog, Attach: ebpf.AttachTCXIngress, Interface: x.Attrs().Index})
 			return err
 		}))
-		t.Cleanup(func() { lnk.Close() })
+		t.Cleanup(func() { _ = lnk.Close() })
 		qdisc := &netlink.GenericQdisc{
 			QdiscAttrs: netlink.QdiscAttrs{LinkIndex: x.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
 			QdiscType:  "clsact",
@@ -221,7 +221,7 @@ func counterProgram(t *testing.T) *countingProgram {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { hits.Close() })
+	t.Cleanup(func() { _ = hits.Close() })
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "other_tool", Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{
 		asm.StoreImm(asm.RFP, -4, 0, asm.Word),
 		asm.Mov.Reg(asm.R2, asm.RFP),
@@ -237,7 +237,7 @@ func counterProgram(t *testing.T) *countingProgram {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { prog.Close() })
+	t.Cleanup(func() { _ = prog.Close() })
 	return &countingProgram{t, prog, hits}
 }
 

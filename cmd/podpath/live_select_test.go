@@ -274,7 +274,7 @@ func (p *place) swallow(port uint16) {
 		if err != nil {
 			return err
 		}
-		p.t.Cleanup(func() { unix.Close(fd) })
+		p.t.Cleanup(func() { _ = unix.Close(fd) })
 		return unix.Bind(fd, &unix.SockaddrInet4{Port: int(port)})
 	}))
 }

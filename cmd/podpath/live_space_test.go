@@ -162,13 +162,13 @@ func (p *place) answer(port uint16) {
 		if err != nil {
 			return err
 		}
-		p.t.Cleanup(func() { l.Close() })
+		p.t.Cleanup(func() { _ = l.Close() })
 		go serveLines(l)
 		u, err := net.ListenPacket("udp", at)
 		if err != nil {
 			return err
 		}
-		p.t.Cleanup(func() { u.Close() })
+		p.t.Cleanup(func() { _ = u.Close() })
 		go serveDatagrams(u)
 		return nil
 	}))
@@ -433,6 +433,6 @@ func (p *place) sctp() int {
 		p.t.Skip("needs SCTP in the kernel")
 	}
 	p.must(err)
-	p.t.Cleanup(func() { unix.Close(fd) })
+	p.t.Cleanup(func() { _ = unix.Close(fd) })
 	return fd
 }

@@ -116,7 +116,7 @@ func (a *apt) unpack(ctx context.Context, image, into string) error {
 	if err != nil {
 		return fmt.Errorf("unpack %s: %w", image, err)
 	}
-	defer os.RemoveAll(tmp)
+	defer func() { _ = os.RemoveAll(tmp) }()
 	root := filepath.Join(tmp, "root")
 	for _, name := range names {
 		if err := a.unpackOne(ctx, name, tmp, root); err != nil {

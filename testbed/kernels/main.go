@@ -72,7 +72,7 @@ func run(ctx context.Context, o options) error {
 	if m.work, err = os.MkdirTemp("", "podpath-kernels-"); err != nil {
 		return fmt.Errorf("make work folder: %w", err)
 	}
-	defer os.RemoveAll(m.work)
+	defer func() { _ = os.RemoveAll(m.work) }()
 	if err := m.prepare(ctx); err != nil {
 		return err
 	}

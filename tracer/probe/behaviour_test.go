@@ -372,7 +372,7 @@ func programs(t *testing.T) map[ebpf.ProgramID]string {
 		if info, err := p.Info(); err == nil && ours[info.Name] {
 			found[id] = info.Name
 		}
-		p.Close()
+		_ = p.Close()
 	}
 	return found
 }
@@ -387,7 +387,7 @@ func waitGone(t *testing.T, ids []ebpf.ProgramID) {
 			p, err := ebpf.NewProgramFromID(id)
 			if err == nil {
 				left++
-				p.Close()
+				_ = p.Close()
 			} else if !errors.Is(err, os.ErrNotExist) {
 				t.Fatal(err)
 			}

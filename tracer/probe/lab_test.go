@@ -93,7 +93,7 @@ func newSpace(t testing.TB) *space {
 	}
 	t.Cleanup(func() {
 		s.nl.Close()
-		s.fd.Close()
+		_ = s.fd.Close()
 	})
 	// Tests need not wait for duplicate address detection.
 	s.sysctl("net/ipv6/conf/default/accept_dad", "0")
@@ -373,7 +373,7 @@ func (s *space) listenTCP(addr string) {
 		l, err = net.Listen("tcp", addr)
 		return err
 	})
-	s.t.Cleanup(func() { l.Close() })
+	s.t.Cleanup(func() { _ = l.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -434,7 +434,7 @@ func (s *space) listenUDP(addr string) {
 		c, err = net.ListenPacket("udp", addr)
 		return err
 	})
-	s.t.Cleanup(func() { c.Close() })
+	s.t.Cleanup(func() { _ = c.Close() })
 	go func() {
 		buf := make([]byte, 2048)
 		for {

@@ -77,7 +77,9 @@ func BenchmarkTCXRun(b *testing.B) {
 			b.ReportMetric(float64(sum.Nanoseconds())/float64(b.N), "ns/run")
 			b.StopTimer()
 			cancel()
-			<-done
+			if err := <-done; err != nil {
+				b.Error(err)
+			}
 			st, _ := p.Stats()
 			b.ReportMetric(float64(st.Lost), "lost")
 		})

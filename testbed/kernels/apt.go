@@ -12,10 +12,25 @@ import (
 	"strings"
 )
 
-const (
-	keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
-	mirror  = "http://mirror.invalid"
-)
+const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+// findMirror is where this machine's own apt gets Debian from, so that a site's
+// mirror is used; DEBIAN_MIRROR replaces it.
+func findMirror() (string, error) {
+	if m := os.Getenv("DEBIAN_MIRROR"); m != "" {
+		return strings.TrimSuffix(m, "/"), nil
+	}
+	out, err := exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI)").Output()
+	if err != nil {
+		return "", fmt.Errorf("ask apt for its mirror: %w", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if m, ok := strings.CutSuffix(strings.TrimSpace(line), "/debian/"); ok {
+			return m, nil
+		}
+	}
+	return "", errors.New("apt has no source of Debian: set DEBIAN_MIRROR to the address that has debian/ and debian-security/")
+}
 
 // suites are where the kernels come from.
 var suites = []struct{ archive, suite string }{
@@ -42,6 +57,10 @@ func newApt(dir string) (*apt, error) {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return nil, fmt.Errorf("make apt root: %w", err)
 		}
+	}
+	mirror, err := findMirror()
+	if err != nil {
+		return nil, err
 	}
 	var sources strings.Builder
 	for _, s := range suites {

@@ -231,6 +231,11 @@ func (l *live) stats() session.Stats {
 			}
 		}
 	}
+	for _, p := range st.Programs {
+		if p.Missed > 0 { // skipped by the kernel: the program was interrupted by itself
+			s.Counters["missed."+p.Name] = p.Missed
+		}
+	}
 	if st.Lost > 0 && !l.alarmed {
 		l.alarmed = true
 		l.say("warning: %d events were lost so far; counts stay exact, but what was not seen may have happened", st.Lost)

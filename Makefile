@@ -48,7 +48,7 @@ demo: build ## break a small cluster of namespaces, trace it, explain it (root)
 
 .PHONY: test
 test: ## every test; as root the privileged ones must run
-	.ci/need ip:iproute2 nft:nftables iptables-legacy:iptables
+	.ci/need ip:iproute2 nft:nftables iptables-legacy:iptables tcpdump:tcpdump cpio:cpio
 	$(GO) build -o bin/testsum ./testbed/testsum
 	$(GO) build ./...
 	if [ "$$(id -u)" = 0 ]; then \

@@ -3,6 +3,7 @@ package rules
 import (
 	"encoding/binary"
 	"net/netip"
+	"os"
 	"os/exec"
 	"slices"
 	"testing"
@@ -157,6 +158,9 @@ func (l *lab) shell(tool, rules string) {
 	l.t.Helper()
 	path, err := exec.LookPath(tool + "-restore")
 	if err != nil {
+		if os.Getenv("PODPATH_REQUIRE_PRIVILEGED") == "1" {
+			l.t.Fatalf("needs %s-restore", tool)
+		}
 		l.t.Skipf("needs %s-restore", tool)
 	}
 	must(l.t, inNetNS(int(l.node.Fd()), func() error {

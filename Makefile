@@ -29,6 +29,8 @@ BENCH ?= .
 BENCHTIME ?= 400ms
 ROUNDS ?= 9
 PODS ?= 250
+# What to measure: all, or some of compare,events,cost,attach.
+ONLY ?=
 BENCHDOC ?=
 BIN ?= bin/podpath
 IMAGE ?= podpath
@@ -105,7 +107,7 @@ verify: generate ## what is generated is what is committed; arm64 builds
 bench: build ## what tracing costs, beside tcpdump and nothing (root); BENCHDOC=docs/bench.md keeps it
 	.ci/need nft:nftables tcpdump:tcpdump
 	$(GO) build -o bin/bench ./testbed/bench
-	bin/bench -podpath $(BIN) -time $(BENCHTIME) -rounds $(ROUNDS) -pods $(PODS) -doc "$(BENCHDOC)"
+	bin/bench -podpath $(BIN) -time $(BENCHTIME) -rounds $(ROUNDS) -pods $(PODS) -only "$(ONLY)" -doc "$(BENCHDOC)"
 
 .PHONY: gobench
 gobench: ## the Go benchmarks that match BENCH (root for some)

@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -30,6 +31,34 @@ type options struct {
 	pods    int
 	only    string
 	doc     string
+}
+
+// partNames are what -only chooses from.
+var partNames = []string{"compare", "events", "cost", "attach"}
+
+func (o *options) wants(part string) bool {
+	return o.only == "" || slices.Contains(strings.Split(o.only, ","), part)
+}
+
+// command is what measures the same again.
+func (o *options) command() string {
+	s := fmt.Sprintf("make bench BENCHTIME=%s ROUNDS=%d PODS=%d", o.window, o.rounds, o.pods)
+	if o.only != "" {
+		s += " ONLY=" + o.only
+	}
+	return s
+}
+
+func (o *options) checkOnly() error {
+	if o.only == "" {
+		return nil
+	}
+	for name := range strings.SplitSeq(o.only, ",") {
+		if !slices.Contains(partNames, name) {
+			return fmt.Errorf("-only knows no %q, but %s", name, strings.Join(partNames, ", "))
+		}
+	}
+	return nil
 }
 
 func main() {
@@ -52,13 +81,16 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	fs.DurationVar(&o.window, "time", 400*time.Millisecond, "length of one measurement")
 	fs.IntVar(&o.rounds, "rounds", 9, "how often each is measured")
 	fs.IntVar(&o.pods, "pods", 250, "pods on the full node; 0 leaves that out")
-	fs.StringVar(&o.only, "only", "compare,events,cost,attach", "what to measure")
+	fs.StringVar(&o.only, "only", "", "what to measure, separated by commas: "+strings.Join(partNames, ", ")+"; empty for all")
 	fs.StringVar(&o.doc, "doc", "", "also replace the results in this Markdown file")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
 	if os.Geteuid() != 0 {
 		return errors.New("needs root: it makes network namespaces and loads BPF programs")
+	}
+	if err := o.checkOnly(); err != nil {
+		return err
 	}
 	if o.rounds < 1 || o.window <= 0 {
 		return errors.New("-rounds and -time must be positive")
@@ -108,22 +140,19 @@ func (b *bench) run(ctx context.Context) (*report, error) {
 	if err := errors.Join(b.top.pods[1].space.eatUDP("eth0"), b.top.external.eatUDP("eth0")); err != nil {
 		return nil, err
 	}
-	parts := []struct {
-		name string
-		f    func() error
-	}{
-		{"compare", func() (err error) { r.rows, err = b.compare(ctx); return }},
-		{"events", func() (err error) { r.limits, err = b.eventLimits(ctx); return }},
-		{"cost", func() (err error) { r.costs, err = b.costs(ctx); return }},
-		{"attach", func() (err error) { r.attach, err = b.fullNode(ctx); return }},
+	parts := map[string]func() error{
+		"compare": func() (err error) { r.rows, err = b.compare(ctx); return },
+		"events":  func() (err error) { r.limits, err = b.eventLimits(ctx); return },
+		"cost":    func() (err error) { r.costs, err = b.costs(ctx); return },
+		"attach":  func() (err error) { r.attach, err = b.fullNode(ctx); return },
 	}
-	for _, p := range parts {
-		if !strings.Contains(","+b.opts.only+",", ","+p.name+",") {
+	for _, name := range partNames {
+		if !b.opts.wants(name) {
 			continue
 		}
-		b.progress("measuring: %s", p.name)
-		if err := p.f(); err != nil {
-			return r.finish(), fmt.Errorf("measure %s: %w", p.name, err)
+		b.progress("measuring: %s", name)
+		if err := parts[name](); err != nil {
+			return r.finish(), fmt.Errorf("measure %s: %w", name, err)
 		}
 	}
 	return r.finish(), nil

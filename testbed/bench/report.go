@@ -52,7 +52,7 @@ func (r *report) markdown() string {
 
 func (r *report) head(w *strings.Builder) {
 	fmt.Fprintf(w, "- measured: %s\n- machine: %s\n- kernel: %s\n- date: %s\n", r.version, r.machine.cpu, r.machine.kernel, r.begun.UTC().Format("2006-01-02 15:04 UTC"))
-	fmt.Fprintf(w, "- command: `make bench BENCHTIME=%s ROUNDS=%d PODS=%d` (took %s)\n", r.opts.window, r.opts.rounds, r.opts.pods, r.took.Round(time.Second))
+	fmt.Fprintf(w, "- command: `%s` (took %s)\n", r.opts.command(), r.took.Round(time.Second))
 	fmt.Fprintf(w, "- load average of the minute before: %s, of the last minute: %s\n", r.machine.load, r.loadEnd)
 	if noise, ok := r.noise(); ok {
 		fmt.Fprintf(w, "- error of the method (nothing against nothing): half of the ratios lie within ±%.2f of 1\n", noise)

@@ -18,6 +18,21 @@ type TraceAddr struct {
 	Word [4]uint32
 }
 
+type TraceBudget struct {
+	_          structs.HostLayout
+	FlowEvents uint32
+	PlainUntil uint32
+	AllEvents  uint32
+	Counting   uint8
+	Unused     [3]uint8
+}
+
+type TraceBudgetWindow struct {
+	_        structs.HostLayout
+	WindowNs uint64
+	Events   uint64
+}
+
 type TraceConfig struct {
 	_            structs.HostLayout
 	FirstEvents  uint32
@@ -151,14 +166,15 @@ type TraceFlowValue struct {
 	HoleStart        uint32
 	HoleEnd          uint32
 	Isn              uint32
+	Held             uint32
 	TcpFlags         uint8
 	SeqKnown         uint8
-	Unused           [6]uint8
+	Unused           [2]uint8
 }
 
 type TraceHookStats struct {
 	_             structs.HostLayout
-	Count         [26]uint64
+	Count         [31]uint64
 	Outputs       uint64
 	WindowNs      uint64
 	WindowSamples uint64
@@ -230,24 +246,29 @@ const (
 	TraceStatSTAT_EVENTS           TraceStat = 6
 	TraceStatSTAT_AGGREGATED       TraceStat = 7
 	TraceStatSTAT_RATE_LIMITED     TraceStat = 8
-	TraceStatSTAT_RING_FULL        TraceStat = 9
-	TraceStatSTAT_SAMPLED          TraceStat = 10
-	TraceStatSTAT_SAMPLE_EVENTS    TraceStat = 11
-	TraceStatSTAT_SAMPLE_NONE      TraceStat = 12
-	TraceStatSTAT_SAMPLE_LIMITED   TraceStat = 13
-	TraceStatSTAT_SAMPLE_RING_FULL TraceStat = 14
-	TraceStatSTAT_NOT_IP           TraceStat = 15
-	TraceStatSTAT_TRUNCATED        TraceStat = 16
-	TraceStatSTAT_MALFORMED        TraceStat = 17
-	TraceStatSTAT_BEYOND           TraceStat = 18
-	TraceStatSTAT_NO_TUPLE         TraceStat = 19
-	TraceStatSTAT_FLOW_FULL        TraceStat = 20
-	TraceStatSTAT_LEARNED          TraceStat = 21
-	TraceStatSTAT_LEARN_FAILED     TraceStat = 22
-	TraceStatSTAT_DROP_TOTAL_FULL  TraceStat = 23
-	TraceStatSTAT_DROP_FULL        TraceStat = 24
-	TraceStatSTAT_NO_SCRATCH       TraceStat = 25
-	TraceStatSTAT_MAX              TraceStat = 26
+	TraceStatSTAT_HELD_FLOW        TraceStat = 9
+	TraceStatSTAT_HELD_PLAIN       TraceStat = 10
+	TraceStatSTAT_HELD_COUNTING    TraceStat = 11
+	TraceStatSTAT_HELD_URGENT      TraceStat = 12
+	TraceStatSTAT_RING_FULL        TraceStat = 13
+	TraceStatSTAT_SAMPLED          TraceStat = 14
+	TraceStatSTAT_SAMPLE_EVENTS    TraceStat = 15
+	TraceStatSTAT_SAMPLE_NONE      TraceStat = 16
+	TraceStatSTAT_SAMPLE_LIMITED   TraceStat = 17
+	TraceStatSTAT_SAMPLE_HELD      TraceStat = 18
+	TraceStatSTAT_SAMPLE_RING_FULL TraceStat = 19
+	TraceStatSTAT_NOT_IP           TraceStat = 20
+	TraceStatSTAT_TRUNCATED        TraceStat = 21
+	TraceStatSTAT_MALFORMED        TraceStat = 22
+	TraceStatSTAT_BEYOND           TraceStat = 23
+	TraceStatSTAT_NO_TUPLE         TraceStat = 24
+	TraceStatSTAT_FLOW_FULL        TraceStat = 25
+	TraceStatSTAT_LEARNED          TraceStat = 26
+	TraceStatSTAT_LEARN_FAILED     TraceStat = 27
+	TraceStatSTAT_DROP_TOTAL_FULL  TraceStat = 28
+	TraceStatSTAT_DROP_FULL        TraceStat = 29
+	TraceStatSTAT_NO_SCRATCH       TraceStat = 30
+	TraceStatSTAT_MAX              TraceStat = 31
 )
 
 type TraceTunnel uint8
@@ -289,6 +310,8 @@ const (
 	TraceProgNetifReceiveSkb = "netif_receive_skb"
 	TraceProgTcxEgress       = "tcx_egress"
 	TraceProgTcxIngress      = "tcx_ingress"
+	TraceVarBudget           = "budget"
+	TraceVarBudgetUsed       = "budget_used"
 	TraceVarConfig           = "config"
 	TraceVarLearnedSlots     = "learned_slots"
 	TraceVarSelection        = "selection"
@@ -363,6 +386,8 @@ type TraceMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TraceVariableSpecs struct {
+	Budget       *ebpf.VariableSpec `ebpf:"budget"`
+	BudgetUsed   *ebpf.VariableSpec `ebpf:"budget_used"`
 	Config       *ebpf.VariableSpec `ebpf:"config"`
 	LearnedSlots *ebpf.VariableSpec `ebpf:"learned_slots"`
 	Selection    *ebpf.VariableSpec `ebpf:"selection"`
@@ -419,6 +444,8 @@ func (m *TraceMaps) Close() error {
 //
 // It can be passed to LoadTraceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TraceVariables struct {
+	Budget       *ebpf.Variable `ebpf:"budget"`
+	BudgetUsed   *ebpf.Variable `ebpf:"budget_used"`
 	Config       *ebpf.Variable `ebpf:"config"`
 	LearnedSlots *ebpf.Variable `ebpf:"learned_slots"`
 	Selection    *ebpf.Variable `ebpf:"selection"`

@@ -140,6 +140,10 @@ static __always_inline void drop_sample(void *ctx, struct hook_stats *s, struct 
 		count(s, STAT_SAMPLE_LIMITED);
 		return;
 	}
+	if (budget_take(NULL, p->out.event.mono_ns, true) != STAT_EVENTS) {
+		count(s, STAT_SAMPLE_HELD);
+		return;
+	}
 	p->out.event.flags |= EVENT_SAMPLE;
 	drop_emit(ctx, s, p, STAT_SAMPLE_EVENTS, STAT_SAMPLE_RING_FULL);
 }

@@ -70,10 +70,12 @@ __noinline enum stat flow_record(__u32 kind)
 	v = flow_get(s, &k, e->mono_ns);
 	/* Uncounted, so rather an event too many than none. */
 	if (!v)
-		return STAT_EVENTS;
+		return budget_take(NULL, e->mono_ns, event_is_urgent(e));
 	how = flow_count(v, e);
 	if (how == STAT_EVENTS)
 		v->events++;
+	else if (how >= STAT_HELD_FLOW && how <= STAT_HELD_URGENT)
+		v->held++;
 	v->ct = p->nfct;
 	if ((e->flags & EVENT_CT) && ct_translated(e))
 		learn(s, e);
@@ -85,6 +87,14 @@ static __always_inline void count_held(struct hook_stats *s, enum stat how)
 {
 	if (how == STAT_RATE_LIMITED)
 		count(s, STAT_RATE_LIMITED);
+	else if (how == STAT_HELD_FLOW)
+		count(s, STAT_HELD_FLOW);
+	else if (how == STAT_HELD_PLAIN)
+		count(s, STAT_HELD_PLAIN);
+	else if (how == STAT_HELD_COUNTING)
+		count(s, STAT_HELD_COUNTING);
+	else if (how == STAT_HELD_URGENT)
+		count(s, STAT_HELD_URGENT);
 	else
 		count(s, STAT_AGGREGATED);
 }

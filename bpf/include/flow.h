@@ -100,11 +100,46 @@ static __always_inline bool flow_within(struct flow_value *v, __u64 now, __u32 l
 	return true;
 }
 
+static __always_inline bool budget_within(__u64 now, __u32 limit)
+{
+	if (now - budget_used.window_ns >= SECOND_NS) {
+		budget_used.window_ns = now;
+		budget_used.events = 0;
+	}
+	return !limit || budget_used.events < limit;
+}
+
+/* Whether this event is within the budget, else the counter to blame. v: NULL if
+ * the flow is not counted. */
+static __always_inline enum stat budget_take(struct flow_value *v, __u64 now, bool urgent)
+{
+	if (urgent) {
+		if (!budget_within(now, budget.all_events))
+			return STAT_HELD_URGENT;
+	} else {
+		if (budget.counting)
+			return STAT_HELD_COUNTING;
+		if (!budget_within(now, budget.plain_until))
+			return STAT_HELD_PLAIN;
+		if (v && budget.flow_events && !flow_within(v, now, budget.flow_events))
+			return STAT_HELD_FLOW;
+	}
+	__sync_fetch_and_add(&budget_used.events, 1);
+	return STAT_EVENTS;
+}
+
 /* Also where the quoted packet could not be read. */
 static __always_inline bool event_is_icmp_error(const struct event *e)
 {
 	return (e->tuple.proto == PROTO_ICMP || e->tuple.proto == PROTO_ICMPV6) && e->icmp_type &&
 	       icmp_is_error(e->tuple.proto, e->icmp_type);
+}
+
+/* What the budget keeps longest. */
+static __always_inline bool event_is_urgent(const struct event *e)
+{
+	return e->kind == KIND_DROP || ((e->tcp_flags | e->inner_tcp_flags) & TCP_RST) ||
+	       (e->flags & (EVENT_QUOTED | EVENT_RETRANSMIT)) || event_is_icmp_error(e);
 }
 
 static __always_inline void flow_add(struct flow_value *v, __u32 bytes, __u64 now)
@@ -117,24 +152,28 @@ static __always_inline void flow_add(struct flow_value *v, __u32 bytes, __u64 no
 /* Counts the packet. Returns the counter to blame if there is to be no event. */
 static __always_inline enum stat flow_count(struct flow_value *v, struct event *e)
 {
+	bool urgent;
+
 	flow_add(v, e->len, e->mono_ns);
 	v->tcp_flags |= e->tcp_flags;
 	if (e->kind == KIND_DROP)
-		return flow_within(v, e->mono_ns, config.drop_events) ? STAT_EVENTS
-								      : STAT_RATE_LIMITED;
+		return flow_within(v, e->mono_ns, config.drop_events)
+			       ? budget_take(NULL, e->mono_ns, true)
+			       : STAT_RATE_LIMITED;
 	if (e->flags & EVENT_ARP)
-		return flow_within(v, e->mono_ns, config.arp_events) ? STAT_EVENTS
-								     : STAT_RATE_LIMITED;
+		return flow_within(v, e->mono_ns, config.arp_events)
+			       ? budget_take(NULL, e->mono_ns, false)
+			       : STAT_RATE_LIMITED;
 	if (e->tuple.proto == PROTO_TCP && e->tcp_flags && flow_retransmit(v, e)) {
 		e->flags |= EVENT_RETRANSMIT;
 		__sync_fetch_and_add(&v->retransmits, 1);
 	}
-	if (v->connection_events >= config.first_events &&
-	    !((e->tcp_flags | e->inner_tcp_flags) & (TCP_SYN | TCP_FIN | TCP_RST)) &&
-	    !(e->flags & (EVENT_QUOTED | EVENT_RETRANSMIT)) && !event_is_icmp_error(e))
+	urgent = event_is_urgent(e);
+	if (v->connection_events >= config.first_events && !urgent &&
+	    !((e->tcp_flags | e->inner_tcp_flags) & (TCP_SYN | TCP_FIN)))
 		return STAT_AGGREGATED;
 	v->connection_events++;
-	return STAT_EVENTS;
+	return budget_take(v, e->mono_ns, urgent);
 }
 
 #endif

@@ -15,6 +15,12 @@ struct selection selection = {};
  */
 __u8 learned_slots[FILTER_SLOTS] = {};
 
+/* One is only read by the programs, the other written for every event: apart. */
+#define CACHE_LINE __attribute__((aligned(128)))
+
+struct budget budget CACHE_LINE = {};
+struct budget_window budget_used CACHE_LINE = {};
+
 /* Exact addresses; value is enum side. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -53,8 +53,10 @@ enum side {
 /*
  * Per-CPU counters, one set per hook. For every hook
  *   PACKETS  = OTHER_NETNS + NO_NETNS + LOOPBACK + MISS + SELECTED + SAMPLED
- *   SELECTED = EVENTS + AGGREGATED + RATE_LIMITED + RING_FULL
- *   SAMPLED  = SAMPLE_EVENTS + SAMPLE_NONE + SAMPLE_LIMITED + SAMPLE_RING_FULL
+ *   SELECTED = EVENTS + AGGREGATED + RATE_LIMITED + HELD_FLOW + HELD_PLAIN +
+ *              HELD_COUNTING + HELD_URGENT + RING_FULL
+ *   SAMPLED  = SAMPLE_EVENTS + SAMPLE_NONE + SAMPLE_LIMITED + SAMPLE_HELD +
+ *              SAMPLE_RING_FULL
  * The rest say what was found or what could not be done on the way.
  */
 enum stat {
@@ -67,11 +69,16 @@ enum stat {
 	STAT_EVENTS,	       /* ... and handed to the ring buffer */
 	STAT_AGGREGATED,       /* ... and only counted, beyond the first events */
 	STAT_RATE_LIMITED,     /* ... and event held back by the flow's limit */
+	STAT_HELD_FLOW,	       /* ... and held back: budget's limit per flow */
+	STAT_HELD_PLAIN,       /* ... and held back: plain packets' share of the budget */
+	STAT_HELD_COUNTING,    /* ... and held back: plain packets are only counted */
+	STAT_HELD_URGENT,      /* ... and held back, though a drop, reset or the like */
 	STAT_RING_FULL,	       /* ... and event lost: ring buffer full */
 	STAT_SAMPLED,	       /* drop not selected, counted as a drop */
 	STAT_SAMPLE_EVENTS,    /* ... and handed over as the example of its key */
 	STAT_SAMPLE_NONE,      /* ... and key already known */
 	STAT_SAMPLE_LIMITED,   /* ... and example held back by the limit */
+	STAT_SAMPLE_HELD,      /* ... and example held back by the budget */
 	STAT_SAMPLE_RING_FULL, /* ... and example lost: ring buffer full */
 	STAT_NOT_IP,	       /* neither IP nor ARP */
 	STAT_TRUNCATED,	       /* header cut off */
@@ -176,9 +183,10 @@ struct flow_value {
 	__u32 hole_start;	 /* sequence range skipped so far, empty if equal */
 	__u32 hole_end;
 	__u32 isn;	/* of the last SYN */
+	__u32 held;	/* events that the budget held back */
 	__u8 tcp_flags; /* all seen, ORed */
 	__u8 seq_known;
-	__u8 unused[6];
+	__u8 unused[2];
 };
 _Static_assert(sizeof(struct flow_value) == 96, "ABI: regenerate and review");
 
@@ -241,6 +249,24 @@ struct selection {
 	/* A bit for every first 16 bits of an address in some prefix. */
 	__u8 prefixes4[PREFIX_BYTES];
 	__u8 prefixes6[PREFIX_BYTES];
+};
+
+/*
+ * What may be handed over, written by user space at run time; 0 is no limit.
+ * Urgent are drops, resets, ICMP errors and retransmissions; the rest is plain.
+ */
+struct budget {
+	__u32 flow_events; /* plain, a second, per flow, device and hook */
+	__u32 plain_until; /* plain ones stop at so many of all a second */
+	__u32 all_events;  /* of all, a second */
+	__u8 counting;	   /* plain packets are only counted */
+	__u8 unused[3];
+};
+
+/* Of all CPUs. Two that begin a second at once may forget a few. */
+struct budget_window {
+	__u64 window_ns;
+	__u64 events;
 };
 
 #define VXLAN_PORTS 4

@@ -24,6 +24,7 @@ type FlowCount struct {
 	Packets     uint64
 	Bytes       uint64 // as Event.Len counts
 	Events      uint64 // of these packets, reported or tried to
+	Held        uint64 // of these packets, held back by the budget
 	Retransmits uint64
 	TCPFlags    uint8 // all seen, ORed
 	First       time.Time
@@ -77,6 +78,7 @@ func (p *Probe) FlowCounts() ([]FlowCount, error) {
 				Packets:     v.Packets,
 				Bytes:       v.Bytes,
 				Events:      v.Events,
+				Held:        uint64(v.Held),
 				Retransmits: v.Retransmits,
 				TCPFlags:    v.TcpFlags,
 				First:       c.wall(v.FirstNs),

@@ -163,8 +163,8 @@ func identities(st Stats) []string {
 	}
 	for kind := range st.Hooks {
 		check(kind, "packets", "other_netns", "no_netns", "loopback", "miss", "selected", "sampled")
-		check(kind, "selected", "events", "aggregated", "rate_limited", "ring_full")
-		check(kind, "sampled", "sample_events", "sample_none", "sample_limited", "sample_ring_full")
+		check(kind, "selected", "events", "aggregated", "rate_limited", "held_flow", "held_plain", "held_counting", "held_urgent", "ring_full")
+		check(kind, "sampled", "sample_events", "sample_none", "sample_limited", "sample_held", "sample_ring_full")
 	}
 	return wrong
 }

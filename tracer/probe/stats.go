@@ -25,6 +25,8 @@ type Stats struct {
 	// Limited is how many packets were counted but held back as events by a
 	// rate limit.
 	Limited uint64
+	// Held is how many packets were counted but held back as events by the budget.
+	Held uint64
 	// Uncounted is how often a table had no room for a flow or a drop.
 	Uncounted uint64
 	Programs  []ProgramStats
@@ -91,6 +93,8 @@ func (s *Stats) add(kind tracer.EventKind, names []string, perCPU []bpf.TraceHoo
 	s.Lost += lost
 	s.Seen += lost + sum[bpf.TraceStatSTAT_EVENTS] + sum[bpf.TraceStatSTAT_SAMPLE_EVENTS]
 	s.Limited += sum[bpf.TraceStatSTAT_RATE_LIMITED] + sum[bpf.TraceStatSTAT_SAMPLE_LIMITED]
+	s.Held += sum[bpf.TraceStatSTAT_HELD_FLOW] + sum[bpf.TraceStatSTAT_HELD_PLAIN] + sum[bpf.TraceStatSTAT_HELD_COUNTING] +
+		sum[bpf.TraceStatSTAT_HELD_URGENT] + sum[bpf.TraceStatSTAT_SAMPLE_HELD]
 	s.Uncounted += sum[bpf.TraceStatSTAT_FLOW_FULL] + sum[bpf.TraceStatSTAT_DROP_FULL] + sum[bpf.TraceStatSTAT_DROP_TOTAL_FULL]
 }
 

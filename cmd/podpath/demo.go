@@ -59,7 +59,7 @@ trace it as on a node, print the verdict, and remove everything.`,
 	fs.Uint64Var(&f.seed, "seed", 0, "vary every name, address and port; 0 is the readable default")
 	fs.BoolVar(&f.ipv6, "ipv6", false, "send the traffic over IPv6")
 	fs.StringVar(&f.proto, "protocol", "", "tcp or udp, for faults that both can show")
-	fs.StringVar(&f.write, "write", "", "record the session to a file, for podpath replay")
+	fs.StringVar(&f.write, "write", "", "record the session to a file, for podpath replay; - is standard output")
 	fs.StringVar(&f.hook, "hook", "auto", "how packets are seen: auto, tcx or tracepoint")
 	return c
 }
@@ -94,6 +94,9 @@ func (a *app) demo(ctx context.Context, name string, f demoFlags) (err error) {
 	}
 	tf := traceFlags{hook: f.hook, write: f.write, firstPackets: 8, duration: demoTime}
 	if err := tf.check(); err != nil {
+		return err
+	}
+	if tf.write, err = a.recordingTo(tf.write); err != nil {
 		return err
 	}
 	printer, err := a.printer()

@@ -2,12 +2,33 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"path/filepath"
 	"time"
 
 	"github.com/podpath/podpath/kube"
 	"github.com/podpath/podpath/tracer"
 	"github.com/podpath/podpath/tracer/session"
 )
+
+// recordingTo is where --write puts the recording. If that is the standard
+// output, what is printed gives way to it and goes to standard error, as tar
+// does it, so that a recording can be piped home.
+func (a *app) recordingTo(write string) (string, error) {
+	if write == "-" {
+		write = "/dev/stdout"
+	}
+	if write == "" {
+		return "", nil
+	}
+	switch filepath.Clean(write) {
+	case "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1":
+		a.out = a.err
+	case "/dev/stderr", "/dev/fd/2", "/proc/self/fd/2":
+		return "", &hinted{errors.New("--write: standard error carries the progress"), "use --write - for standard output, or another descriptor: --write /dev/fd/3 3>FILE"}
+	}
+	return write, nil
+}
 
 // recorder writes what the analyser consumes. The zero recorder records
 // nothing. The first error ends the recording and is told once; the trace goes on.

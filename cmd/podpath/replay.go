@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"time"
 
@@ -64,7 +63,7 @@ type replay struct {
 
 // capture opens the pcapng file; done closes it and returns the first error.
 func (p *replay) capture(name string) (done func() error, err error) {
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	file, err := session.CreateFile(name)
 	if err != nil {
 		return nil, fmt.Errorf("--pcap: %w", err)
 	}

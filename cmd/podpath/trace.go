@@ -57,7 +57,7 @@ internet (everything outside the cluster).`,
 	fs.DurationVar(&f.duration, "duration", 0, "stop after this time (default: until Ctrl-C)")
 	fs.IntVar(&f.count, "count", 0, "stop after this many verdicts")
 	fs.BoolVar(&f.untilVerdict, "until-verdict", false, "stop at the first verdict")
-	fs.StringVar(&f.write, "write", "", "record the session to a file, for podpath replay")
+	fs.StringVar(&f.write, "write", "", "record the session to a file, for podpath replay; - is standard output")
 	fs.BoolVar(&f.wide, "wide", false, "watch every device of this node, at a higher cost")
 	fs.StringVar(&f.hook, "hook", "auto", "how packets are seen: auto, tcx or tracepoint")
 	fs.Uint32Var(&f.firstPackets, "first-packets", 8, "packets of each flow and device to follow one by one; the rest is counted")
@@ -88,6 +88,10 @@ func (f *traceFlags) check() error {
 
 func (a *app) trace(ctx context.Context, f traceFlags) error {
 	if err := f.check(); err != nil {
+		return err
+	}
+	var err error
+	if f.write, err = a.recordingTo(f.write); err != nil {
 		return err
 	}
 	printer, err := a.printer()

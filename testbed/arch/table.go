@@ -47,7 +47,7 @@ func table() map[string]allowed {
 		"tracer/node":    {ours: []string{"tracer"}, external: []string{ebpf, netlink, netns, rawNL, sysUnix}},
 		"tracer/rules":   {ours: []string{"tracer"}, external: []string{nftables, netlink, netns, rawNL, sysUnix}},
 		"tracer/verdict": {ours: []string{"tracer"}},
-		"tracer/session": {ours: []string{"tracer"}, external: []string{zstd}},
+		"tracer/session": {ours: []string{"tracer"}, external: []string{zstd, sysUnix}},
 		"tracer/render":  {ours: []string{"tracer"}, external: []string{packets, yaml}},
 		"tracer/lab":     {external: []string{ebpf, netlink, netns, nftables, rawNL, dns, group, api, apimach, sysUnix}},
 		"kube":           {ours: []string{"tracer"}, external: []string{client, cliRT, api, apimach, yaml, group, klog, logr}},

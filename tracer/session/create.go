@@ -6,44 +6,154 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
-// createFile makes a new file of mode 0600 at path. A recording holds a
-// cluster's objects and is made by root, often in /tmp, so it never writes into
-// a file that someone else prepared: it is created under a fresh name and then
-// moved to path. What stood there is replaced if it was a regular file;
-// anything else, above all a symbolic link, is refused.
-func createFile(path string) (*os.File, error) {
-	switch st, err := os.Lstat(path); {
-	case err == nil && !st.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is %s, not a regular file", path, typeName(st.Mode()))
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return nil, err
+// CreateFile makes what a recording, or an export of one, is written to. These
+// hold a cluster's objects and are made by root, often in /tmp, so that nothing
+// that somebody else prepared is ever written into:
+//
+//   - A new file gets mode 0600 whatever the umask. It is created under a fresh
+//     name and moved to path, so that a regular file that stood there, which
+//     has to be ours, is replaced and not written through.
+//   - A character device or a named pipe is opened, if it is ours or root's and
+//     no terminal; a pipe must have a reader already.
+//   - /dev/stdout, /dev/stderr, /dev/fd/N and /proc/self/fd/N are this process's
+//     own descriptors.
+//   - Anything else, above all a symbolic link, is refused. On the way to the
+//     directory, links are followed only where the kernel would with
+//     fs.protected_symlinks (proc_sys_fs(5)), or stricter.
+func CreateFile(path string) (*os.File, error) {
+	if fd, ok := ownDescriptor(path); ok {
+		return reopen(fd, path)
 	}
-	// CreateTemp opens with O_EXCL and mode 0600, and so follows no link.
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	dir, err := openDirectory(filepath.Dir(path))
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "open", Path: filepath.Dir(path), Err: err}
 	}
-	// rename replaces a link that appeared meanwhile, it does not follow it.
-	if err := os.Rename(f.Name(), path); err != nil {
-		return nil, errors.Join(err, f.Close(), os.Remove(f.Name()))
+	defer unix.Close(dir)
+	name := filepath.Base(path)
+	var st unix.Stat_t
+	switch err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); {
+	case errors.Is(err, unix.ENOENT):
+	case err != nil:
+		return nil, &fs.PathError{Op: "stat", Path: path, Err: err}
+	case st.Mode&unix.S_IFMT == unix.S_IFREG && !ours(&st, false):
+		return nil, fmt.Errorf("%s belongs to user %d: remove it first, or choose another name", path, st.Uid)
+	case st.Mode&unix.S_IFMT == unix.S_IFCHR, st.Mode&unix.S_IFMT == unix.S_IFIFO:
+		return openExisting(dir, name, path)
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return nil, fmt.Errorf("%s is %s, not a regular file", path, typeName(st.Mode))
 	}
-	return f, nil
+	return replace(dir, name, path)
 }
 
-func typeName(m fs.FileMode) string {
-	switch {
-	case m.IsDir():
+func ours(st *unix.Stat_t, orRoot bool) bool {
+	return int(st.Uid) == os.Geteuid() || orRoot && st.Uid == 0
+}
+
+// replace puts a new, empty file at name.
+func replace(dir int, name, path string) (*os.File, error) {
+	for try := 0; ; try++ {
+		fresh := fmt.Sprintf(".%s.%d-%d", name, os.Getpid(), try)
+		fd, err := unix.Openat(dir, fresh, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		if errors.Is(err, unix.EEXIST) && try < 100 {
+			continue
+		}
+		if err != nil {
+			return nil, &fs.PathError{Op: "create", Path: path, Err: err}
+		}
+		f := os.NewFile(uintptr(fd), path)
+		// rename replaces a link that appeared meanwhile, it does not follow it.
+		if err = f.Chmod(0o600); err == nil {
+			err = unix.Renameat(dir, fresh, dir, name)
+		}
+		if err != nil {
+			return nil, errors.Join(&fs.PathError{Op: "create", Path: path, Err: err}, f.Close(), unix.Unlinkat(dir, fresh, 0))
+		}
+		return f, nil
+	}
+}
+
+// openExisting opens a named pipe or a character device.
+func openExisting(dir int, name, path string) (*os.File, error) {
+	fd, err := unix.Openat(dir, name, unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENXIO) {
+		return nil, fmt.Errorf("nobody reads from %s yet: start the reader first", path)
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return checked(fd, path)
+}
+
+// checked takes over fd, unless somebody else made the file or it is a
+// terminal.
+func checked(fd int, path string) (*os.File, error) {
+	var st unix.Stat_t
+	err := unix.Fstat(fd, &st)
+	if err == nil && !ours(&st, true) {
+		err = fmt.Errorf("%s belongs to user %d", path, st.Uid)
+	}
+	if err == nil {
+		err = noTerminal(fd, path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+func noTerminal(fd int, path string) error {
+	if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err == nil {
+		return fmt.Errorf("%s is a terminal, and a recording is binary", path)
+	}
+	return nil
+}
+
+// ownDescriptor recognises the names of this process's open files.
+func ownDescriptor(path string) (int, bool) {
+	switch path = filepath.Clean(path); path {
+	case "/dev/stdin":
+		return 0, true
+	case "/dev/stdout":
+		return 1, true
+	case "/dev/stderr":
+		return 2, true
+	}
+	for _, dir := range []string{"/dev/fd/", "/proc/self/fd/"} {
+		if rest, ok := strings.CutPrefix(path, dir); ok {
+			n, err := strconv.ParseUint(rest, 10, 31)
+			return int(n), err == nil
+		}
+	}
+	return 0, false
+}
+
+func reopen(own int, path string) (*os.File, error) {
+	fd, err := unix.FcntlInt(uintptr(own), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	if err := noTerminal(fd, path); err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+func typeName(mode uint32) string {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFDIR:
 		return "a directory"
-	case m&fs.ModeSymlink != 0:
+	case unix.S_IFLNK:
 		return "a symbolic link"
-	case m&fs.ModeNamedPipe != 0:
-		return "a named pipe"
-	case m&fs.ModeSocket != 0:
+	case unix.S_IFSOCK:
 		return "a socket"
-	case m&fs.ModeDevice != 0:
-		return "a device"
+	case unix.S_IFBLK:
+		return "a block device"
 	}
 	return "something else"
 }

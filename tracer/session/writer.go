@@ -42,11 +42,10 @@ type Writer struct {
 	closed  bool
 }
 
-// Create starts a recording at path with mode 0600 and writes the header; it
-// fills in Format and Version. A regular file at path is replaced; a symbolic
-// link or any other kind of file is an error.
+// Create starts a recording at path, see CreateFile, and writes the header; it
+// fills in Format and Version.
 func Create(path string, h Header) (*Writer, error) {
-	f, err := createFile(path)
+	f, err := CreateFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("create session: %w", err)
 	}

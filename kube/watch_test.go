@@ -9,7 +9,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +21,8 @@ import (
 	metadatafake "k8s.io/client-go/metadata/fake"
 	"k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/podpath/podpath/testbed/apiserver"
 )
 
 // until polls; the deadline is only reached by a bug.
@@ -213,117 +214,73 @@ func TestWatchUnauthorized(t *testing.T) {
 	}
 }
 
-// apiServer is a small API server: lists as JSON, watches that stay open.
-type apiServer struct {
-	mu    sync.Mutex
-	lists map[string]runtime.Object
-	down  bool
-	stop  chan struct{}
-}
-
-func newAPIServer() *apiServer {
-	list := func(kind, version string) *metav1.PartialObjectMetadataList {
-		return &metav1.PartialObjectMetadataList{
-			TypeMeta: metav1.TypeMeta{Kind: kind, APIVersion: version}, ListMeta: metav1.ListMeta{ResourceVersion: "1"},
-		}
+// serve starts an API server with some objects.
+func serve(t *testing.T, objs ...runtime.Object) *apiserver.Server {
+	t.Helper()
+	api, err := apiserver.New()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return &apiServer{stop: make(chan struct{}), lists: map[string]runtime.Object{
-		"/api/v1/pods": &corev1.PodList{
-			TypeMeta: metav1.TypeMeta{Kind: "PodList", APIVersion: "v1"}, ListMeta: metav1.ListMeta{ResourceVersion: "1"},
-			Items: []corev1.Pod{*fakePod("a", "10.0.0.1")},
-		},
-		"/api/v1/services":                           list("ServiceList", "v1"),
-		"/api/v1/nodes":                              list("NodeList", "v1"),
-		"/api/v1/namespaces":                         list("NamespaceList", "v1"),
-		"/apis/discovery.k8s.io/v1/endpointslices":   list("EndpointSliceList", "discovery.k8s.io/v1"),
-		"/apis/networking.k8s.io/v1/networkpolicies": list("NetworkPolicyList", "networking.k8s.io/v1"),
-		"/version": &runtime.Unknown{},
-	}}
-}
-
-func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a.mu.Lock()
-	list, down, stop := a.lists[r.URL.Path], a.down, a.stop
-	a.mu.Unlock()
-	w.Header().Set("Content-Type", "application/json")
-	switch {
-	case down:
-		panic(http.ErrAbortHandler) // closes the connection, as a dead server does
-	case r.URL.Path == "/version":
-		_, _ = w.Write([]byte(`{"major":"1","minor":"35"}`))
-	case list == nil:
-		w.WriteHeader(http.StatusNotFound)
-	case r.URL.Query().Get("sendInitialEvents") != "":
-		w.WriteHeader(http.StatusUnprocessableEntity) // a server without streaming lists
-		_ = json.NewEncoder(w).Encode(metav1.Status{
-			TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure,
-			Reason: metav1.StatusReasonInvalid, Code: http.StatusUnprocessableEntity,
-		})
-	case r.URL.Query().Get("watch") != "":
-		w.(http.Flusher).Flush()
-		select {
-		case <-stop:
-			panic(http.ErrAbortHandler)
-		case <-r.Context().Done():
-		}
-	default:
-		_ = json.NewEncoder(w).Encode(list)
+	if err := api.Put(objs...); err != nil {
+		t.Fatal(err)
 	}
+	if err := api.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(api.Close)
+	return api
 }
 
-func (a *apiServer) setDown(down bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.down = down
-	if down {
-		close(a.stop)
-	} else {
-		a.stop = make(chan struct{})
+// statuses collects what Watch says of the connection.
+type statuses chan Status
+
+func (c statuses) take(s Status) { c <- s }
+
+func (c statuses) next(t *testing.T, what string) Status {
+	t.Helper()
+	select {
+	case s := <-c:
+		return s
+	case <-time.After(30 * time.Second):
+		t.Fatalf("%s: no status within 30 s", what)
+		return Status{}
 	}
 }
 
 func TestWatchServerGoesAway(t *testing.T) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	api := newAPIServer()
-	srv := httptest.NewServer(api)
-	defer srv.Close()
-	defer cancel() // before Close, which waits for the watches
-	statuses := make(chan Status, 16)
-	st, err := Watch(ctx, &rest.Config{Host: srv.URL}, WatchOptions{
-		Debounce: time.Millisecond, Heartbeat: 50 * time.Millisecond, OnStatus: func(s Status) { statuses <- s },
+	api := serve(t, fakePod("a", "10.0.0.1"))
+	said := make(statuses, 16)
+	st, err := Watch(t.Context(), &rest.Config{Host: api.URL()}, WatchOptions{
+		Debounce: time.Millisecond, Heartbeat: 50 * time.Millisecond, OnStatus: said.take,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	next := func(what string) Status {
-		t.Helper()
-		select {
-		case s := <-statuses:
-			return s
-		case <-time.After(30 * time.Second):
-			t.Fatalf("%s: no status within 30 s", what)
-			return Status{}
-		}
-	}
-	api.setDown(true)
-	if s := next("server gone"); s.Connected || s.Err == nil || !s.Lost() {
+	api.Close()
+	if s := said.next(t, "server gone"); s.Connected || s.Err == nil || !s.Lost() {
 		t.Errorf("after the server went: got %+v", s)
 	}
 	until(t, "staleness grows", func() bool { return st.Staleness() > 20*time.Millisecond })
-	if _, ok := st.Current().PodByIP(netip.MustParseAddr("10.0.0.1")); !ok {
+	ip1, ip2 := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	if _, ok := st.Current().PodByIP(ip1); !ok {
 		t.Error("what was known must stay known")
 	}
-	api.mu.Lock()
-	api.lists["/api/v1/pods"].(*corev1.PodList).Items = []corev1.Pod{*fakePod("b", "10.0.0.2")}
-	api.mu.Unlock()
-	api.setDown(false)
-	if s := next("server back"); !s.Connected {
+	for _, err := range []error{api.Remove(fakePod("a", "")), api.Put(fakePod("b", "10.0.0.2")), api.Listen()} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := said.next(t, "server back"); !s.Connected {
 		t.Errorf("after the server came back: got %+v", s)
 	}
 	if st.Staleness() != 0 {
 		t.Errorf("stale by %v after the server came back", st.Staleness())
 	}
+	until(t, "what changed meanwhile", func() bool {
+		_, old := st.Current().PodByIP(ip1)
+		_, young := st.Current().PodByIP(ip2)
+		return !old && young
+	})
 }
 
 func fakePodWithPort(port int32) *corev1.Pod {

@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/podpath/podpath/testbed/apiserver"
 	"github.com/podpath/podpath/tracer"
 	"github.com/podpath/podpath/tracer/lab"
 	"github.com/podpath/podpath/tracer/render"
@@ -42,8 +43,8 @@ func TestLiveAPI(t *testing.T) {
 			}
 			compare(t, sc, tr.verdicts())
 			named(t, tr.verdicts())
-			if api.asked["application/vnd.kubernetes.protobuf"] == 0 {
-				t.Errorf("protobuf was not asked for: %v", api.asked)
+			if api.Served("application/vnd.kubernetes.protobuf") == 0 {
+				t.Error("protobuf was not asked for")
 			}
 		})
 	}
@@ -168,18 +169,18 @@ func firstSeen(tr *liveTrace, pod string) time.Time {
 }
 
 // podOf is the pod that "NAMESPACE/pod/NAME" names.
-func podOf(t *testing.T, api *apiServer, ref string) *corev1.Pod {
+func podOf(t *testing.T, api *testAPI, ref string) *corev1.Pod {
 	t.Helper()
 	ns, name, _ := strings.Cut(ref, "/pod/")
-	return get[*corev1.Pod](t, api, "/api/v1/pods", ns+"/"+name)
+	return get[*corev1.Pod](t, api, ns, name)
 }
 
 // serviceAddr is the IPv4 address and port of "NAMESPACE/svc/NAME:PORT".
-func serviceAddr(t *testing.T, api *apiServer, ref string) string {
+func serviceAddr(t *testing.T, api *testAPI, ref string) string {
 	t.Helper()
 	ns, rest, _ := strings.Cut(ref, "/svc/")
 	name, port, _ := strings.Cut(rest, ":")
-	return net.JoinHostPort(get[*corev1.Service](t, api, "/api/v1/services", ns+"/"+name).Spec.ClusterIP, port)
+	return net.JoinHostPort(get[*corev1.Service](t, api, ns, name).Spec.ClusterIP, port)
 }
 
 // traffic is a series of questions, each known by the port it came from.
@@ -340,7 +341,7 @@ func TestLiveAPILost(t *testing.T) {
 		return slices.ContainsFunc(v.Blind, func(b tracer.Blind) bool { return strings.Contains(b.What, "cluster data") })
 	}
 	tr.verdict("before the loss", func(v *render.Verdict) bool { return v.Code == sc.Code && !stale(v) })
-	api.down()
+	api.Close()
 	tr.await("the warning", func() bool { return tr.said("warning: the API server cannot be reached") == 1 })
 	<-sent
 	send(t, l)
@@ -392,21 +393,16 @@ func TestLiveEndpointsChange(t *testing.T) {
 }
 
 // sliceOf is the IPv4 EndpointSlice of a Service, and a pod in it.
-func sliceOf(t *testing.T, api *apiServer, ref string) (*discoveryv1.EndpointSlice, *corev1.Pod) {
+func sliceOf(t *testing.T, api *testAPI, ref string) (*discoveryv1.EndpointSlice, *corev1.Pod) {
 	t.Helper()
 	ns, rest, _ := strings.Cut(ref, "/svc/")
 	name, _, _ := strings.Cut(rest, ":")
-	const path = "/apis/discovery.k8s.io/v1/endpointslices"
-	api.mu.Lock()
-	var found string
-	for key, obj := range api.objects[path] {
-		s := obj.(*discoveryv1.EndpointSlice)
-		if s.Namespace == ns && s.Labels[discoveryv1.LabelServiceName] == name && s.AddressType == discoveryv1.AddressTypeIPv4 {
-			found = key
+	for _, slice := range apiserver.All[*discoveryv1.EndpointSlice](api.Server) {
+		if slice.Namespace == ns && slice.Labels[discoveryv1.LabelServiceName] == name && slice.AddressType == discoveryv1.AddressTypeIPv4 {
+			pod := slice.Endpoints[0].TargetRef
+			return slice, get[*corev1.Pod](t, api, pod.Namespace, pod.Name)
 		}
 	}
-	api.mu.Unlock()
-	slice := get[*discoveryv1.EndpointSlice](t, api, path, found)
-	pod := slice.Endpoints[0].TargetRef
-	return slice, get[*corev1.Pod](t, api, "/api/v1/pods", pod.Namespace+"/"+pod.Name)
+	t.Fatalf("%s has no EndpointSlice", ref)
+	return nil, nil
 }

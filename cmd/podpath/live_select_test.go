@@ -21,7 +21,7 @@ import (
 type scene struct {
 	*labView
 	t        *testing.T
-	api      *apiServer
+	api      *testAPI
 	config   string
 	client   *corev1.Pod // a pod on the node, and another behind the Service
 	server   *corev1.Pod
@@ -167,7 +167,8 @@ func TestLiveNodePort(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, 22)
 	const good, wrong, none = 30080, 30081, 30082
-	svc := get[*corev1.Service](t, s.api, "/api/v1/services", s.serviceKey())
+	ns, svcName, _ := cut3(s.service)
+	svc := get[*corev1.Service](t, s.api, ns, svcName)
 	svc.Spec.Type = corev1.ServiceTypeNodePort
 	svc.Spec.Ports[0].NodePort = good
 	extra := svc.Spec.Ports[0]
@@ -206,11 +207,6 @@ func TestLiveNodePort(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) { s.show(t, c) })
 	}
-}
-
-func (s *scene) serviceKey() string {
-	ns, rest, _ := cut3(s.service)
-	return ns + "/" + rest
 }
 
 // serviceRef is the Service without a port.

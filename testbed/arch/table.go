@@ -55,15 +55,16 @@ func table() map[string]allowed {
 		"kube/service":   {ours: []string{"kube", "tracer"}, external: []string{api, apimach}},
 		"cmd/podpath":    {ours: []string{"all"}, external: []string{cobra, pflag, cliRT, client, api, apimach, schema, yaml, sysUnix, term, netns, group}},
 		"deploy":         {},
-		"testbed/":       {ours: []string{"all", "testbed/"}, external: []string{ebpf, netlink, netns, sysUnix}},
+		"testbed/":       {ours: []string{"all", "testbed/"}, external: []string{ebpf, netlink, netns, api, apimach, client, sysUnix}},
 	}
 }
 
 // inTests is what test files may import besides what their package may: the
-// lab to run in, and what compares, scripts and validates.
+// lab to run in, an API server and a cluster to ask it for, and what compares,
+// scripts and validates.
 func inTests() allowed {
 	return allowed{
-		ours: []string{"tracer", "tracer/lab"},
+		ours: []string{"tracer", "tracer/lab", "testbed/apiserver", "testbed/cluster"},
 		external: []string{
 			"github.com/google/go-cmp/", "github.com/rogpeppe/go-internal/testscript/",
 			"github.com/santhosh-tekuri/jsonschema/v6/",

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/podpath/podpath/tracer"
+	"github.com/podpath/podpath/tracer/netns"
 )
 
 func isInvalid(err error) bool {
@@ -333,7 +334,7 @@ func (c *collector) listeners() {
 		protos = append(protos, tracer.ProtoSCTP)
 	}
 	read := true
-	err := within(int(v.file.Fd()), func() error {
+	err := netns.Do(int(v.file.Fd()), func() error {
 		for _, p := range protos {
 			ls, complete, err := listeners(v.inode, p)
 			if err != nil {
@@ -417,7 +418,7 @@ func (c *collector) readSysctls(inode uint32, names []string, devs []tracer.Devi
 	if inode != c.n.hostInode {
 		prefix = fmt.Sprintf("%d:", inode)
 	}
-	err := within(int(v.file.Fd()), func() error {
+	err := netns.Do(int(v.file.Fd()), func() error {
 		for _, name := range names {
 			c.readSysctl(prefix+name, strings.ReplaceAll(name, ".", "/"))
 		}
@@ -457,7 +458,7 @@ func (c *collector) programs() {
 	for _, inode := range slices.Sorted(maps.Keys(c.views)) {
 		v, devs := c.views[inode], c.pathDevices(inode)
 		var bad []error
-		err := within(int(v.file.Fd()), func() error {
+		err := netns.Do(int(v.file.Fd()), func() error {
 			for _, d := range devs {
 				ps, blind := c.n.programs(d, v.link(int(d.IfIndex)))
 				c.facts.Programs = append(c.facts.Programs, ps...)

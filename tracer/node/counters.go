@@ -13,6 +13,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/podpath/podpath/tracer/netns"
 )
 
 // counters are absolute values by name.
@@ -72,7 +74,7 @@ func (n *Node) readCounters(inode uint32) (counters, error) {
 	}
 	defer f.Close()
 	out := counters{}
-	err = within(int(f.Fd()), func() error {
+	err = netns.Do(int(f.Fd()), func() error {
 		// thread-self, because "net" and "self/net" are the main thread's.
 		dir := n.proc + "/thread-self/net/"
 		return errors.Join(

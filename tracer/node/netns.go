@@ -5,38 +5,17 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
-)
 
-// errNotNetNS: a path is no network namespace (an unmounted /run/netns file).
-var errNotNetNS = errors.New("not a network namespace")
+	"github.com/podpath/podpath/tracer/netns"
+)
 
 // ErrNetNSGone is returned when a namespace cannot be found any more.
 var ErrNetNSGone = errors.New("network namespace is gone")
-
-// netNSInode is the inode of an open namespace file (ioctl_ns(2)).
-func netNSInode(f *os.File) (uint32, error) {
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
-		return 0, err
-	}
-	if fs.Type != unix.NSFS_MAGIC {
-		return 0, errNotNetNS
-	}
-	if typ, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE); err != nil || typ != unix.CLONE_NEWNET {
-		return 0, errNotNetNS
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return 0, err
-	}
-	return uint32(st.Ino), nil
-}
 
 // OpenNetNS opens a namespace of this kernel by inode. The caller closes it
 // soon: an open descriptor keeps the namespace alive. The error is ErrNetNSGone
@@ -70,7 +49,7 @@ func openAs(path string, inode uint32) *os.File {
 	if err != nil {
 		return nil
 	}
-	if got, err := netNSInode(f); err != nil || got != inode {
+	if got, err := netns.Inode(int(f.Fd())); err != nil || got != inode {
 		_ = f.Close()
 		return nil
 	}
@@ -91,7 +70,7 @@ func (n *Node) scan() map[uint32]string {
 		for _, e := range entries {
 			path := filepath.Join(dir, e.Name())
 			if f, err := os.Open(path); err == nil {
-				if inode, err := netNSInode(f); err == nil && found[inode] == "" {
+				if inode, err := netns.Inode(int(f.Fd())); err == nil && found[inode] == "" {
 					found[inode] = path
 				}
 				_ = f.Close()
@@ -166,34 +145,4 @@ func parseNSLink(s string) (uint32, bool) {
 	}
 	v, err := strconv.ParseUint(s, 10, 32)
 	return uint32(v), err == nil
-}
-
-// within runs fn on a thread of its own inside a namespace and brings the thread
-// home. It does not rest on a locked thread ending with its goroutine: the
-// process's first thread is parked instead (runtime.mexit), and would hold the
-// namespace, and show it as the process's own in /proc/PID/ns/net. A thread that
-// cannot come home stays locked, so that no other code runs in there.
-func within(fd int, fn func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			runtime.UnlockOSThread()
-			done <- fmt.Errorf("open this thread's network namespace: %w", err)
-			return
-		}
-		defer unix.Close(home)
-		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-			runtime.UnlockOSThread()
-			done <- fmt.Errorf("enter network namespace: %w", err)
-			return
-		}
-		err = fn()
-		if unix.Setns(home, unix.CLONE_NEWNET) == nil {
-			runtime.UnlockOSThread()
-		}
-		done <- err
-	}()
-	return <-done
 }

@@ -12,13 +12,15 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	pnetns "github.com/podpath/podpath/tracer/netns"
 )
 
 // needRoot skips a test that must make namespaces, or fails it where that
 // ought to work.
 func needRoot(t testing.TB) {
 	t.Helper()
-	err := within(selfNS(t), func() error {
+	err := pnetns.Do(selfNS(t), func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("unshare: %w", err)
 		}
@@ -177,7 +179,7 @@ func (s *ns) node() *Node {
 // in runs fn inside the namespace.
 func (s *ns) in(fn func() error) {
 	s.t.Helper()
-	s.must(within(int(s.fd), fn))
+	s.must(pnetns.Do(int(s.fd), fn))
 }
 
 func (s *ns) sysctl(path, value string) {

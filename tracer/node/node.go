@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/podpath/podpath/tracer"
+	"github.com/podpath/podpath/tracer/netns"
 )
 
 // Config says which node to read.
@@ -59,7 +60,7 @@ func New(c Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the node's network namespace: %w", err)
 	}
-	inode, err := netNSInode(f)
+	inode, err := netns.Inode(int(f.Fd()))
 	if err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("open the node's network namespace %s: %w", path, err)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/podpath/podpath/tracer"
+	"github.com/podpath/podpath/tracer/netns"
 )
 
 // lookup asks the FIB of one namespace. iif is 0 for a packet made there.
@@ -91,7 +92,7 @@ func (v *view) computed(k fibKey) (r fibRoute, known bool, err error) {
 		routes = append(routes, one)
 	}
 	var rules []fibRule
-	err = within(int(v.file.Fd()), func() (err error) {
+	err = netns.Do(int(v.file.Fd()), func() (err error) {
 		rules, err = dumpRules(family)
 		return err
 	})

@@ -9,10 +9,10 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/podpath/podpath/tracer"
+	"github.com/podpath/podpath/tracer/netns"
 )
 
 // view is one namespace while it is being read. close it.
@@ -33,7 +33,11 @@ func (n *Node) open(ctx context.Context, inode uint32) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := netlink.NewHandleAt(netns.NsHandle(f.Fd()), unix.NETLINK_ROUTE)
+	var h *netlink.Handle
+	err = netns.Do(int(f.Fd()), func() (err error) {
+		h, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+		return err
+	})
 	if err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("open rtnetlink in netns %d: %w", inode, err)

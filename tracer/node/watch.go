@@ -7,7 +7,8 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
+
+	"github.com/podpath/podpath/tracer/netns"
 )
 
 const (
@@ -131,20 +132,24 @@ func (n *Node) subscribe(ctx context.Context, kick chan<- struct{}) (stop func()
 // subscribeOnce subscribes to links and addresses; broken is closed when
 // either stops. Both end with ctx.
 func (n *Node) subscribeOnce(ctx context.Context, kick chan<- struct{}) (broken <-chan struct{}, err error) {
-	ns := netns.NsHandle(n.host.Fd())
 	ctx, cancel := context.WithCancel(ctx)
 	fail := func(err error) {
 		n.log.DebugContext(ctx, "device notifications interrupted", slog.Any("error", err))
 	}
 	links := make(chan netlink.LinkUpdate, 64)
 	addrs := make(chan netlink.AddrUpdate, 64)
-	if err := netlink.LinkSubscribeWithOptions(links, ctx.Done(), netlink.LinkSubscribeOptions{Namespace: &ns, ErrorCallback: fail}); err != nil {
+	err = netns.Do(int(n.host.Fd()), func() error {
+		if err := netlink.LinkSubscribeWithOptions(links, ctx.Done(), netlink.LinkSubscribeOptions{ErrorCallback: fail}); err != nil {
+			return fmt.Errorf("subscribe to link changes: %w", err)
+		}
+		if err := netlink.AddrSubscribeWithOptions(addrs, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: fail}); err != nil {
+			return fmt.Errorf("subscribe to address changes: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
 		cancel()
-		return nil, fmt.Errorf("subscribe to link changes: %w", err)
-	}
-	if err := netlink.AddrSubscribeWithOptions(addrs, ctx.Done(), netlink.AddrSubscribeOptions{Namespace: &ns, ErrorCallback: fail}); err != nil {
-		cancel()
-		return nil, fmt.Errorf("subscribe to address changes: %w", err)
+		return nil, err
 	}
 	done := make(chan struct{})
 	go func() {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/podpath/podpath/bpf"
 	"github.com/podpath/podpath/tracer"
+	"github.com/podpath/podpath/tracer/netns"
 )
 
 var errClosed = errors.New("probe is closed")
@@ -176,32 +176,8 @@ func vanished(err error) bool {
 		errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ESRCH)
 }
 
-// inNetNS runs f on a thread that has entered the namespace, and brings the
-// thread home. It does not rest on a locked thread ending with its goroutine:
-// the process's first thread is parked instead (runtime.mexit), and would hold
-// the namespace. A thread that cannot come home stays locked, so that no other
-// code can meet it in there.
+// inNetNS runs f inside the namespace, if it is still the one that was meant.
 func inNetNS(ns tracer.NetNS, f func()) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			runtime.UnlockOSThread()
-			done <- fmt.Errorf("open this thread's network namespace: %w", err)
-			return
-		}
-		defer unix.Close(home)
-		err = enter(ns, f)
-		if unix.Setns(home, unix.CLONE_NEWNET) == nil {
-			runtime.UnlockOSThread()
-		}
-		done <- err
-	}()
-	return <-done
-}
-
-func enter(ns tracer.NetNS, f func()) error {
 	path := ns.Path
 	if path == "" && ns.Host {
 		path = "/proc/thread-self/ns/net"
@@ -211,16 +187,8 @@ func enter(ns tracer.NetNS, f func()) error {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
 	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return fmt.Errorf("stat %s: %w", path, err)
+	if inode, err := netns.Inode(fd); err != nil || inode != ns.Inode {
+		return errors.Join(errGone, err)
 	}
-	if uint32(st.Ino) != ns.Inode {
-		return errGone
-	}
-	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("setns %s: %w", path, err)
-	}
-	f()
-	return nil
+	return netns.Do(fd, func() error { f(); return nil })
 }

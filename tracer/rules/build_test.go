@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/podpath/podpath/tracer"
+	pnetns "github.com/podpath/podpath/tracer/netns"
 )
 
 // The tests write rules with google/nftables, so that what the package decodes
@@ -116,7 +117,7 @@ func newLab(t testing.TB) *lab {
 	wire(t, l.node, "out0", "10.8.0.1/24", l.server, "eth0", serverIP+"/24")
 	defaultVia(t, l.client, "10.7.0.1")
 	defaultVia(t, l.server, "10.8.0.1")
-	must(t, inNetNS(int(l.node.Fd()), func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644) }))
+	must(t, pnetns.Do(int(l.node.Fd()), func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644) }))
 	c, err := nftables.New(nftables.WithNetNSFd(int(l.node.Fd())))
 	must(t, err)
 	l.nft = c
@@ -161,12 +162,12 @@ func (l *lab) send(port uint16) bool {
 	l.t.Helper()
 	got := false
 	var in net.PacketConn
-	must(l.t, inNetNS(int(l.server.Fd()), func() (err error) {
+	must(l.t, pnetns.Do(int(l.server.Fd()), func() (err error) {
 		in, err = net.ListenPacket("udp4", netip.AddrPortFrom(netip.MustParseAddr(serverIP), port).String())
 		return err
 	}))
 	defer in.Close()
-	must(l.t, inNetNS(int(l.client.Fd()), func() error {
+	must(l.t, pnetns.Do(int(l.client.Fd()), func() error {
 		c, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.ParseIP(clientIP), Port: 40000}, &net.UDPAddr{IP: net.ParseIP(serverIP), Port: int(port)})
 		if err != nil {
 			return err

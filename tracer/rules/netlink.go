@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/mdlayher/netlink"
@@ -24,8 +23,9 @@ const readTries = 4
 // conn is a socket to nf_tables in one namespace. Close it.
 type conn struct{ nl *netlink.Conn }
 
-func dial(ctx context.Context, netns *os.File) (*conn, error) {
-	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: int(netns.Fd())})
+// dial opens it in the calling thread's namespace.
+func dial(ctx context.Context) (*conn, error) {
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open nfnetlink: %w", err)
 	}

@@ -12,10 +12,10 @@ import (
 	"sync"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/podpath/podpath/tracer"
+	"github.com/podpath/podpath/tracer/netns"
 )
 
 // Config says which node's rules to read.
@@ -134,13 +134,16 @@ func (r *Reader) enter(ctx context.Context, inode uint32) (*space, error) {
 		return nil, err
 	}
 	s.file, s.blind, s.legacy, s.failed, s.types = f, nil, nil, false, map[netip.Addr]uint8{}
-	if s.rt, err = netlink.NewHandleAt(netns.NsHandle(f.Fd()), unix.NETLINK_ROUTE); err != nil {
+	err = netns.Do(int(f.Fd()), func() (err error) {
+		if s.rt, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+			return fmt.Errorf("open rtnetlink: %w", err)
+		}
+		s.conn, err = dial(ctx)
+		return err
+	})
+	if err != nil {
 		s.leave()
-		return nil, fmt.Errorf("open rtnetlink in netns %d: %w", inode, err)
-	}
-	if s.conn, err = dial(ctx, f); err != nil {
-		s.leave()
-		return nil, err
+		return nil, fmt.Errorf("netns %d: %w", inode, err)
 	}
 	if s.links, err = s.rt.LinkList(); err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		s.leave()

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/podpath/podpath/tracer"
+	"github.com/podpath/podpath/tracer/netns"
 )
 
 // serviceChains are the chains that belong to one Service, by the proxies that
@@ -207,7 +208,7 @@ func wantsEndpoints(h hit) bool {
 // readIPVS reads the virtual servers of the namespace.
 func readIPVS(s *space, t tracer.Tuple, out *tracer.ServiceRules) {
 	var b []byte
-	err := inNetNS(int(s.file.Fd()), func() (err error) {
+	err := netns.Do(int(s.file.Fd()), func() (err error) {
 		b, err = os.ReadFile("/proc/thread-self/net/ip_vs")
 		return err
 	})

@@ -12,6 +12,7 @@ import (
 	"github.com/google/nftables/expr"
 
 	"github.com/podpath/podpath/tracer"
+	pnetns "github.com/podpath/podpath/tracer/netns"
 )
 
 const clusterIP = "10.96.0.20"
@@ -163,7 +164,7 @@ func (l *lab) shell(tool, rules string) {
 		}
 		l.t.Skipf("needs %s-restore", tool)
 	}
-	must(l.t, inNetNS(int(l.node.Fd()), func() error {
+	must(l.t, pnetns.Do(int(l.node.Fd()), func() error {
 		cmd := exec.Command(path)
 		cmd.Stdin = stringReader(rules)
 		out, err := cmd.CombinedOutput()

@@ -33,6 +33,9 @@ type analyser struct {
 	stale func() time.Duration
 	// ask reads the node's facts about one flow.
 	ask func(id uint64, q tracer.Query) *tracer.NodeFacts
+	// recount reads the kernel's counters, so that a verdict knows of every loss
+	// before it; nil in a replay, where they are records.
+	recount func() session.Stats
 	// emit takes the verdicts and says whether it wants more; it is called with
 	// the lock held.
 	emit func(*tracer.Verdict) (more bool)
@@ -137,6 +140,17 @@ func (a *analyser) stats(now time.Time, s session.Stats) {
 	a.lost = s.Lost
 }
 
+// learnLoss takes note of losses since stats was called last.
+func (a *analyser) learnLoss(now time.Time) {
+	if a.recount == nil {
+		return
+	}
+	if s := a.recount(); s.Lost > a.lost {
+		a.rec.stats(now, s)
+		a.lost = s.Lost
+	}
+}
+
 // flush writes out what was recorded so far.
 func (a *analyser) flush() {
 	a.mu.Lock()
@@ -183,6 +197,7 @@ func (a *analyser) settle(now time.Time, ending, spare bool) {
 		}
 		j, _ = a.joiner.Journey(id)
 		if !ticked { // a tick at which nothing is decided changes nothing
+			a.learnLoss(now)
 			a.rec.tick(now)
 			ticked = true
 		}

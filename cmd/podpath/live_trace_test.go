@@ -109,22 +109,27 @@ func (l *liveTrace) said(text string) int {
 
 func objects[T any](l *liveTrace, kind string) []T {
 	l.t.Helper()
+	return objectsIn[T](l.t, l.out.String(), kind)
+}
+
+// objectsIn reads the objects of one kind in the output of -o json.
+func objectsIn[T any](t *testing.T, text, kind string) []T {
+	t.Helper()
 	var all []T
-	text := l.out.String()
 	for line := range strings.Lines(text) {
 		var k struct{ Kind string }
 		if !strings.HasSuffix(line, "\n") { // still being written
 			continue
 		}
 		if err := json.Unmarshal([]byte(line), &k); err != nil {
-			l.t.Fatalf("%v in %s", err, line)
+			t.Fatalf("%v in %s", err, line)
 		}
 		if k.Kind != kind {
 			continue
 		}
 		var v T
 		if err := json.Unmarshal([]byte(line), &v); err != nil {
-			l.t.Fatalf("%v in %s", err, line)
+			t.Fatalf("%v in %s", err, line)
 		}
 		all = append(all, v)
 	}

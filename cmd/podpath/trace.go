@@ -179,7 +179,7 @@ func (s *traceSession) attach(ctx context.Context, f traceFlags) error {
 		return err
 	}
 	s.closer = append(s.closer, l.rules.Close)
-	l.analyser.view, l.analyser.stale, l.analyser.ask = l.cluster.at, l.cluster.stale, l.ask
+	l.analyser.view, l.analyser.stale, l.analyser.ask, l.analyser.recount = l.cluster.at, l.cluster.stale, l.ask, l.stats
 	if f.write != "" {
 		if err := s.record(f); err != nil {
 			return err

@@ -176,13 +176,25 @@ func vanished(err error) bool {
 		errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ESRCH)
 }
 
+// openNetNS opens a path of procfs or a mount. A process that ends between the
+// look-up of its directory and that of its namespace gives EACCES
+// (proc_ns_get_link in fs/proc/namespaces.c), which a second look tells from a
+// refusal.
+func openNetNS(path string) (fd int, err error) {
+	fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.EACCES) {
+		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	}
+	return fd, err
+}
+
 // inNetNS runs f inside the namespace, if it is still the one that was meant.
 func inNetNS(ns tracer.NetNS, f func()) error {
 	path := ns.Path
 	if path == "" && ns.Host {
 		path = "/proc/thread-self/ns/net"
 	}
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := openNetNS(path)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
 	}

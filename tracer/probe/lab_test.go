@@ -146,12 +146,15 @@ func (s *space) sysctl(path, value string) {
 // veth joins two namespaces.
 func veth(a *space, nameA string, b *space, nameB string) {
 	a.t.Helper()
-	la := netlink.NewLinkAttrs()
-	la.Name = nameA
-	v := &netlink.Veth{LinkAttrs: la, PeerName: nameB, PeerNamespace: netlink.NsFd(int(b.fd))}
-	a.must(a.nl.LinkAdd(v))
+	a.must(addVeth(a, nameA, int(b.fd), nameB))
 	a.up(nameA)
 	b.up(nameB)
+}
+
+func addVeth(a *space, name string, peer int, peerName string) error {
+	la := netlink.NewLinkAttrs()
+	la.Name = name
+	return a.nl.LinkAdd(&netlink.Veth{LinkAttrs: la, PeerName: peerName, PeerNamespace: netlink.NsFd(peer)})
 }
 
 func (s *space) link(name string) netlink.Link {

@@ -123,6 +123,7 @@ func watch(
 	}
 	st.flush()
 	f.loaded.Store(true)
+	opt.Logger.Info("cluster state is loaded", "objects", st.Current().Counts())
 	go func() {
 		defer cancel()
 		st.run(ctx)

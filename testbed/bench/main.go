@@ -1,7 +1,8 @@
 // Command bench measures what tracing costs, on this machine, in one run: the
 // packets per second that a node forwards untraced, under podpath and under
 // tcpdump, next to each other; what one run of each BPF program takes; how many
-// events per second get through; and how long attaching to a full node takes.
+// events per second get through; how long attaching to a full node takes; and
+// what a large cluster costs.
 //
 // It judges no ratio. It does fail if podpath's numbers do not add up to what
 // the devices and rules counted. Everything happens in network namespaces that
@@ -34,7 +35,7 @@ type options struct {
 }
 
 // partNames are what -only chooses from.
-var partNames = []string{"compare", "events", "cost", "attach"}
+var partNames = []string{"compare", "events", "cost", "attach", "cluster"}
 
 func (o *options) wants(part string) bool {
 	return o.only == "" || slices.Contains(strings.Split(o.only, ","), part)
@@ -145,6 +146,7 @@ func (b *bench) run(ctx context.Context) (*report, error) {
 		"events":  func() (err error) { r.limits, err = b.eventLimits(ctx); return },
 		"cost":    func() (err error) { r.costs, err = b.costs(ctx); return },
 		"attach":  func() (err error) { r.attach, err = b.fullNode(ctx); return },
+		"cluster": func() (err error) { r.cluster, err = b.cluster(ctx); return },
 	}
 	for _, name := range partNames {
 		if !b.opts.wants(name) {

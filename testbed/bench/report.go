@@ -22,6 +22,8 @@ type report struct {
 	limits []*limit
 	costs  []cost
 	attach []*attaching
+
+	cluster *clusterReport
 }
 
 func (r *report) finish() *report {
@@ -45,6 +47,9 @@ func (r *report) markdown() string {
 	}
 	if len(r.attach) > 0 {
 		r.attached(&w)
+	}
+	if r.cluster != nil {
+		r.cluster.markdown(&w)
 	}
 	r.judged(&w)
 	return w.String()

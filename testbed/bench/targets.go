@@ -16,7 +16,7 @@ type target struct {
 
 // judged compares the design's targets with what was measured.
 func (r *report) judged(w *strings.Builder) {
-	targets := slices.Concat(r.rateTargets(), r.costTargets(), r.eventTargets(), r.attachTargets())
+	targets := slices.Concat(r.rateTargets(), r.costTargets(), r.eventTargets(), r.attachTargets(), r.clusterTargets())
 	if len(targets) == 0 {
 		return
 	}
@@ -108,4 +108,24 @@ func (r *report) attachTargets() []target {
 		out = append(out, target{fmt.Sprintf("start to ready with %d pods, %s", a.pods, a.what), fmt.Sprintf("≤ %.1f s", want), fmt.Sprintf("%.2f s", got), r.unlessNoisy(got <= want)})
 	}
 	return out
+}
+
+func (r *report) clusterTargets() []target {
+	c := r.cluster
+	if c == nil {
+		return nil
+	}
+	const ready, memory, decision = 2.0, 150.0, 1000.0
+	where := fmt.Sprintf("%d pods, %d Services, %d policies", c.size.Pods, c.size.Services, c.size.Policies)
+	var out []target
+	for _, row := range c.rows {
+		if row.fromAPI() {
+			got := median(row.afterSync())
+			out = append(out, target{where + ", cache synced to ready, " + row.what, fmt.Sprintf("≤ %.0f s", ready), fmt.Sprintf("%.2f s", got), r.unlessNoisy(got <= ready)})
+		}
+		peak := slices.Max(row.peak)
+		out = append(out, target{where + ", most memory, " + row.what, fmt.Sprintf("≤ %.0f MiB", memory), fmt.Sprintf("%.0f MiB", peak), yesNo(peak <= memory)})
+	}
+	got := quantile(c.policies, .99)
+	return append(out, target{where + ", policy evaluation of a flow, 99 of 100", "≤ 1 ms", fmt.Sprintf("%.3f ms", got/1000), yesNo(got <= decision)})
 }

@@ -185,17 +185,29 @@ func (t *tool) cpu() (time.Duration, error) {
 
 // peakKiB is the largest resident size since it was started. getrusage would
 // not do: a process inherits the peak of the one that forked it.
-func (t *tool) peakKiB() (int64, error) {
+func (t *tool) peakKiB() (int64, error) { return t.statusKiB("VmHWM") }
+
+// memory is the largest resident size so far, and the present one, in MiB.
+func (t *tool) memory() (peak, now float64, err error) {
+	high, err := t.statusKiB("VmHWM")
+	if err != nil {
+		return 0, 0, err
+	}
+	rss, err := t.statusKiB("VmRSS")
+	return float64(high) / 1024, float64(rss) / 1024, err
+}
+
+func (t *tool) statusKiB(key string) (int64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", t.cmd.Process.Pid))
 	if err != nil {
 		return 0, fmt.Errorf("read the tool's memory: %w", err)
 	}
 	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+		if rest, ok := strings.CutPrefix(line, key+":"); ok {
 			return strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
 		}
 	}
-	return 0, errors.New("read the tool's memory: no VmHWM")
+	return 0, fmt.Errorf("read the tool's memory: no %s", key)
 }
 
 // programs are the ids of the BPF programs that it holds.

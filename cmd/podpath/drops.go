@@ -129,7 +129,7 @@ func (d *dropReport) open(ctx context.Context) error {
 	if err := d.retarget(ctx); err != nil {
 		return err
 	}
-	for _, b := range d.probe.Blind() {
+	for _, b := range append(d.probe.Blind(), d.node.Blind()...) {
 		d.app.say("not visible: %s: %s", b.What, b.Effect)
 	}
 	return nil

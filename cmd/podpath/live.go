@@ -74,7 +74,7 @@ func (l *live) start(ctx context.Context) error {
 // outlook tells the analyser what cannot be seen now, if that changed: devices
 // come and go, and so does the API server.
 func (l *live) outlook() {
-	blind := l.probe.Blind()
+	blind := append(l.probe.Blind(), l.node.Blind()...)
 	if since, lost := l.cluster.lost(); lost {
 		blind = append(blind, tracer.Blind{
 			What:   "the cluster data is of " + since.Format(time.TimeOnly) + ": the API server cannot be reached",

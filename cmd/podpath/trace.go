@@ -320,7 +320,7 @@ func (s *traceSession) summary() *render.Summary {
 	}
 	st := l.stats()
 	sum.Events, sum.Lost, sum.Counters = st.Seen, st.Lost, st.Counters
-	sum.Blind = append(sum.Blind, l.probe.Blind()...)
+	sum.Blind = append(append(sum.Blind, l.probe.Blind()...), l.node.Blind()...)
 	sum.Cost = ownCost()
 	return sum
 }

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/podpath/podpath/tracer"
+	"github.com/podpath/podpath/tracer/lab"
 	"github.com/podpath/podpath/tracer/node"
 	"github.com/podpath/podpath/tracer/probe"
 	"github.com/podpath/podpath/tracer/rules"
@@ -29,6 +30,7 @@ import (
 const podInode = "PODPATH_TEST_POD_NETNS"
 
 func TestMain(m *testing.M) {
+	lab.ServeIfChild()
 	if want := os.Getenv(podInode); want != "" {
 		for _, line := range look(context.Background(), want) {
 			fmt.Println(line)
@@ -187,7 +189,7 @@ func TestManifestAsksForWhatIsNeeded(t *testing.T) {
 	if lost := failures(t, netns, pod, all); len(lost) > 0 {
 		t.Errorf("not enough for %v", lost)
 	}
-	want := map[string]string{"SYS_ADMIN": "pods", "NET_ADMIN": "rules", "SYS_PTRACE": "pods", "SYSLOG": "symbols"}
+	want := map[string]string{"SYS_ADMIN": "load", "NET_ADMIN": "rules", "SYS_PTRACE": "pods", "SYSLOG": "symbols"}
 	for i, c := range all {
 		lost := failures(t, netns, pod, slices.Delete(slices.Clone(all), i, i+1))
 		if want[c] == "" || !slices.Contains(lost, want[c]) {

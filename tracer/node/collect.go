@@ -119,6 +119,9 @@ func (c *collector) view(inode uint32) error {
 	if !v.complete {
 		c.blind(fmt.Sprintf("devices of netns %d", inode), errors.New("they changed while being read; the list may be incomplete"))
 	}
+	if v.outside {
+		c.blind(fmt.Sprintf("routes, sockets, settings, counters and programs in netns %d", inode), errOutside)
+	}
 	c.views[inode] = v
 	for _, l := range v.links {
 		d := v.device(l)
@@ -126,6 +129,14 @@ func (c *collector) view(inode uint32) error {
 			d.Role, d.Peer = old.Role, old.Peer
 		}
 		c.devs[d.DeviceKey] = d
+	}
+	return nil
+}
+
+// inside is a view that was entered, nil if there is none.
+func (c *collector) inside(inode uint32) *view {
+	if v := c.views[inode]; v != nil && !v.outside {
+		return v
 	}
 	return nil
 }
@@ -173,10 +184,10 @@ func (c *collector) routes() {
 	seen := c.fwd.Src.Addr() // the source that the destination sees
 	c.ask("forward", host, c.key(src, dst, c.inputDev(c.q.SrcNetNS, c.facts.SrcPeer, src, dst, true), true))
 	c.ask("reverse", host, c.key(dst, src, c.inputDev(c.q.DstNetNS, c.facts.DstPeer, dst, src, false), false))
-	if v := c.views[c.q.SrcNetNS]; v != nil && v != host {
+	if v := c.inside(c.q.SrcNetNS); v != nil && v != host {
 		c.ask("src-pod", v, c.key(src, c.q.Flow.Dst.Addr(), "", true))
 	}
-	if v := c.views[c.q.DstNetNS]; v != nil && v != host {
+	if v := c.inside(c.q.DstNetNS); v != nil && v != host {
 		c.ask("dst-pod", v, c.key(dst, seen, "", false))
 	}
 }
@@ -325,7 +336,7 @@ func (c *collector) neighbour(r tracer.RouteFact, hop netip.Addr) {
 
 // listeners reads the sockets in the destination's namespace.
 func (c *collector) listeners() {
-	v := c.views[c.q.DstNetNS]
+	v := c.inside(c.q.DstNetNS)
 	if v == nil {
 		return
 	}
@@ -410,7 +421,7 @@ func (c *collector) pathDevices(inode uint32) []tracer.Device {
 }
 
 func (c *collector) readSysctls(inode uint32, names []string, devs []tracer.Device, perDev []string) {
-	v := c.views[inode]
+	v := c.inside(inode)
 	if v == nil {
 		return
 	}
@@ -444,6 +455,9 @@ func (c *collector) readSysctl(name, path string) {
 func (c *collector) counters() {
 	c.facts.Counters = map[uint32]map[string]uint64{}
 	for _, inode := range slices.Sorted(maps.Keys(c.views)) {
+		if c.inside(inode) == nil {
+			continue
+		}
 		d, err := c.n.deltas(inode)
 		if err != nil {
 			c.blind(fmt.Sprintf("counters of netns %d", inode), err)
@@ -456,7 +470,10 @@ func (c *collector) counters() {
 
 func (c *collector) programs() {
 	for _, inode := range slices.Sorted(maps.Keys(c.views)) {
-		v, devs := c.views[inode], c.pathDevices(inode)
+		v, devs := c.inside(inode), c.pathDevices(inode)
+		if v == nil {
+			continue
+		}
 		var bad []error
 		err := netns.Do(int(v.file.Fd()), func() error {
 			for _, d := range devs {

@@ -104,16 +104,15 @@ func (h *hostView) addUplink(index int) {
 // is the node's namespace.
 func (h *hostView) joints(v *view, hostFD uintptr) joint {
 	var j joint
-	toFar, err := h.v.h.GetNetNsIdByFd(int(v.file.Fd()))
-	if err == nil && toFar >= 0 {
+	if toFar := h.v.idOf(v.file.Fd()); toFar >= 0 {
 		for _, l := range h.v.links {
 			if a := l.Attrs(); a.NetNsID == toFar && a.ParentIndex > 0 && l.Type() == "veth" {
 				j.ends = append(j.ends, end{near: a.Index, far: a.ParentIndex, veth: true})
 			}
 		}
 	}
-	toHost, err := v.h.GetNetNsIdByFd(int(hostFD))
-	if err != nil || toHost < 0 {
+	toHost := v.idOf(hostFD)
+	if toHost < 0 {
 		return j
 	}
 	for _, l := range v.links {
@@ -145,7 +144,7 @@ func (h *hostView) evidence(v *view, j joint, hints map[netip.Addr]bool) pairing
 		p.SharedSubnet = p.SharedSubnet || e.veth && !h.bridged(h.v, near) && sharedSubnet(h.v.addrs[e.near], v.addrs[e.far])
 		p.HostRoute = p.HostRoute || h.routeTo(v, e)
 	}
-	toHost := h.hostID(v)
+	toHost := v.idOf(h.v.file.Fd())
 	for _, l := range v.links {
 		a := l.Attrs()
 		if l.Type() == "veth" && !far[a.Index] && a.NetNsID >= 0 && a.NetNsID != toHost {
@@ -154,14 +153,6 @@ func (h *hostView) evidence(v *view, j joint, hints map[netip.Addr]bool) pairing
 	}
 	p.DefaultToNode = h.defaultToNode(v, far)
 	return p
-}
-
-func (h *hostView) hostID(v *view) int {
-	id, err := v.h.GetNetNsIdByFd(int(h.v.file.Fd()))
-	if err != nil {
-		return -1
-	}
-	return id
 }
 
 func (h *hostView) bridged(v *view, l netlink.Link) bool {

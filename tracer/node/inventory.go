@@ -56,7 +56,7 @@ func (n *Node) Inventory(ctx context.Context, podIPs ...netip.Addr) (tracer.Inve
 	}
 	inv.Devices = append(hv.devices(), pods...)
 	n.mu.Lock()
-	n.last = inv
+	n.last, n.unknown = inv, hv.lead()
 	n.mu.Unlock()
 	return inv, nil
 }

@@ -36,12 +36,15 @@ type Node struct {
 
 	host      *os.File
 	hostInode uint32
+	// confined: other namespaces may not be entered.
+	confined bool
 
-	mu    sync.Mutex
-	paths map[uint32]string // last known way to open a namespace
-	last  tracer.Inventory
-	hints map[netip.Addr]bool
-	base  map[uint32]counters
+	mu      sync.Mutex
+	unknown int               // devices whose other end was not found by the last inventory
+	paths   map[uint32]string // last known way to open a namespace
+	last    tracer.Inventory
+	hints   map[netip.Addr]bool
+	base    map[uint32]counters
 }
 
 // New opens the node's namespace. Close releases it.
@@ -65,13 +68,18 @@ func New(c Config) (*Node, error) {
 		_ = f.Close()
 		return nil, fmt.Errorf("open the node's network namespace %s: %w", path, err)
 	}
+	// The node's own rules and routes are the least to be read.
+	if err := netns.Do(int(f.Fd()), func() error { return nil }); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("read the node's network namespace %s: %w", path, err)
+	}
 	own := c.OwnProgram
 	if own == nil {
 		own = func(uint32) bool { return false }
 	}
 	return &Node{
 		log: c.Logger, proc: c.ProcRoot, own: own,
-		host: f, hostInode: inode,
+		host: f, hostInode: inode, confined: netns.Allowed() != nil,
 		paths: map[uint32]string{inode: path},
 		hints: map[netip.Addr]bool{},
 		base:  map[uint32]counters{},

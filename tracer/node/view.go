@@ -17,36 +17,33 @@ import (
 
 // view is one namespace while it is being read. close it.
 type view struct {
-	inode    uint32
-	path     string
-	file     *os.File
-	h        *netlink.Handle
+	inode uint32
+	path  string
+	file  *os.File
+	h     *netlink.Handle // nil from outside
+	// outside: the namespace may not be entered, and is the one that has this id
+	// in the node's.
+	outside  bool
+	id       int
 	links    []netlink.Link
 	addrs    map[int][]netip.Prefix
 	complete bool
 }
 
-// open opens a namespace for reading, without reading yet. Requests on it end
-// with ctx.
-func (n *Node) open(ctx context.Context, inode uint32) (*view, error) {
-	f, err := n.OpenNetNS(inode)
-	if err != nil {
-		return nil, err
-	}
+// enter reads from inside; f is the view's if there is no error.
+func enter(ctx context.Context, f *os.File, inode uint32) (*view, error) {
 	var h *netlink.Handle
-	err = netns.Do(int(f.Fd()), func() (err error) {
+	err := netns.Do(int(f.Fd()), func() (err error) {
 		h, err = netlink.NewHandle(unix.NETLINK_ROUTE)
 		return err
 	})
 	if err != nil {
-		_ = f.Close()
 		return nil, fmt.Errorf("open rtnetlink in netns %d: %w", inode, err)
 	}
 	if d, ok := ctx.Deadline(); ok {
 		// Zero would mean "no timeout".
 		if err := h.SetSocketTimeout(max(time.Until(d), time.Millisecond)); err != nil {
 			h.Close()
-			_ = f.Close()
 			return nil, fmt.Errorf("set netlink timeout: %w", err)
 		}
 	}
@@ -54,12 +51,17 @@ func (n *Node) open(ctx context.Context, inode uint32) (*view, error) {
 }
 
 func (v *view) close() {
-	v.h.Close()
+	if v.h != nil {
+		v.h.Close()
+	}
 	_ = v.file.Close()
 }
 
 // readLinks reads devices and addresses.
 func (v *view) readLinks() error {
+	if v.outside {
+		return v.readOutside()
+	}
 	links, ok, err := dumped(v.h.LinkList)
 	if err != nil {
 		return fmt.Errorf("list links in netns %d: %w", v.inode, err)
@@ -80,6 +82,9 @@ func (v *view) readLinks() error {
 
 // routes dumps every table of one family.
 func (v *view) routes(family int) ([]netlink.Route, bool, error) {
+	if v.outside {
+		return nil, false, errOutside
+	}
 	return dumped(func() ([]netlink.Route, error) {
 		return v.h.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 	})

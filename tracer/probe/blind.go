@@ -32,8 +32,11 @@ func (p *Probe) noteBlindness(c Config) {
 		return
 	}
 	if p.tier == TierTracepoint && c.Tier != TierTracepoint && !c.Wide {
-		note("kernel has no TCX (before 6.6)",
-			"every packet of the node passes the tracer, which costs more than watching single devices")
+		why := "kernel has no TCX (before 6.6)"
+		if p.confined != "" && kernelHasTCX(p.kernel) {
+			why = "no program can be attached to devices (" + p.confined + ")"
+		}
+		note(why, "every packet of the node passes the tracer, which costs more than watching single devices")
 	}
 	if p.tier == TierTracepoint {
 		note("headers outside the linear part of a packet are not read by tracepoints",

@@ -10,7 +10,7 @@ import (
 )
 
 // ErrNoPrivilege means that the process may not load programs.
-var ErrNoPrivilege = errors.New("not allowed to load BPF programs: run as root, or with the capabilities BPF, PERFMON, NET_ADMIN, SYS_ADMIN (to enter pods' network namespaces) and SYSLOG (for symbol names)")
+var ErrNoPrivilege = errors.New("not allowed to load BPF programs")
 
 // ErrNoBTF means that the kernel does not describe its types.
 var ErrNoBTF = errors.New("the kernel has no type information at /sys/kernel/btf/vmlinux: use a kernel built with CONFIG_DEBUG_INFO_BTF=y (5.10 or later), and mount /sys if this is a container")
@@ -30,7 +30,7 @@ func loadError(err error) error {
 		return fmt.Errorf("load programs: verifier: %w", err)
 	case errors.Is(err, os.ErrPermission), errors.Is(err, unix.EPERM):
 		// The library's own text sends people after locked memory.
-		return fmt.Errorf("load programs: %w", ErrNoPrivilege)
+		return noPrivilege()
 	}
 	return fmt.Errorf("load programs: %w", err)
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/podpath/podpath/bpf"
 	"github.com/podpath/podpath/tracer"
+	"github.com/podpath/podpath/tracer/netns"
 )
 
 // Probe is the loaded kernel side. Its methods may be called concurrently,
@@ -26,7 +27,8 @@ type Probe struct {
 	log      *slog.Logger
 	config   Config
 	kernel   *btf.Spec
-	settled  bool // the tier stays
+	settled  bool   // the tier stays
+	confined string // why TCX is not for this process, "" if it is
 	tier     Tier
 	taps     *ebpf.Collection // device tracepoints that took TCX's place
 	coll     *ebpf.Collection
@@ -77,6 +79,7 @@ func Open(c Config) (*Probe, error) {
 		devices:  map[tracer.DeviceKey]deviceLinks{},
 		netns:    map[uint32]struct{}{},
 		selected: selected{generation: firstGeneration},
+		confined: mayNot(netns.Allowed()),
 	}
 	if err := p.load(c, kernel); err != nil {
 		return nil, err
@@ -98,6 +101,8 @@ func (p *Probe) load(c Config, kernel *btf.Spec) error {
 		tier = TierTracepoint
 	case tier == TierTCX && !hasTCX:
 		return ErrTier
+	case tier == TierAuto && hasTCX && p.confined != "":
+		tier = TierTracepoint
 	case tier == TierAuto && hasTCX:
 		err := p.loadTier(c, kernel, TierTCX)
 		if err == nil || errors.Is(err, ErrNoPrivilege) {

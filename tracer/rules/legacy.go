@@ -24,6 +24,9 @@ func readLegacy(ctx context.Context, space *os.File, proc string) (*ruleset, err
 	err := netns.Do(int(space.Fd()), func() error {
 		for _, k := range []kind{{"ip_tables_names", "iptables-legacy-save", famIP}, {"ip6_tables_names", "ip6tables-legacy-save", famIP6}} {
 			b, err := os.ReadFile(proc + "/thread-self/net/" + k.names)
+			if errors.Is(err, os.ErrPermission) {
+				errs = append(errs, fmt.Errorf("only root may see which tables exist: %w", err))
+			}
 			if err != nil || strings.TrimSpace(string(b)) == "" {
 				continue
 			}

@@ -3,8 +3,10 @@ package kube
 import (
 	"context"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -21,7 +23,7 @@ const (
 type Store struct {
 	cur  atomic.Pointer[Snapshot]
 	kick chan struct{} // capacity 1: there is something to build
-	wait time.Duration // how long changes are collected
+	wait time.Duration // the least time between two snapshots
 
 	mu      sync.Mutex
 	pending []op
@@ -130,9 +132,16 @@ func (s *Store) put(o op) {
 	}
 }
 
-// run builds snapshots until the context ends. After each it rests at least as
-// long as makes building cost at most a twentieth of one core, and at most a
-// second, so that subscribers hear of a change within that.
+// gather is how long the changes that come together are collected: those of one
+// request to the API server reach the informers within milliseconds.
+const gather = 20 * time.Millisecond
+
+// maxRest bounds how long a change waits for the snapshot that shows it.
+const maxRest = 400 * time.Millisecond
+
+// run builds snapshots until the context ends: the first soon after a change, the
+// next after a rest of at least wait, and at least as long as makes building cost
+// at most a twentieth of one core.
 func (s *Store) run(ctx context.Context) {
 	for {
 		select {
@@ -140,16 +149,31 @@ func (s *Store) run(ctx context.Context) {
 			return
 		case <-s.kick:
 		}
-		if !sleep(ctx, s.wait) {
+		if !sleep(ctx, min(gather, s.wait)) {
 			return
 		}
-		began := time.Now()
-		s.flush()
-		rest := min(20*time.Since(began), time.Second-s.wait) - s.wait
-		if rest > 0 && !sleep(ctx, rest) {
+		cost := s.timedFlush()
+		if !sleep(ctx, max(s.wait, min(20*cost, maxRest))) {
 			return
 		}
 	}
+}
+
+// timedFlush is the CPU time that a flush took: on a busy machine the time on the
+// clock is several times that.
+func (s *Store) timedFlush() time.Duration {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	began := threadTime()
+	s.flush()
+	return threadTime() - began
+}
+
+func threadTime() time.Duration {
+	var u syscall.Rusage
+	// Cannot fail with these arguments (getrusage(2)).
+	_ = syscall.Getrusage(syscall.RUSAGE_THREAD, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -21,7 +21,7 @@ type WatchOptions struct {
 	// SyncTimeout bounds the initial load; 0: 30 s. The first contact has at
 	// most 5 s of it.
 	SyncTimeout time.Duration
-	// Debounce is how long changes are collected for one snapshot; 0: 200 ms.
+	// Debounce is the least time between two snapshots; 0: 200 ms.
 	Debounce time.Duration
 	// Heartbeat is how often the API server is asked for its version, to notice
 	// a silent loss before the transport does (45 s); 0: 10 s.

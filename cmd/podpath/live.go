@@ -27,6 +27,7 @@ const (
 	factsTime  = 5 * time.Second
 	factsAge   = time.Second
 	maxAsked   = 1024
+	maxRest    = 400 * time.Millisecond // between changes of the selection
 )
 
 // live traces this node.
@@ -174,6 +175,8 @@ func (l *live) loop(ctx context.Context, done <-chan struct{}, changed <-chan st
 	defer tick.Stop()
 	defer count.Stop()
 	defer beat.Stop()
+	wake := changed
+	var rested <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -188,10 +191,15 @@ func (l *live) loop(ctx context.Context, done <-chan struct{}, changed <-chan st
 			l.counts(now.Round(0))
 		case <-beat.C:
 			l.heartbeat()
-		case <-changed:
+		case <-wake:
+			began := time.Now()
 			if err := l.retarget(ctx); err != nil && ctx.Err() == nil {
 				l.log.Warn("selection may be out of date", "error", err)
 			}
+			// Where pods come and go all the time, most of the time is for verdicts.
+			wake, rested = nil, time.After(min(2*time.Since(began), maxRest))
+		case <-rested:
+			wake, rested = changed, nil
 		}
 	}
 }

@@ -90,10 +90,11 @@ type loader struct {
 	lists   int // documents that are lists
 	singles int // documents that are single objects
 	inYAML  bool
+	shared  *shared
 }
 
 func newLoader() *loader {
-	return &loader{objs: make(map[kind]map[Key]object), ignored: make(map[string]int)}
+	return &loader{objs: make(map[kind]map[Key]object), ignored: make(map[string]int), shared: newShared()}
 }
 
 func (l *loader) file(path string) (time.Time, error) {
@@ -168,6 +169,7 @@ func (l *loader) taken() int {
 
 // add files an object; the last version of a name wins.
 func (l *loader) add(o object) {
+	l.shared.object(o)
 	k := kindOf(o)
 	if l.objs[k] == nil {
 		l.objs[k] = make(map[Key]object)

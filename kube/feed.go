@@ -11,7 +11,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -71,27 +70,18 @@ func resources(c kubernetes.Interface, md metadata.Interface) []resource {
 	return out
 }
 
-// feed carries objects from informers into a Store.
+// feed carries objects from the API server into a Store.
 type feed struct {
 	store  *Store
 	log    *slog.Logger
+	shared *shared
 	loaded atomic.Bool
 	all    []*stream
 }
 
-// stream is the informer of one resource.
-type stream struct {
-	resource
-	cancel  context.CancelFunc
-	synced  cache.InformerSynced
-	lastErr atomic.Pointer[error]
-	// given up: optional, and refused or unknown to the server.
-	gone atomic.Bool
-}
-
 func (f *feed) start(ctx context.Context, r resource, client any) {
 	ctx, cancel := context.WithCancel(ctx)
-	s := &stream{resource: r, cancel: cancel}
+	s := &stream{resource: r, feed: f, cancel: cancel}
 	lw := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			if o.ResourceVersion == "0" {
@@ -99,12 +89,12 @@ func (f *feed) start(ctx context.Context, r resource, client any) {
 				// the limit; in pages only one is in memory in full.
 				o.ResourceVersion = ""
 			}
-			out, err := r.list(ctx, o)
+			page, err := r.list(ctx, o)
 			f.heard(ctx, s, "list", err)
-			if err == nil {
-				slim(out)
+			if err != nil {
+				return page, err
 			}
-			return out, err
+			return s.page(page)
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
 			out, err := r.watch(ctx, o)
@@ -112,39 +102,9 @@ func (f *feed) start(ctx context.Context, r resource, client any) {
 			return out, err
 		},
 	}, client)
-	inf := cache.NewSharedIndexInformer(lw, r.example, 0, cache.Indexers{})
-	// Both setters fail only after the start.
-	_ = inf.SetTransform(func(o any) (any, error) { return reduce(o) })
-	_ = inf.SetWatchErrorHandlerWithContext(func(context.Context, *cache.Reflector, error) {})
-	reg, err := inf.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { f.put(r.kind, o) },
-		UpdateFunc: func(_, o any) { f.put(r.kind, o) },
-		DeleteFunc: func(o any) { f.remove(r.kind, o) },
-	})
-	s.synced = func() bool { return err == nil && reg.HasSynced() }
 	f.all = append(f.all, s)
-	go inf.RunWithContext(ctx)
-}
-
-// slim drops from a page of a list what reducing will drop anyway, because
-// client-go keeps all pages until the last one is there.
-func slim(list runtime.Object) {
-	if pods, ok := list.(*corev1.PodList); ok {
-		for i := range pods.Items {
-			p := &pods.Items[i]
-			rv := p.ResourceVersion
-			*p = *restorePod(reducePod(p))
-			p.ResourceVersion = rv
-		}
-		return
-	}
-	_ = meta.EachListItem(list, func(o runtime.Object) error {
-		if m, err := meta.Accessor(o); err == nil {
-			m.SetManagedFields(nil)
-			m.SetAnnotations(nil)
-		}
-		return nil
-	})
+	follower := cache.NewReflectorWithOptions(lw, r.example, s, cache.ReflectorOptions{Name: r.name, TypeDescription: r.name})
+	go follower.RunWithContext(ctx)
 }
 
 // heard notes what a request to the API server gave. client-go retries by
@@ -200,7 +160,7 @@ func (f *feed) sync(ctx context.Context, host string, timeout time.Duration) err
 // missing lists what is not loaded, with the last error of a required resource.
 func (f *feed) missing() (names []string, err error) {
 	for _, s := range f.all {
-		if s.gone.Load() || s.synced() {
+		if s.gone.Load() || s.synced.Load() {
 			continue
 		}
 		names = append(names, s.name)
@@ -223,47 +183,6 @@ func (f *feed) onlyOptional(names []string) bool {
 		}
 	}
 	return true
-}
-
-func (f *feed) put(k kind, o any) {
-	if obj, ok := o.(object); ok {
-		f.store.put(op{kind: k, key: obj.Key(), obj: obj, at: time.Now()})
-	}
-}
-
-func (f *feed) remove(k kind, o any) {
-	if t, ok := o.(cache.DeletedFinalStateUnknown); ok {
-		o = t.Obj
-	}
-	if obj, ok := o.(object); ok {
-		f.store.put(op{kind: k, key: obj.Key(), at: time.Now()})
-	}
-}
-
-// reduce is the informers' transform. client-go may hand it an object that it
-// made itself.
-func reduce(o any) (any, error) {
-	switch o := o.(type) {
-	case object, cache.DeletedFinalStateUnknown:
-		return o, nil
-	case *corev1.Pod:
-		return reducePod(o), nil
-	case *corev1.Service:
-		return reduceService(o), nil
-	case *discoveryv1.EndpointSlice:
-		return reduceSlice(o), nil
-	case *corev1.Node:
-		return reduceNode(o), nil
-	case *corev1.Namespace:
-		return reduceNamespace(o), nil
-	case *networkingv1.NetworkPolicy:
-		return reducePolicy(o), nil
-	case *networkingv1.ServiceCIDR:
-		return reduceServiceCIDR(o), nil
-	case *metav1.PartialObjectMetadata:
-		return reduceReplicaSetMeta(&o.ObjectMeta), nil
-	}
-	return nil, fmt.Errorf("reduce an object of unexpected type %T", o)
 }
 
 func serverVersion(ctx context.Context, client kubernetes.Interface) (*version.Info, error) {

@@ -46,6 +46,14 @@ func (ix index[K, V]) all() iter.Seq2[K, V] {
 	}
 }
 
+func (ix index[K, V]) keys() []K {
+	out := make([]K, 0, ix.n)
+	for k := range ix.all() {
+		out = append(out, k)
+	}
+	return out
+}
+
 // editor changes a copy of an index. It must not be used after done.
 type editor[K comparable, V any] struct {
 	ix    index[K, V]

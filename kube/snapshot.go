@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -66,11 +67,13 @@ type Former struct {
 	Gone time.Time
 }
 
-// op is one change: the new version of an object, or nil for a deletion.
+// op is one change: the new version of an object, or nil for a deletion; or, if
+// all is not nil, every object of a kind that there is.
 type op struct {
 	kind kind
 	key  Key
 	obj  object
+	all  []object
 	at   time.Time
 }
 
@@ -155,6 +158,10 @@ func newBuilder(s *Snapshot) *builder {
 
 // apply takes one change in. Versions that say nothing new are passed over.
 func (b *builder) apply(o op) {
+	if o.all != nil {
+		b.replace(o)
+		return
+	}
 	switch o.kind {
 	case kindPod:
 		change(b, b.pods, o, b.unindexPod, b.indexPod)
@@ -177,6 +184,45 @@ func (b *builder) apply(o op) {
 	case kindNode:
 		b.applyNode(o)
 	}
+}
+
+// replace removes the objects of a kind that are not among all there are, and
+// takes in those that are.
+func (b *builder) replace(o op) {
+	stay := make(map[Key]bool, len(o.all))
+	for _, obj := range o.all {
+		stay[obj.Key()] = true
+	}
+	for _, k := range b.keys(o.kind) {
+		if !stay[k] {
+			b.apply(op{kind: o.kind, key: k, at: o.at})
+		}
+	}
+	for _, obj := range o.all {
+		b.apply(op{kind: o.kind, key: obj.Key(), obj: obj, at: o.at})
+	}
+}
+
+// keys are the names of all objects of a kind.
+func (b *builder) keys(k kind) []Key {
+	switch k {
+	case kindPod:
+		return b.pods.ix.keys()
+	case kindService:
+		return b.services.ix.keys()
+	case kindSlice:
+		return b.slices.ix.keys()
+	case kindPolicy:
+		return b.policies.ix.keys()
+	case kindNamespace:
+		return b.namespaces.ix.keys()
+	case kindReplicaSet:
+		return b.replicas.ix.keys()
+	case kindServiceCIDR:
+		return b.cidrs.ix.keys()
+	}
+	b.ownNodes()
+	return slices.Collect(maps.Keys(b.nodes))
 }
 
 // change replaces or removes one object and keeps its indexes in step.
@@ -279,13 +325,19 @@ func (s *Service) eachVIP(f func(netip.Addr, FrontendKind)) {
 
 func (s *EndpointSlice) serviceKey() Key { return Key{s.Namespace, s.Service} }
 
-func (b *builder) applyNode(o op) {
-	if b.nodes == nil {
-		b.nodes = make(map[Key]*Node, len(b.next.nodes.byName)+1)
-		for name, n := range b.next.nodes.byName {
-			b.nodes[Key{Name: name}] = n
-		}
+// ownNodes copies the nodes, which are not in an index.
+func (b *builder) ownNodes() {
+	if b.nodes != nil {
+		return
 	}
+	b.nodes = make(map[Key]*Node, len(b.next.nodes.byName)+1)
+	for name, n := range b.next.nodes.byName {
+		b.nodes[Key{Name: name}] = n
+	}
+}
+
+func (b *builder) applyNode(o op) {
+	b.ownNodes()
 	old, had := b.nodes[o.key]
 	switch {
 	case o.obj == nil && had:

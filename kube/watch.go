@@ -113,7 +113,7 @@ func watch(
 	st := newStore(newSnapshot(nil, time.Now()), opt.Debounce)
 	st.link = newLink(time.Now(), opt.OnStatus)
 	ctx, cancel := context.WithCancel(klog.NewContext(ctx, logr.FromSlogHandler(opt.Logger.Handler())))
-	f := &feed{store: st, log: opt.Logger}
+	f := &feed{store: st, log: opt.Logger, shared: newShared()}
 	for _, r := range resources(client, meta) {
 		f.start(ctx, r, client)
 	}

@@ -25,6 +25,7 @@ FUZZTIME ?= 60s
 # Empty: all that are known.
 KERNELS ?=
 KERNEL_FLAGS ?=
+FULL ?=
 BENCH ?= .
 BENCHTIME ?= 400ms
 ROUNDS ?= 9
@@ -61,9 +62,9 @@ test: ## every test; as root the privileged ones must run
 	$(GO) test -json -count=1 -p 1 -parallel 6 -timeout 40m ./... | bin/testsum
 
 .PHONY: test-kernels
-test-kernels: ## tests and faults on Debian kernels, emulated; slow (KERNELS=5.10,6.1)
+test-kernels: ## tests and faults on Debian kernels, emulated (KERNELS=5.10,6.1; FULL=1: all of them)
 	.ci/need qemu-system-x86_64:qemu-system-x86 xz:xz-utils dpkg-deb:dpkg
-	$(GO) run ./testbed/kernels -kernels '$(KERNELS)' $(KERNEL_FLAGS)
+	$(GO) run ./testbed/kernels -kernels '$(KERNELS)' $(if $(FULL),-full) $(KERNEL_FLAGS)
 
 .PHONY: race
 race: ## the tests that need no privilege, under the race detector (needs gcc)

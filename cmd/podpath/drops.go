@@ -118,7 +118,7 @@ func (d *dropReport) open(ctx context.Context) error {
 		return err
 	}
 	log := d.app.logger()
-	d.probe, err = probe.Open(probe.Config{Logger: log, DropsOnly: true, DropsAll: d.everything()})
+	d.probe, err = probe.Open(probe.Config{Logger: log, Symbols: d.app.symbols, DropsOnly: true, DropsAll: d.everything()})
 	if err != nil {
 		return err
 	}

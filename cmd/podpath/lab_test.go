@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/podpath/podpath/tracer/lab"
+	"github.com/podpath/podpath/tracer/probe"
 	"github.com/podpath/podpath/tracer/render"
 )
 
@@ -30,23 +31,25 @@ func privileged(t *testing.T) {
 
 // labRun is one way of showing every fault.
 type labRun struct {
-	name string
-	opts lab.Options
-	hook string
+	name    string
+	opts    lab.Options
+	hook    string
+	symbols *probe.Symbols
 }
 
 // labRuns: the readable names, and others with different names, addresses and
 // ports, so that no rule can rest on any of them; both families; both kinds of
 // hooks. PODPATH_LAB_ROUNDS repeats the first.
 func labRuns() []labRun {
+	symbols := probe.NewSymbols()
 	runs := []labRun{
-		{"default", lab.Options{}, "auto"},
-		{"other names, IPv6", lab.Options{Seed: 7, IPv6: true}, "auto"},
-		{"other names, UDP, tracepoints", lab.Options{Seed: 23, Protocol: "udp"}, "tracepoint"},
+		{"default", lab.Options{}, "auto", symbols},
+		{"other names, IPv6", lab.Options{Seed: 7, IPv6: true}, "auto", symbols},
+		{"other names, UDP, tracepoints", lab.Options{Seed: 23, Protocol: "udp"}, "tracepoint", symbols},
 	}
 	rounds, _ := strconv.Atoi(os.Getenv("PODPATH_LAB_ROUNDS"))
 	for i := 1; i < rounds; i++ {
-		runs = append(runs, labRun{fmt.Sprintf("round %d", i+1), lab.Options{Seed: uint64(i%3) * 31}, "auto"})
+		runs = append(runs, labRun{fmt.Sprintf("round %d", i+1), lab.Options{Seed: uint64(i%3) * 31}, "auto", symbols})
 	}
 	return runs
 }
@@ -87,7 +90,7 @@ func showFault(t *testing.T, f lab.Fault, r labRun) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	live := traceScenario(ctx, t, l, sc, traceFlags{hook: r.hook, firstPackets: 8, duration: demoTime, write: dir + "/session"})
+	live := traceScenario(ctx, t, l, sc, r.symbols, traceFlags{hook: r.hook, firstPackets: 8, duration: demoTime, write: dir + "/session"})
 	compare(t, sc, live)
 	if t.Failed() {
 		for _, v := range live {
@@ -101,11 +104,11 @@ func showFault(t *testing.T, f lab.Fault, r labRun) {
 	}
 }
 
-func traceScenario(ctx context.Context, t *testing.T, l *lab.Lab, sc lab.Scenario, tf traceFlags) []render.Verdict {
+func traceScenario(ctx context.Context, t *testing.T, l *lab.Lab, sc lab.Scenario, symbols *probe.Symbols, tf traceFlags) []render.Verdict {
 	t.Helper()
 	var out, progress bytes.Buffer
 	a := newApp(stdio{out: &out, err: &progress})
-	a.output = "json"
+	a.output, a.symbols = "json", symbols
 	printer, err := a.printer()
 	if err != nil {
 		t.Fatal(err)

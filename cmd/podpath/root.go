@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
+	"github.com/podpath/podpath/tracer/probe"
 	"github.com/podpath/podpath/tracer/render"
 )
 
@@ -38,10 +39,11 @@ type app struct {
 	output        string
 	noColor       bool
 	verbosity     int
+	symbols       *probe.Symbols
 }
 
 func newApp(s stdio) *app {
-	return &app{stdio: s, kube: genericclioptions.NewConfigFlags(true)}
+	return &app{stdio: s, kube: genericclioptions.NewConfigFlags(true), symbols: probe.NewSymbols()}
 }
 
 // run executes one command line and returns the exit code.

@@ -164,7 +164,7 @@ func (a *app) openSession(ctx context.Context, f traceFlags, ends *endpoints, cl
 func (s *traceSession) attach(ctx context.Context, f traceFlags) error {
 	l, log := s.live, s.live.log
 	var err error
-	l.probe, err = probe.Open(probe.Config{Logger: log, Tier: tierOf(f.hook), Wide: f.wide, FirstEvents: f.firstPackets})
+	l.probe, err = probe.Open(probe.Config{Logger: log, Symbols: s.app.symbols, Tier: tierOf(f.hook), Wide: f.wide, FirstEvents: f.firstPackets})
 	if err != nil {
 		return err
 	}

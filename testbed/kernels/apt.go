@@ -32,8 +32,8 @@ func findMirror() (string, error) {
 	return "", errors.New("apt has no source of Debian: set DEBIAN_MIRROR to the address that has debian/ and debian-security/")
 }
 
-// suites are where the kernels come from.
-var suites = []struct{ archive, suite string }{
+// archives are where the kernels come from.
+var archives = []struct{ archive, suite string }{
 	{"debian", "bullseye"},
 	{"debian-security", "bullseye-security"},
 	{"debian", "bookworm"},
@@ -63,7 +63,7 @@ func newApt(dir string) (*apt, error) {
 		return nil, err
 	}
 	var sources strings.Builder
-	for _, s := range suites {
+	for _, s := range archives {
 		fmt.Fprintf(&sources, "deb [signed-by=%s] %s/%s %s main\n", keyring, mirror, s.archive, s.suite)
 	}
 	// APT_CONFIG is read first, so that these hide the machine's settings.

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
+	"slices"
 	"strings"
-
-	"github.com/podpath/podpath/testbed/kernels/job"
 )
 
 // cell is one outcome in the table.
@@ -15,70 +12,58 @@ type cell struct {
 	bad  bool
 }
 
-// judge turns a result into a cell.
-func (s step) judge(r release, got job.Result) cell {
-	c := cell{row: s.row, bad: true}
+// lack is what a kernel does not have.
+type lack struct {
+	what   string
+	reason string // how a test that needs it begins its reason for being skipped
+}
+
+const notHere = "not in this kernel: "
+
+// judge turns a test's end into a cell. A skip, of the test or of a part of it,
+// is right only where the kernel is known to lack what is needed.
+func (t *trial) judge(test string) cell {
+	c := cell{row: t.suite.row(test), text: "ok"}
+	if t.tests[test].action == "fail" {
+		c.text, c.bad = "FAILED", true
+		return c
+	}
+	var lacking []string
+	for _, name := range t.order {
+		o := t.tests[name]
+		if o.action != "skip" || name != test && !strings.HasPrefix(name, test+"/") {
+			continue
+		}
+		reason := o.reason()
+		i := slices.IndexFunc(t.lacks, func(l lack) bool { return strings.HasPrefix(reason, l.reason) })
+		if i < 0 {
+			c.text, c.bad = "SKIPPED: "+reason, true
+			return c
+		}
+		if what := t.lacks[i].what; !slices.Contains(lacking, what) {
+			lacking = append(lacking, what)
+		}
+	}
 	switch {
-	case got.TimedOut:
-		c.text = "hangs"
-	case s.want != nil:
-		c.text, c.bad = judgeDemo(*s.want, got)
-	default:
-		c.text, c.bad = judgeTest(r, got)
+	case t.tests[test].action == "skip":
+		c.text = notHere + strings.Join(lacking, ", ")
+	case len(lacking) > 0:
+		c.text = "ok; " + notHere + strings.Join(lacking, ", ")
 	}
 	return c
 }
 
-// verdict is as much of a verdict as is compared.
-type verdict struct {
-	Kind      string `json:"kind"`
-	Component string `json:"component"`
-	Code      string `json:"code"`
-}
-
-// judgeDemo tells a wrong verdict from none.
-func judgeDemo(want fault, got job.Result) (text string, bad bool) {
-	seen := 0
-	for line := range strings.Lines(got.Stdout) {
-		var v verdict
-		if json.Unmarshal([]byte(line), &v) != nil || v.Kind != "Verdict" {
+// reason is what a skipped test said last, without the place in the source.
+func (o *outcome) reason() string {
+	for _, line := range slices.Backward(o.output) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "===") || strings.HasPrefix(line, "---") {
 			continue
 		}
-		seen++
-		switch {
-		case v.Code == want.Code && v.Component == want.Component:
-		case v.Component == "unknown":
-			return "not told: " + v.Code, true
-		default:
-			return "WRONG: " + v.Code, true
+		if _, text, ok := strings.Cut(line, ": "); ok {
+			return text
 		}
+		return line
 	}
-	if seen == 0 {
-		return fmt.Sprintf("no verdict, exit %d", got.Exit), true
-	}
-	return "ok", false
-}
-
-// needsTCX is how a test begins its reason if it can only run with TCX.
-const needsTCX = "needs TCX"
-
-// judgeTest reads what a test printed. A skip, of the test or a part of it, is
-// right only where the kernel is known to lack what is needed.
-func judgeTest(r release, got job.Result) (text string, bad bool) {
-	if got.Exit != 0 {
-		return fmt.Sprintf("FAILED, exit %d", got.Exit), true
-	}
-	skipped := strings.Count(got.Stdout, "--- SKIP: ")
-	switch excused := strings.Count(got.Stdout, needsTCX); {
-	case skipped == 0 && strings.Contains(got.Stdout, "--- PASS: "):
-		return "ok", false
-	case skipped == 0:
-		return "did not run", true
-	case r.tcx || skipped > excused:
-		return "SKIPPED", true
-	case strings.Contains(got.Stdout, "\n--- PASS: "):
-		return "ok, without TCX", false
-	default:
-		return "needs TCX", false
-	}
+	return "no reason given"
 }

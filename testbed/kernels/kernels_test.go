@@ -2,14 +2,17 @@ package main
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/podpath/podpath/testbed/kernels/job"
+	"github.com/podpath/podpath/tracer/lab"
 )
 
 func TestNewest(t *testing.T) {
@@ -45,48 +48,101 @@ func TestChosen(t *testing.T) {
 	}
 }
 
-func TestJudgeDemo(t *testing.T) {
-	want := fault{Component: "policy", Code: "pol-ingress-deny"}
-	right := `{"kind":"Verdict","component":"policy","code":"pol-ingress-deny"}` + "\n"
+// tried feeds what a test program printed.
+func tried(t *testing.T, lacks []lack, output string, r job.Result) map[string]string {
+	t.Helper()
+	s := &suite{name: "x"}
+	cells := map[string]string{}
+	sit := &sitting{
+		tasks: []task{{{s, "TestA"}, {s, "TestB"}}}, lacks: lacks,
+		say: func(string, ...any) {},
+		report: func(c cell, _ outcome) {
+			if _, twice := cells[c.row]; twice {
+				t.Errorf("%s has two cells", c.row)
+			}
+			cells[c.row] = c.text
+			if good := c.text == "ok" || strings.Contains(c.text, notHere); good == c.bad {
+				t.Errorf("bad %v: %+v", c.bad, c)
+			}
+		},
+	}
+	for _, l := range []job.Line{{Output: []byte(output)}, {Result: &r}} {
+		if err := sit.line(l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := sit.close(); err != nil {
+		t.Fatal(err)
+	}
+	return cells
+}
+
+func TestTrial(t *testing.T) {
+	const (
+		a       = "\x16=== RUN   TestA\n\x16--- PASS: TestA (1.00s)\n"
+		b       = "\x16=== RUN   TestB\n\x16--- PASS: TestB (1.00s)\n"
+		skipB   = "\x16=== RUN   TestB\n    lab_test.go:56: needs TCX (kernel 6.6)\n\x16--- SKIP: TestB (0.00s)\n"
+		partB   = "\x16=== RUN   TestB\n\x16=== RUN   TestB/v4\n    lab_test.go:56: needs TCX (kernel 6.6)\n\x16--- SKIP: TestB/v4 (0.00s)\n\x16=== NAME  TestB\n\x16--- PASS: TestB (1.00s)\n"
+		tiersB  = "\x16=== RUN   TestB\n\x16=== RUN   TestB/tcx\n    lab_test.go:56: needs TCX (kernel 6.6)\n\x16--- SKIP: TestB/tcx (0.00s)\n\x16=== RUN   TestB/tracepoint\n\x16--- PASS: TestB/tracepoint (0.10s)\n\x16=== NAME  TestB\n\x16--- PASS: TestB (1.00s)\n"
+		failedB = "\x16=== RUN   TestB\n    x_test.go:1: wrong\n\x16--- FAIL: TestB (0.00s)\n"
+	)
+	lacks := []lack{{"TCX", "needs TCX"}}
 	for name, tc := range map[string]struct {
-		out  string
-		text string
+		lacks  []lack
+		output string
+		result job.Result
+		want   map[string]string
 	}{
-		"right":         {right + `{"kind":"Summary"}`, "ok"},
-		"none":          {`{"kind":"Summary"}`, "no verdict, exit 0"},
-		"not told":      {`{"kind":"Verdict","component":"unknown","code":"unknown"}`, "not told: unknown"},
-		"wrong":         {`{"kind":"Verdict","component":"node","code":"node-forward-drop"}`, "WRONG: node-forward-drop"},
-		"then wrong":    {right + `{"kind":"Verdict","component":"cni","code":"cni-veth-down"}`, "WRONG: cni-veth-down"},
-		"not of a kind": {"chatter\n" + right, "ok"},
+		"pass":                  {nil, a + b + "\x16PASS\n", job.Result{}, map[string]string{"x TestA": "ok", "x TestB": "ok"}},
+		"fail":                  {nil, a + failedB + "\x16FAIL\n", job.Result{Exit: 1}, map[string]string{"x TestA": "ok", "x TestB": "FAILED"}},
+		"lacks TCX":             {lacks, a + skipB + "\x16PASS\n", job.Result{}, map[string]string{"x TestA": "ok", "x TestB": "not in this kernel: TCX"}},
+		"says it lacks TCX":     {nil, a + skipB + "\x16PASS\n", job.Result{}, map[string]string{"x TestA": "ok", "x TestB": "SKIPPED: needs TCX (kernel 6.6)"}},
+		"a part lacks TCX":      {lacks, a + partB + "\x16PASS\n", job.Result{}, map[string]string{"x TestA": "ok", "x TestB": "ok; not in this kernel: TCX"}},
+		"a part says it does":   {nil, a + partB + "\x16PASS\n", job.Result{}, map[string]string{"x TestA": "ok", "x TestB": "SKIPPED: needs TCX (kernel 6.6)"}},
+		"tiers":                 {lacks, a + tiersB + "\x16PASS\n", job.Result{}, map[string]string{"x TestA": "ok", "x TestB, tcx": "not in this kernel: TCX", "x TestB, tracepoint": "ok"}},
+		"does not run":          {nil, a + "\x16PASS\n", job.Result{}, map[string]string{"x TestA": "ok", "x TestB": "did not run"}},
+		"hangs":                 {nil, a + "\x16=== RUN   TestB\n", job.Result{Exit: -1, TimedOut: true}, map[string]string{"x TestA": "ok", "x TestB": "hangs"}},
+		"panics":                {nil, a + "\x16=== RUN   TestB\npanic: x\n", job.Result{Exit: 2}, map[string]string{"x TestA": "ok", "x TestB": "ended the process"}},
+		"the process goes away": {nil, a + b + "\x16PASS\n", job.Result{Exit: 3}, map[string]string{"x TestA": "ok", "x TestB": "ok", "x process": "exit 3"}},
 	} {
-		s := step{want: &want}
-		if c := s.judge(release{}, job.Result{Stdout: tc.out}); c.text != tc.text || c.bad != (tc.text != "ok") {
-			t.Errorf("%s: %+v, want %q", name, c, tc.text)
+		got := tried(t, tc.lacks, tc.output, tc.result)
+		if !maps.Equal(got, tc.want) {
+			t.Errorf("%s: %v, want %v", name, got, tc.want)
 		}
 	}
 }
 
-func TestJudgeTest(t *testing.T) {
-	part := "=== RUN   TestA/tcx\n    lab_test.go:56: needs TCX (kernel 6.6)\n--- PASS: TestA (1.0s)\n    --- SKIP: TestA/tcx (0.2s)\n"
-	whole := "    lab_test.go:56: needs TCX (kernel 6.6)\n--- SKIP: TestA (0.2s)\nPASS\n"
-	for name, tc := range map[string]struct {
-		tcx  bool
-		got  job.Result
-		text string
-		bad  bool
-	}{
-		"passes":                {true, job.Result{Stdout: "--- PASS: TestA (1.0s)\nPASS\n"}, "ok", false},
-		"fails":                 {true, job.Result{Stdout: "--- FAIL: TestA (1.0s)\n", Exit: 1}, "FAILED, exit 1", true},
-		"a part lacks TCX":      {false, job.Result{Stdout: part}, "ok, without TCX", false},
-		"a part says it does":   {true, job.Result{Stdout: part}, "SKIPPED", true},
-		"lacks TCX":             {false, job.Result{Stdout: whole}, "needs TCX", false},
-		"says it lacks TCX":     {true, job.Result{Stdout: whole}, "SKIPPED", true},
-		"skipped for no reason": {false, job.Result{Stdout: "    x_test.go:1: needs root\n--- SKIP: TestA (0.2s)\n"}, "SKIPPED", true},
-		"no such test":          {false, job.Result{Stdout: "testing: warning: no tests to run\nPASS\n"}, "did not run", true},
-		"hangs":                 {false, job.Result{Stdout: "--- PASS: TestA", TimedOut: true}, "hangs", true},
-	} {
-		if c := (step{}).judge(release{tcx: tc.tcx}, tc.got); c.text != tc.text || c.bad != tc.bad {
-			t.Errorf("%s: %+v, want %q", name, c, tc.text)
+func TestTasks(t *testing.T) {
+	a, b := &suite{name: "a"}, &suite{name: "podpath", atOnce: 4}
+	var got []string
+	for _, task := range tasks([]check{{a, "TestA"}, {a, "TestB"}, {b, "TestA"}, {b, "TestLabFaults/other_names,_IPv6/rp-filter"}, {b, "TestLabFaults/other_names,_IPv6/mtu"}}) {
+		argv := task.job().Argv
+		got = append(got, argv[0]+" "+argv[len(argv)-1])
+	}
+	want := []string{
+		"/a.test -test.run=^(TestA|TestB)$",
+		"/podpath.test -test.run=^(TestA)$",
+		"/podpath.test -test.run=^TestLabFaults$/^other_names,_IPv6$/^(rp-filter|mtu)$",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if row := b.row("TestLabFaults/other_names,_IPv6/rp-filter"); row != "lab rp-filter, IPv6" {
+		t.Errorf("row %q", row)
+	}
+}
+
+// The faults of every change are faults of the lab.
+func TestQuickFaults(t *testing.T) {
+	if len(quickFaults()) != len(labRuns()) {
+		t.Error("not one list for each run")
+	}
+	for run, names := range quickFaults() {
+		for _, name := range names {
+			f, ok := lab.FindFault(name)
+			if !ok || f.IPv4Only && strings.Contains(run, "IPv6") {
+				t.Errorf("%s: %s", run, name)
+			}
 		}
 	}
 }

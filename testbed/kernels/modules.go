@@ -42,8 +42,8 @@ type moduleTree struct {
 	order []module
 }
 
-// loadOrder reads the modules and what they depend on; dependencies first.
-func loadOrder(ctx context.Context, root string) ([]module, error) {
+// readTree looks for the modules of an unpacked kernel.
+func readTree(root string) (*moduleTree, error) {
 	t := &moduleTree{files: map[string]string{}, taken: map[string]bool{}}
 	err := filepath.WalkDir(root, func(p string, _ fs.DirEntry, err error) error {
 		if name, _, ok := strings.Cut(filepath.Base(p), ".ko"); ok {
@@ -54,6 +54,15 @@ func loadOrder(ctx context.Context, root string) ([]module, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find modules: %w", err)
 	}
+	return t, nil
+}
+
+// has is about loadable modules only.
+func (t *moduleTree) has(name string) bool { return t.files[plain(name)] != "" }
+
+// loadOrder reads the wanted modules and what they depend on; dependencies
+// first.
+func (t *moduleTree) loadOrder(ctx context.Context) ([]module, error) {
 	for _, name := range wantedModules {
 		if err := t.take(ctx, plain(name)); err != nil {
 			return nil, err

@@ -1,72 +1,131 @@
 package main
 
 import (
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
 	"github.com/podpath/podpath/testbed/kernels/job"
 )
 
-const (
-	// Software emulation is some ten times slower than the machine; a limit is
-	// there to end what hangs.
-	testSeconds = 900
-	demoSeconds = 120
-)
+// Software emulation is some ten times slower than the machine; the limit is
+// there to end what hangs.
+const jobSeconds = 3600
 
-// tiers are the ways of seeing packets, by the name that --hook takes.
-func (r release) tiers() []string {
-	if r.tcx {
-		return []string{"tcx", "tracepoint"}
-	}
-	return []string{"tracepoint"}
+// check is a test that has a row in the table, or one for each tier.
+type check struct {
+	suite *suite
+	name  string // in Go's words: parts are separated by slashes
 }
 
-// step is a job, with the row of the table that it fills.
-type step struct {
-	job  job.Job
-	row  string
-	want *fault // of a demo; nil for a test
+func (c check) row() string { return c.suite.row(c.name) }
+
+// row is what the table calls a test, or a part of one.
+func (s *suite) row(name string) string {
+	parts := strings.Split(name, "/")
+	if parts[0] == labTest && len(parts) == 3 {
+		return "lab " + parts[2] + labRuns()[parts[1]]
+	}
+	return s.name + " " + strings.Join(parts, ", ")
 }
 
-// plan is what runs on one kernel.
-func (m *matrix) plan(r release) []step {
-	var steps []step
-	for _, test := range m.progs.tests {
-		if m.tests.matches(test) {
-			steps = append(steps, testStep(test))
-		}
+// labTest shows the lab's faults: labTest/run/fault.
+const labTest = "TestLabFaults"
+
+// labRuns are the parts of labTest, with what the table adds to a fault's name.
+// "default" takes TCX where the kernel has it.
+func labRuns() map[string]string {
+	return map[string]string{
+		"default":                       "",
+		"other_names,_IPv6":             ", IPv6",
+		"other_names,_UDP,_tracepoints": ", UDP, tracepoints",
 	}
-	for _, tier := range r.tiers() {
-		for _, f := range m.progs.faults {
-			if m.demos.matches(f.Name) {
-				steps = append(steps, demoStep(f, tier))
+}
+
+// checks lists what is to run on every kernel.
+func checks(all []*suite, faults []fault, full bool) []check {
+	var list []check
+	for _, s := range all {
+		for _, test := range s.tests {
+			if full || s.quick.MatchString(test) {
+				list = append(list, check{s, test})
 			}
 		}
+		if s.name == commandSuite {
+			list = append(list, labChecks(s, faults, full)...)
+		}
 	}
-	return steps
+	return list
 }
 
-// testStep runs one test in a process of its own, so that one that hangs does
-// not take the others with it.
-func testStep(test string) step {
-	return step{row: "probe " + test, job: job.Job{
-		Name:    test,
-		Argv:    []string{probeTests, "-test.v", "-test.run", "^" + test + "$"},
-		Env:     []string{"PODPATH_REQUIRE_PRIVILEGED=1"},
-		Seconds: testSeconds,
-	}}
+func labChecks(s *suite, faults []fault, full bool) []check {
+	var list []check
+	for _, run := range []string{"default", "other_names,_IPv6", "other_names,_UDP,_tracepoints"} {
+		for _, f := range faults {
+			if f.IPv4Only && strings.Contains(run, "IPv6") || !full && !slices.Contains(quickFaults()[run], f.Name) {
+				continue
+			}
+			list = append(list, check{s, strings.Join([]string{labTest, run, f.Name}, "/")})
+		}
+	}
+	return list
 }
 
-func demoStep(f fault, tier string) step {
-	return step{row: "demo " + f.Name + ", " + tier, want: &f, job: job.Job{
-		Name:    f.Name,
-		Argv:    []string{podpathFile, "demo", f.Name, "--hook", tier, "-o", "json"},
-		Seconds: demoSeconds,
-	}}
+// quickFaults are those of every change: together they pass every stage at
+// which a packet is dropped, both families, both kinds of hooks, each
+// implementation of Services, and the tunnel between two nodes.
+func quickFaults() map[string][]string {
+	return map[string][]string{
+		"default": {
+			"healthy", "policy-ingress", "not-listening", "no-endpoints", "tc-drop", "xdp-drop", "mtu-df",
+			"stale-endpoint-iptables", "overlay-fdb-missing", "healthy-overlay-service", "blackhole-route",
+		},
+		"other_names,_IPv6":             {"healthy-ipv6", "foreign-drop", "stale-neigh"},
+		"other_names,_UDP,_tracepoints": {"healthy-udp", "policy-egress", "rp-filter", "udp-rcvbuf", "masquerade-missing"},
+	}
 }
 
-func jobs(steps []step) []job.Job {
-	var out []job.Job
-	for _, s := range steps {
-		out = append(out, s.job)
+// task is what one process runs: checks that differ only in the last part of
+// their names.
+type task []check
+
+func tasks(list []check) []task {
+	var out []task
+	for len(list) > 0 {
+		n := 1
+		for n < len(list) && list[n].suite == list[0].suite && above(list[n].name) == above(list[0].name) {
+			n++
+		}
+		out = append(out, list[:n])
+		list = list[n:]
 	}
 	return out
+}
+
+// above is the name of the test that one is a part of.
+func above(name string) string { return name[:max(strings.LastIndex(name, "/"), 0)] }
+
+func (t task) job() job.Job {
+	s, parent := t[0].suite, above(t[0].name)
+	var pattern, names []string
+	if parent != "" {
+		for part := range strings.SplitSeq(parent, "/") {
+			pattern = append(pattern, "^"+regexp.QuoteMeta(part)+"$")
+		}
+	}
+	for _, c := range t {
+		names = append(names, regexp.QuoteMeta(path.Base(c.name)))
+	}
+	pattern = append(pattern, "^("+strings.Join(names, "|")+")$")
+	return job.Job{
+		Name: s.name,
+		Argv: []string{
+			s.file(), "-test.v=test2json", "-test.timeout=0", fmt.Sprintf("-test.parallel=%d", s.atOnce),
+			"-test.run=" + strings.Join(pattern, "/"),
+		},
+		Env:     []string{"PODPATH_REQUIRE_PRIVILEGED=1"},
+		Seconds: jobSeconds,
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"time"
 )
@@ -31,8 +30,7 @@ func (t *table) record(file string, now time.Time) error {
 	for _, column := range t.columns {
 		merged.replace(t, column, column+", "+now.UTC().Format(time.DateOnly))
 	}
-	slices.Sort(merged.rows)
-	slices.SortFunc(merged.columns, compareVersions)
+	merged.sort()
 	var b bytes.Buffer
 	b.WriteString(before + tableBegins)
 	if err := merged.markdown(&b); err != nil {

@@ -30,6 +30,22 @@ func releases() []release {
 	}
 }
 
+// lacks is what tests may be skipped for.
+func (r release) lacks(tree *moduleTree) []lack {
+	var list []lack
+	if !r.tcx {
+		list = append(list, lack{"TCX", "needs TCX"})
+	}
+	for _, m := range []struct{ module, what string }{
+		{"ip_vs", "IPVS"}, {"ip_tables", "iptables-legacy"}, {"nft_compat", "iptables-nft"}, {"sctp", "SCTP"},
+	} {
+		if !tree.has(m.module) {
+			list = append(list, lack{m.what, "needs " + m.what})
+		}
+	}
+	return list
+}
+
 func chosen(list string) ([]release, error) {
 	all := releases()
 	if list == "" {

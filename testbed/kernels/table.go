@@ -5,10 +5,13 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 )
 
-// table has a row for each test and a column for each kernel.
+// table has a row for each test and a column for each kernel. Cells may be
+// added concurrently.
 type table struct {
+	mu      sync.Mutex
 	columns []string
 	rows    []string
 	cells   map[[2]string]cell
@@ -17,16 +20,26 @@ type table struct {
 func newTable() *table { return &table{cells: map[[2]string]cell{}} }
 
 func (t *table) column(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if !slices.Contains(t.columns, name) {
 		t.columns = append(t.columns, name)
 	}
 }
 
 func (t *table) add(column string, c cell) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if !slices.Contains(t.rows, c.row) {
 		t.rows = append(t.rows, c.row)
 	}
 	t.cells[[2]string{c.row, column}] = c
+}
+
+// sort puts what came as it came into an order.
+func (t *table) sort() {
+	slices.Sort(t.rows)
+	slices.SortFunc(t.columns, compareVersions)
 }
 
 func (t *table) bad() int {

@@ -20,7 +20,9 @@ const (
 type Config struct {
 	// Logger receives what happens to attachments; nil discards it.
 	Logger *slog.Logger
-	Tier   Tier
+	// Symbols are the kernel's; nil reads them for this probe alone.
+	Symbols *Symbols
+	Tier    Tier
 	// MaxTCXDevices is how many devices TierAuto attaches to at the start before
 	// it takes tracepoints instead; 0 means 20. Every attachment and every
 	// detachment waits for an RCU grace period under the RTNL lock, some 10 ms

@@ -73,7 +73,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(bytesOf(&e))
 	f.Add(bytesOf(&d))
 	f.Add([]byte{})
-	p := &Probe{symbols: newSymbols("/nonexistent")}
+	p := &Probe{symbols: newSymbols("/nonexistent", "")}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		raw, err := decode(data)
 		if err != nil {

@@ -21,12 +21,28 @@ import (
 	"github.com/podpath/podpath/tracer"
 )
 
+// kernelSymbols are shared by the tests, and so is what is found out about the
+// kernel: each takes seconds on an emulated machine.
+var (
+	kernelSymbols = NewSymbols()
+	triedDrops    = sync.OnceValue(func() error { return try(Config{Tier: TierTracepoint, DropsOnly: true}) })
+	triedTCX      = sync.OnceValue(func() error { return try(Config{Tier: TierTCX}) })
+)
+
+func try(c Config) error {
+	c.RingBytes, c.Symbols = 4096, kernelSymbols
+	p, err := Open(c)
+	if err != nil {
+		return err
+	}
+	return p.Close()
+}
+
 // needPrivilege skips a test that loads programs where that is not possible.
 func needPrivilege(t testing.TB) {
 	t.Helper()
-	p, err := Open(Config{Tier: TierTracepoint, DropsOnly: true, RingBytes: 4096})
+	err := triedDrops()
 	if err == nil {
-		_ = p.Close()
 		return
 	}
 	if os.Getenv("PODPATH_REQUIRE_PRIVILEGED") == "1" {
@@ -38,14 +54,13 @@ func needPrivilege(t testing.TB) {
 // needTCX skips what only the TCX tier can show.
 func needTCX(t testing.TB) {
 	t.Helper()
-	p, err := Open(Config{Tier: TierTCX, RingBytes: 4096})
+	err := triedTCX()
 	if errors.Is(err, ErrTier) {
 		t.Skip("needs TCX (kernel 6.6)")
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = p.Close()
 }
 
 func eachTier(t *testing.T, f func(t *testing.T, tier Tier)) {
@@ -223,6 +238,9 @@ type recorder struct {
 // record opens a probe and runs it until the test ends.
 func record(t testing.TB, c Config, s Selection, spaces ...*space) *recorder {
 	t.Helper()
+	if c.Symbols == nil {
+		c.Symbols = kernelSymbols
+	}
 	p, err := Open(c)
 	if err != nil {
 		var v *ebpf.VerifierError

@@ -35,7 +35,7 @@ type Probe struct {
 	reader   *ringbuf.Reader
 	counters []string // names of enum stat
 	reasons  reasons
-	symbols  *symbols
+	symbols  *Symbols
 	samples  samples
 	caughtUp atomic.Int64 // wall clock, nanoseconds
 
@@ -58,6 +58,9 @@ func Open(c Config) (*Probe, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.Symbols == nil {
+		c.Symbols = NewSymbols()
+	}
 	kernel, err := btf.LoadKernelSpec()
 	if err != nil {
 		if errors.Is(err, os.ErrPermission) {
@@ -74,7 +77,7 @@ func Open(c Config) (*Probe, error) {
 		config:   c,
 		kernel:   kernel,
 		reasons:  kernelReasons(kernel),
-		symbols:  newSymbols("/proc/kallsyms"),
+		symbols:  c.Symbols,
 		samples:  newSamples(),
 		devices:  map[tracer.DeviceKey]deviceLinks{},
 		netns:    map[uint32]struct{}{},

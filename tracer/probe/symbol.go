@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -21,24 +22,30 @@ type symbol struct {
 	name string
 }
 
-// symbols resolves kernel text addresses. It reads the table at first use, or
-// by load, and remembers the names it gave.
-type symbols struct {
-	path string
+// Symbols are the names of the kernel's functions. Reading them takes most of
+// the time that Open does, so that probes of one process may share them. They
+// may be used concurrently.
+type Symbols struct {
+	path    string
+	modules string // the list of loaded modules
 
-	mu    sync.Mutex
-	read  bool
-	table []symbol
-	names map[uint64]string
+	mu     sync.Mutex
+	read   bool
+	loaded string // the modules when the table was read
+	table  []symbol
+	names  map[uint64]string
 }
 
-func newSymbols(path string) *symbols {
-	return &symbols{path: path, names: map[uint64]string{}}
+// NewSymbols reads nothing yet: the first probe does.
+func NewSymbols() *Symbols { return newSymbols("/proc/kallsyms", "/proc/modules") }
+
+func newSymbols(path, modules string) *Symbols {
+	return &Symbols{path: path, modules: modules, names: map[uint64]string{}}
 }
 
 // name is the function that holds an address, without compiler suffixes; the
 // address in hexadecimal if it cannot be resolved.
-func (s *symbols) name(addr uint64) string {
+func (s *Symbols) name(addr uint64) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n, ok := s.names[addr]; ok {
@@ -53,14 +60,35 @@ func (s *symbols) name(addr uint64) string {
 	return n
 }
 
-// load reads the table unless that was done.
-func (s *symbols) load() {
+// load reads the table unless that was done, with the modules that are loaded
+// now.
+func (s *Symbols) load() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if loaded := moduleAddresses(s.modules); loaded != s.loaded {
+		s.loaded, s.read = loaded, false
+		clear(s.names)
+	}
 	s.readLocked()
 }
 
-func (s *symbols) readLocked() {
+// moduleAddresses says which modules are where: the first and the sixth field
+// of /proc/modules (kernel/module/procfs.c). Without modules there is no file.
+func moduleAddresses(path string) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	var b strings.Builder
+	for line := range strings.Lines(string(data)) {
+		if f := strings.Fields(line); len(f) > 5 {
+			b.WriteString(f[0] + " " + f[5] + "\n")
+		}
+	}
+	return b.String()
+}
+
+func (s *Symbols) readLocked() {
 	if s.read {
 		return
 	}
@@ -69,7 +97,7 @@ func (s *symbols) readLocked() {
 	_ = s.loadLocked()
 }
 
-func (s *symbols) loadLocked() error {
+func (s *Symbols) loadLocked() error {
 	f, err := os.Open(s.path)
 	if err != nil {
 		return fmt.Errorf("read kernel symbols: %w", err)
@@ -84,14 +112,14 @@ func parseSymbols(r io.Reader) ([]symbol, error) {
 	table := make([]symbol, 0, 1<<16)
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
-		addr, name, ok := parseSymbol(lines.Text())
+		addr, name, ok := parseSymbol(lines.Bytes())
 		if !ok {
 			continue
 		}
 		if addr == 0 {
 			return nil, errHidden
 		}
-		table = append(table, symbol{addr: addr, name: strings.Clone(name)})
+		table = append(table, symbol{addr: addr, name: string(name)})
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("read kernel symbols: %w", err)
@@ -100,17 +128,17 @@ func parseSymbols(r io.Reader) ([]symbol, error) {
 	return table, nil
 }
 
-func parseSymbol(line string) (uint64, string, bool) {
-	hex, rest, ok := strings.Cut(line, " ")
-	if !ok || len(rest) < 3 || rest[1] != ' ' || !strings.ContainsRune("tTwW", rune(rest[0])) {
-		return 0, "", false
+func parseSymbol(line []byte) (addr uint64, name []byte, ok bool) {
+	hex, rest, ok := bytes.Cut(line, []byte(" "))
+	if !ok || len(rest) < 3 || rest[1] != ' ' || bytes.IndexByte([]byte("tTwW"), rest[0]) < 0 {
+		return 0, nil, false
 	}
-	addr, err := strconv.ParseUint(hex, 16, 64)
+	addr, err := strconv.ParseUint(string(hex), 16, 64)
 	if err != nil {
-		return 0, "", false
+		return 0, nil, false
 	}
-	name, _, _ := strings.Cut(rest[2:], "\t")
-	return addr, name, name != ""
+	name, _, _ = bytes.Cut(rest[2:], []byte("\t"))
+	return addr, name, len(name) > 0
 }
 
 // lookup finds the last symbol at or below addr.

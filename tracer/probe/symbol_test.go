@@ -20,7 +20,7 @@ func TestSymbols(t *testing.T) {
 	if err := os.WriteFile(path, []byte(kallsyms), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := newSymbols(path)
+	s := newSymbols(path, "")
 	for addr, want := range map[uint64]string{
 		0xffffffff81000100: "__netif_receive_skb_core",
 		0xffffffff810001ff: "__netif_receive_skb_core",
@@ -35,11 +35,39 @@ func TestSymbols(t *testing.T) {
 	}
 }
 
+// A module that is loaded later has its functions named by the next probe.
+func TestSymbolsOfNewModules(t *testing.T) {
+	dir := t.TempDir()
+	path, modules := filepath.Join(dir, "kallsyms"), filepath.Join(dir, "modules")
+	write := func(file, text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(path, kallsyms)
+	write(modules, "veth 1 2 - Live 0xffffffffc0000000\n")
+	s := newSymbols(path, modules)
+	expect := func(want string) {
+		t.Helper()
+		s.load()
+		if got := s.name(0xffffffffd0000010); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	expect("veth_xmit")
+	write(path, kallsyms+"ffffffffd0000000 t nft_do_chain\t[nf_tables]\n")
+	write(modules, "veth 1 7 - Live 0xffffffffc0000000\n") // only its count of users
+	expect("veth_xmit")
+	write(modules, "nf_tables 1 2 - Live 0xffffffffd0000000\nveth 1 2 - Live 0xffffffffc0000000\n")
+	expect("nft_do_chain")
+}
+
 func TestSymbolsHidden(t *testing.T) {
 	if _, err := parseSymbols(strings.NewReader("0000000000000000 T _stext\n")); !errors.Is(err, errHidden) {
 		t.Errorf("got %v", err)
 	}
-	if got := newSymbols(filepath.Join(t.TempDir(), "none")).name(0xffffffff81000100); got != "0xffffffff81000100" {
+	if got := newSymbols(filepath.Join(t.TempDir(), "none"), "").name(0xffffffff81000100); got != "0xffffffff81000100" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,8 +19,8 @@ import (
 const (
 	// killGrace is how long a job's output may outlive the job.
 	killGrace = 5 * time.Second
-	// mostOutput of a stream is sent, from its end: the line is slow.
-	mostOutput = 256 << 10
+	// mostOutput of a job is sent: the line is slow.
+	mostOutput = 8 << 20
 )
 
 func runAll() error {
@@ -53,7 +52,7 @@ func serve(answers *json.Encoder) error {
 		return fmt.Errorf("decode jobs: %w", err)
 	}
 	for _, j := range jobs {
-		r := run(j)
+		r := run(j, answers)
 		if err := answers.Encode(job.Line{Result: &r}); err != nil {
 			return err
 		}
@@ -131,32 +130,38 @@ func linkUp(name string) error {
 	return nil
 }
 
-func run(j job.Job) job.Result {
+func run(j job.Job, answers *json.Encoder) job.Result {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(j.Seconds)*time.Second)
 	defer cancel()
-	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, j.Argv[0], j.Argv[1:]...)
-	cmd.Env = append([]string{"HOME=/tmp", "TMPDIR=/tmp", "PATH=/"}, j.Env...)
+	cmd.Env = append([]string{"HOME=/tmp", "TMPDIR=/tmp", "PATH=/usr/sbin:/"}, j.Env...)
 	cmd.Dir = "/tmp"
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	out := &output{answers: answers}
+	cmd.Stdout, cmd.Stderr = out, out // the same, so that one goroutine writes
 	cmd.WaitDelay = killGrace
 	began := time.Now()
-	err := cmd.Run()
-	r := job.Result{
-		Name: j.Name, Exit: -1, TimedOut: ctx.Err() != nil, Seconds: time.Since(began).Seconds(),
-		Stdout: tail(stdout.String()), Stderr: tail(stderr.String()),
-	}
+	err := errors.Join(cmd.Run(), out.err)
+	r := job.Result{Name: j.Name, Exit: -1, TimedOut: ctx.Err() != nil, Seconds: time.Since(began).Seconds()}
 	if cmd.ProcessState != nil {
 		r.Exit = cmd.ProcessState.ExitCode()
-	} else if err != nil {
-		r.Stderr += "guest: " + err.Error() + "\n"
+	}
+	if err != nil {
+		r.Error = err.Error()
 	}
 	return r
 }
 
-func tail(s string) string {
-	if len(s) <= mostOutput {
-		return s
+// output sends what a job prints as it comes.
+type output struct {
+	answers *json.Encoder
+	sent    int
+	err     error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	if o.sent < mostOutput && o.err == nil {
+		o.sent += len(b)
+		o.err = o.answers.Encode(job.Line{Output: b})
 	}
-	return "...\n" + s[len(s)-mostOutput:]
+	return len(b), nil
 }

@@ -20,7 +20,9 @@ type Job struct {
 
 // Line is an answer: exactly one member is set.
 type Line struct {
-	Ready  *Ready  `json:"ready,omitempty"`
+	Ready *Ready `json:"ready,omitempty"`
+	// Output is what the job under way printed, on either stream.
+	Output []byte  `json:"output,omitempty"`
 	Result *Result `json:"result,omitempty"`
 	// Failed says why the machine cannot go on.
 	Failed string `json:"failed,omitempty"`
@@ -42,6 +44,6 @@ type Result struct {
 	Exit     int     `json:"exit"` // -1: killed or not started
 	TimedOut bool    `json:"timed_out,omitempty"`
 	Seconds  float64 `json:"seconds"`
-	Stdout   string  `json:"stdout"`
-	Stderr   string  `json:"stderr"`
+	// Error is why the job could not be run.
+	Error string `json:"error,omitempty"`
 }

@@ -170,7 +170,11 @@ type FlowCount struct {
 	Tuple   Tuple     `json:"tuple"`
 	Packets uint64    `json:"packets"`
 	Bytes   uint64    `json:"bytes"`
+	// Held counts packets that the budget kept from being events.
+	Held uint64 `json:"held,omitempty"`
 	// TCPFlags are all flags seen, ORed.
 	TCPFlags uint8     `json:"tcp_flags,omitempty"`
 	Last     time.Time `json:"last"`
+	// FirstMonoNS is that of the first packet.
+	FirstMonoNS uint64 `json:"first_mono_ns,omitempty"`
 }

@@ -23,8 +23,11 @@ type analyser struct {
 	inv    tracer.Inventory
 	blind  []tracer.Blind
 	lost   uint64
-	open   []uint64 // flows without a verdict, oldest first
-	known  map[uint64]flowState
+	budget seenLess
+	// counted is the moment whose counts were handed on last.
+	counted time.Time
+	open    []uint64 // flows without a verdict, oldest first
+	known   map[uint64]flowState
 
 	rec recorder
 	// view gives the cluster at a moment; nil results mean "not known".
@@ -33,8 +36,8 @@ type analyser struct {
 	stale func() time.Duration
 	// ask reads the node's facts about one flow.
 	ask func(id uint64, q tracer.Query) *tracer.NodeFacts
-	// recount reads the kernel's counters, so that a verdict knows of every loss
-	// before it; nil in a replay, where they are records.
+	// recount reads the kernel's counters, so that a verdict knows of every event
+	// before it that was lost or held back; nil in a replay, where they are records.
 	recount func() session.Stats
 	// emit takes the verdicts and says whether it wants more; it is called with
 	// the lock held.
@@ -138,16 +141,70 @@ func (a *analyser) stats(now time.Time, s session.Stats) {
 	defer a.mu.Unlock()
 	a.rec.stats(now, s)
 	a.lost = s.Lost
+	a.budget.held(now, s.Held)
+	if s.Counted {
+		a.counted = now
+	}
 }
 
-// learnLoss takes note of losses since stats was called last.
+// step takes note of what the budget lets the probe show from now on.
+func (a *analyser) step(s tracer.BudgetStep) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rec.budget(&s)
+	a.budget.step(&s)
+	a.joiner.SetErrorsOpen(s.Level != tracer.BudgetFull && s.Level != tracer.BudgetFlows)
+}
+
+// seenLess is what the budget has kept from being seen so far.
+type seenLess struct {
+	total uint64    // packets held back
+	last  time.Time // when that was last found to have grown
+	level tracer.BudgetLevel
+	onAt  time.Time // when devices were watched again
+	steps []tracer.BudgetStep
+}
+
+func (b *seenLess) held(now time.Time, total uint64) {
+	if total > b.total {
+		b.total, b.last = total, now
+	}
+}
+
+func (b *seenLess) step(s *tracer.BudgetStep) {
+	if b.level.DevicesOff() && !s.Level.DevicesOff() {
+		b.onAt = s.Time
+	}
+	b.level = s.Level
+	b.steps = append(b.steps, *s)
+}
+
+// holding: packets are held back at this time, as far as is known.
+func (b *seenLess) holding(now time.Time) bool {
+	return b.level != "" && b.level != tracer.BudgetFull || b.total > 0 && now.Sub(b.last) < heldRecently
+}
+
+// heldRecently covers a few looks at the counters.
+const heldRecently = 2 * time.Second
+
+// during is what was held back, of all flows, if any was since a moment, and
+// whether devices were not watched since then.
+func (b *seenLess) during(from time.Time) (held uint64, off bool) {
+	if b.total > 0 && !b.last.Before(from) {
+		held = b.total
+	}
+	return held, b.level.DevicesOff() || b.onAt.After(from)
+}
+
+// learnLoss takes note of events lost or held back since stats was called last.
 func (a *analyser) learnLoss(now time.Time) {
 	if a.recount == nil {
 		return
 	}
-	if s := a.recount(); s.Lost > a.lost {
+	if s := a.recount(); s.Lost > a.lost || s.Held > a.budget.total {
 		a.rec.stats(now, s)
 		a.lost = s.Lost
+		a.budget.held(now, s.Held)
 	}
 }
 
@@ -176,14 +233,21 @@ func (a *analyser) tick(now time.Time, ending bool) {
 // settle judges the flows that are due: at the end those are all, but for the
 // ones under way that are to be spared.
 func (a *analyser) settle(now time.Time, ending, spare bool) {
-	ticked := false
+	learned, ticked := false, false
 	a.open = slices.DeleteFunc(a.open, func(id uint64) bool {
 		j, ok := a.joiner.Peek(id)
 		if !ok {
 			return true
 		}
 		outcome, settled := verdict.Settle(j, now, ending)
-		if !settled || spare && outcome != tracer.OutcomeDelivered && underWay(j, now) {
+		if !settled {
+			return false
+		}
+		if !learned {
+			a.learnLoss(now)
+			learned = true
+		}
+		if !ending && a.awaitsCounts(j, outcome, now) || spare && outcome != tracer.OutcomeDelivered && underWay(j, now) {
 			return false
 		}
 		if outcome == tracer.OutcomeDelivered {
@@ -197,13 +261,22 @@ func (a *analyser) settle(now time.Time, ending, spare bool) {
 		}
 		j, _ = a.joiner.Journey(id)
 		if !ticked { // a tick at which nothing is decided changes nothing
-			a.learnLoss(now)
 			a.rec.tick(now)
 			ticked = true
 		}
 		a.decide(j, outcome, now)
 		return true
 	})
+}
+
+// awaitsCounts: what the events suggest is to be compared with the counts first,
+// because packets were held back that may have told another story. A reset with
+// nothing before it can end a connection that was never shown.
+func (a *analyser) awaitsCounts(j *tracer.Journey, o tracer.Outcome, now time.Time) bool {
+	if o == tracer.OutcomeDelivered || a.counted.After(j.Last) {
+		return false
+	}
+	return a.budget.holding(now) || j.Mid && o == tracer.OutcomeRefused
 }
 
 // underWay: the end of the trace came between a flow's packets, and nothing
@@ -247,6 +320,8 @@ func (a *analyser) decide(j *tracer.Journey, outcome tracer.Outcome, now time.Ti
 		Journey: j, Outcome: outcome, Inventory: &a.inv, NodeName: a.node, Now: now, Lost: a.lost,
 		Blind: a.blind, Cluster: a.cluster(j),
 	}
+	in.Held, in.DevicesOff = a.budget.during(j.First)
+	j.Partial = in.Held > 0 || in.DevicesOff
 	if outcome != tracer.OutcomeDelivered {
 		in.Node = a.ask(j.ID, a.joiner.Query(j))
 		a.rec.facts(j.ID, in.Node)

@@ -92,7 +92,7 @@ func (a *app) demo(ctx context.Context, name string, f demoFlags) (err error) {
 	if _, ok := lab.FindFault(name); !ok {
 		return &hinted{fmt.Errorf("no fault is called %q%s", name, nearest(name, faultNames())), "podpath demo --list names them all"}
 	}
-	tf := traceFlags{hook: f.hook, write: f.write, firstPackets: 8, duration: demoTime}
+	tf := traceFlags{hook: f.hook, write: f.write, firstPackets: 8, duration: demoTime, budget: defaultBudget()}
 	if err := tf.check(); err != nil {
 		return err
 	}

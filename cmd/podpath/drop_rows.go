@@ -164,11 +164,11 @@ func (d *dropReport) summary() error {
 	s.Duration = time.Since(d.begun).Round(time.Millisecond).String()
 	s.Tier = string(d.probe.Tier())
 	s.Blind = append(s.Blind, d.probe.Blind()...)
-	s.Cost = ownCost()
 	st, err := d.probe.Stats()
 	if err != nil {
 		return err
 	}
+	s.Cost, s.Budget = d.budget.cost(s.Time, &st), d.budget.report(&st)
 	s.Events, s.Lost = st.Seen, st.Lost
 	for kind, counters := range st.Hooks {
 		for name, n := range counters {

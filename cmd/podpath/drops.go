@@ -22,6 +22,7 @@ type dropFlags struct {
 	duration  time.Duration
 	noise     bool
 	hostNetNS string
+	budget    budgetFlags
 }
 
 func (a *app) dropsCommand() *cobra.Command {
@@ -44,6 +45,7 @@ nobody wants) are counted apart.`,
 	fs.DurationVar(&f.duration, "duration", 0, "print a report after this time instead of live lines")
 	fs.BoolVar(&f.noise, "noise", false, "also list harmless frees")
 	fs.StringVar(&f.hostNetNS, "host-netns", "", "path to the node's own network namespace (default: this process's)")
+	f.budget.add(c)
 	return c
 }
 
@@ -81,6 +83,7 @@ type dropReport struct {
 	aim     *aim
 	node    *node.Node
 	probe   *probe.Probe
+	budget  *budget
 	inv     tracer.Inventory
 	begun   time.Time
 	told    map[dropKey]uint64
@@ -118,10 +121,11 @@ func (d *dropReport) open(ctx context.Context) error {
 		return err
 	}
 	log := d.app.logger()
-	d.probe, err = probe.Open(probe.Config{Logger: log, Symbols: d.app.symbols, DropsOnly: true, DropsAll: d.everything()})
+	d.probe, err = probe.Open(probe.Config{Logger: log, Symbols: d.app.symbols, DropsOnly: true, DropsAll: d.everything(), MaxEvents: uint32(d.flags.budget.events)})
 	if err != nil {
 		return err
 	}
+	d.budget = newBudget(d.flags.budget, d.probe, d.app.say)
 	d.node, err = node.New(node.Config{Logger: log, HostNetNS: d.flags.hostNetNS})
 	if err != nil {
 		return err
@@ -176,6 +180,9 @@ func (d *dropReport) run(ctx context.Context) error {
 	}()
 	go func() { errs <- d.node.Watch(runCtx, poke) }()
 	go func() { errs <- d.cluster.watch(runCtx, poke) }()
+	if st, err := d.probe.Stats(); err == nil {
+		d.budget.begin(time.Now(), &st)
+	}
 	d.app.say("ready: counting drops of %s and %s on node %s", d.aim.from.Description, d.aim.to.Description, d.ends.node)
 	err := d.loop(runCtx, changed, errs)
 	cancel()
@@ -211,7 +218,10 @@ func (d *dropReport) loop(ctx context.Context, changed <-chan struct{}, errs <-c
 			if err := d.retarget(ctx); err != nil && ctx.Err() == nil {
 				d.app.say("warning: selection may be out of date: %v", err)
 			}
-		case <-tick.C:
+		case now := <-tick.C:
+			if st, err := d.probe.Stats(); err == nil {
+				d.budget.look(now.Round(0), &st)
+			}
 			if d.flags.duration == 0 {
 				if err := d.live(); err != nil {
 					return err

@@ -49,6 +49,10 @@ type live struct {
 	gone    string         // why the endpoints cannot be resolved any more
 	asked   map[string]*tracer.NodeFacts
 	alarmed bool
+
+	budget *budget
+	// countAfter is when reading the flow counts is due again.
+	countAfter time.Time
 }
 
 type countKey struct {
@@ -161,6 +165,9 @@ func (l *live) run(ctx context.Context, done <-chan struct{}) error {
 		default:
 		}
 	}
+	if st, err := l.probe.Stats(); err == nil {
+		l.budget.begin(time.Now(), &st)
+	}
 	start(func() error { return l.probe.Run(ctx, func(ev tracer.Event) { l.analyser.event(&ev) }) })
 	start(func() error { return l.node.Watch(ctx, poke) })
 	start(func() error { return l.cluster.watch(ctx, poke) })
@@ -207,12 +214,29 @@ func (l *live) loop(ctx context.Context, done <-chan struct{}, changed <-chan st
 // counts hands the kernel's counts of flows that moved to the analyser, and
 // takes note of losses.
 func (l *live) counts(now time.Time) {
+	st, err := l.probe.Stats()
+	if err != nil {
+		l.log.Debug("counters are not available", "error", err)
+		return
+	}
+	l.budget.look(now, &st)
 	l.outlook()
-	l.analyser.stats(now, l.stats())
+	s := l.stats(&st)
+	s.Counted = now.After(l.countAfter) && l.flows(now)
+	l.analyser.stats(now, s)
+	l.analyser.flush()
+}
+
+// countShare is the part of the time that reading the flow counts may take.
+const countShare = 20
+
+// flows hands on the counts of the flows that moved.
+func (l *live) flows(now time.Time) bool {
+	defer func() { l.countAfter = now.Add(countShare * time.Since(now)) }()
 	flows, err := l.probe.FlowCounts()
 	if err != nil {
 		l.log.Debug("flow counts are not available", "error", err)
-		return
+		return false
 	}
 	for i := range flows {
 		f := &flows[i]
@@ -221,17 +245,22 @@ func (l *live) counts(now time.Time) {
 			continue
 		}
 		l.counted[k] = f.Packets
-		l.analyser.count(&tracer.FlowCount{Kind: f.Kind, Device: f.DeviceKey, Tuple: f.Tuple, Packets: f.Packets, Bytes: f.Bytes, TCPFlags: f.TCPFlags, Last: f.Last})
+		l.analyser.count(&tracer.FlowCount{Kind: f.Kind, Device: f.DeviceKey, Tuple: f.Tuple, Packets: f.Packets, Bytes: f.Bytes, Held: f.Held, TCPFlags: f.TCPFlags, Last: f.Last, FirstMonoNS: f.FirstMonoNS})
 	}
-	l.analyser.flush()
+	return true
 }
 
-func (l *live) stats() session.Stats {
+// recount reads the counters at this moment.
+func (l *live) recount() session.Stats {
 	st, err := l.probe.Stats()
 	if err != nil {
 		return session.Stats{}
 	}
-	s := session.Stats{Seen: st.Seen, Lost: st.Lost, Counters: map[string]uint64{}}
+	return l.stats(&st)
+}
+
+func (l *live) stats(st *probe.Stats) session.Stats {
+	s := session.Stats{Seen: st.Seen, Lost: st.Lost, Held: st.Held, Counters: map[string]uint64{}}
 	for kind, counters := range st.Hooks {
 		for name, n := range counters {
 			if n > 0 {
@@ -297,6 +326,7 @@ func (l *live) read(q tracer.Query) *tracer.NodeFacts {
 
 // finish judges what is open after the events have been drained.
 func (l *live) finish() {
+	l.countAfter = time.Time{}
 	l.counts(time.Now().Round(0))
 	l.analyser.end(time.Now().Round(0))
 }

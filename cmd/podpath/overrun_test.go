@@ -82,7 +82,7 @@ func overrun(t *testing.T, datagrams int) pressed {
 	}
 	count := v.node.countUDP(port)
 	file := filepath.Join(t.TempDir(), "session")
-	p := launch(t, append(l.args, "-o", "json", "--first-packets", "1000000", "--write", file)...)
+	p := launch(t, append(l.args, "-o", "json", "--first-packets", "1000000", "--max-events", "1000000", "--write", file)...)
 	p.ready(t)
 	if datagrams > 0 {
 		p.signal(t, syscall.SIGSTOP)

@@ -71,6 +71,12 @@ func (r *recorder) blind(b []tracer.Blind) {
 	}
 }
 
+func (r *recorder) budget(s *tracer.BudgetStep) {
+	if r.w != nil {
+		r.try(r.w.Budget(s))
+	}
+}
+
 func (r *recorder) tick(now time.Time) {
 	if r.w != nil {
 		r.try(r.w.Tick(now))

@@ -206,6 +206,9 @@ func (p *replay) take(ctx context.Context, rec session.Record) {
 	case session.KindStats:
 		p.stats = *rec.Stats
 		p.analyser.stats(rec.Time, *rec.Stats)
+	case session.KindBudget:
+		p.app.say("%s", announcement(rec.Budget))
+		p.analyser.step(*rec.Budget)
 	case session.KindNote:
 		p.ending = p.ending || rec.Note == endNote
 	case session.KindTick:
@@ -295,6 +298,9 @@ func (p *replay) summary() *render.Summary {
 	s.Events, s.Lost = p.stats.Seen, p.stats.Lost
 	if p.stats.Counters != nil {
 		s.Counters = p.stats.Counters
+	}
+	if p.h.MaxEvents > 0 {
+		s.Budget = &render.Budget{MaxCPU: p.h.MaxCPU, MaxEvents: p.h.MaxEvents, Held: p.stats.Held, Steps: append([]tracer.BudgetStep{}, p.analyser.budget.steps...)}
 	}
 	if p.blind != nil {
 		s.Blind = p.blind

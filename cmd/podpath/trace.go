@@ -32,6 +32,7 @@ type traceFlags struct {
 	firstPackets uint32
 	flows        bool
 	hostNetNS    string
+	budget       budgetFlags
 }
 
 func (a *app) traceCommand() *cobra.Command {
@@ -63,6 +64,7 @@ internet (everything outside the cluster).`,
 	fs.Uint32Var(&f.firstPackets, "first-packets", 8, "packets of each flow and device to follow one by one; the rest is counted")
 	fs.BoolVar(&f.flows, "flows", false, "also print each flow's path when it is decided")
 	fs.StringVar(&f.hostNetNS, "host-netns", "", "path to the node's own network namespace (default: this process's)")
+	f.budget.add(c)
 	_ = c.MarkFlagRequired("from")
 	_ = c.MarkFlagRequired("to")
 	return c
@@ -164,11 +166,13 @@ func (a *app) openSession(ctx context.Context, f traceFlags, ends *endpoints, cl
 func (s *traceSession) attach(ctx context.Context, f traceFlags) error {
 	l, log := s.live, s.live.log
 	var err error
-	l.probe, err = probe.Open(probe.Config{Logger: log, Symbols: s.app.symbols, Tier: tierOf(f.hook), Wide: f.wide, FirstEvents: f.firstPackets})
+	l.probe, err = probe.Open(probe.Config{Logger: log, Symbols: s.app.symbols, Tier: tierOf(f.hook), Wide: f.wide, FirstEvents: f.firstPackets, MaxEvents: uint32(f.budget.events)})
 	if err != nil {
 		return err
 	}
 	s.closer = append(s.closer, l.probe.Close)
+	l.budget = newBudget(f.budget, l.probe, l.say)
+	l.budget.took = l.analyser.step
 	l.node, err = node.New(node.Config{Logger: log, HostNetNS: f.hostNetNS, OwnProgram: l.probe.OwnProgram})
 	if err != nil {
 		return err
@@ -179,7 +183,7 @@ func (s *traceSession) attach(ctx context.Context, f traceFlags) error {
 		return err
 	}
 	s.closer = append(s.closer, l.rules.Close)
-	l.analyser.view, l.analyser.stale, l.analyser.ask, l.analyser.recount = l.cluster.at, l.cluster.stale, l.ask, l.stats
+	l.analyser.view, l.analyser.stale, l.analyser.ask, l.analyser.recount = l.cluster.at, l.cluster.stale, l.ask, l.recount
 	if f.write != "" {
 		if err := s.record(f); err != nil {
 			return err
@@ -203,6 +207,7 @@ func (s *traceSession) record(f traceFlags) error {
 	w, err := session.Create(f.write, session.Header{
 		Podpath: version, Node: s.ends.node, Kernel: kernelRelease(), Tier: string(l.probe.Tier()), Started: time.Now().Round(0),
 		Command: []string{"trace", "--from", f.from, "--to", f.to}, HostNetNS: l.node.HostNetNS(),
+		MaxCPU: float64(f.budget.cpu), MaxEvents: uint64(f.budget.events),
 		From: f.from, To: f.to, Namespace: s.app.namespace(), Selector: s.app.selector, Hosts: s.ends.names.all(),
 	})
 	if err != nil {
@@ -318,21 +323,13 @@ func (s *traceSession) summary() *render.Summary {
 	for k, v := range s.tally.codes {
 		sum.Verdicts[k] = v
 	}
-	st := l.stats()
-	sum.Events, sum.Lost, sum.Counters = st.Seen, st.Lost, st.Counters
 	sum.Blind = append(append(sum.Blind, l.probe.Blind()...), l.node.Blind()...)
-	sum.Cost = ownCost()
-	return sum
-}
-
-// ownCost is what this process used so far.
-func ownCost() *render.Cost {
-	var u unix.Rusage
-	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
-		return nil
+	if st, err := l.probe.Stats(); err == nil {
+		counted := l.stats(&st)
+		sum.Events, sum.Lost, sum.Counters = counted.Seen, counted.Lost, counted.Counters
+		sum.Cost, sum.Budget = l.budget.cost(sum.Time, &st), l.budget.report(&st)
 	}
-	seconds := func(t unix.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)/1e6 }
-	return &render.Cost{CPUSeconds: seconds(u.Utime) + seconds(u.Stime), MaxRSSKiB: u.Maxrss}
+	return sum
 }
 
 // say writes one line of progress to standard error.

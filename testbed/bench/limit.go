@@ -103,7 +103,7 @@ func (b *bench) tryRate(ctx context.Context, wanted float64, flows int) (best li
 func (b *bench) limitStep(ctx context.Context, perSecond float64, flows int) (limitStep, error) {
 	pods := b.top.pods
 	tr := &tracer{name: "podpath trace, every packet an event", kind: podpathTrace, selected: true, watched: []int{0, 1},
-		command: b.trace(pods[0].ip.String(), pods[1].ip.String(), "--first-packets", allPackets)}
+		command: b.trace(pods[0].ip.String(), pods[1].ip.String(), "--first-packets", allPackets, "--max-events", allPackets, "--max-cpu", "100")}
 	var m rate
 	var used time.Duration
 	sum := &totals{}

@@ -169,7 +169,7 @@ func percent(part, whole uint64) float64 {
 }
 
 func (r *report) events(w *strings.Builder) {
-	fmt.Fprintf(w, "\n### Events per second\n\nEvery packet is an event at %d hooks (`--first-packets %s`), for %s at each rate, raised until some are lost or one CPU cannot send faster; the best of up to %d tries.\n\n", hooksPodToPod, allPackets, limitWindow, limitTries)
+	fmt.Fprintf(w, "\n### Events per second\n\nEvery packet is an event at %d hooks (`--first-packets %[2]s --max-events %[2]s --max-cpu 100`), for %s at each rate, raised until some are lost or one CPU cannot send faster; the best of up to %d tries.\n\n", hooksPodToPod, allPackets, limitWindow, limitTries)
 	fmt.Fprintln(w, "| flows | events/s offered | events | lost | lost in worse tries | podpath's CPU % | interrupt to end, s |")
 	fmt.Fprintln(w, "|---:|---:|---:|---:|---:|---:|---:|")
 	for _, l := range r.limits {

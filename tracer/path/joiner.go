@@ -41,6 +41,8 @@ type Joiner struct {
 	Evicted uint64
 	// arp holds dropped address resolutions, by asking address.
 	arp map[netip.Addr][]tracer.DropSeen
+	// errorsOpen: see SetErrorsOpen.
+	errorsOpen bool
 }
 
 type ref struct {
@@ -63,6 +65,7 @@ type flow struct {
 	// flow's own; the first sighting outside takes its place.
 	firstIn, replyIn bool
 	fin              [2]bool
+	acked            bool // an ACK of the client's was counted
 	tuples           []tracer.Tuple
 	opened           uint64 // MonoNS of the event that opened it
 	// atHost: a request packet was received in the node's own namespace.
@@ -104,6 +107,10 @@ func (jn *Joiner) SetInventory(inv tracer.Inventory) {
 	}
 }
 
+// SetErrorsOpen says whether an ICMP error may be the first that is seen of a
+// flow, because plain packets are held back.
+func (jn *Joiner) SetErrorsOpen(open bool) { jn.errorsOpen = open }
+
 // Device returns what is known of a device.
 func (jn *Joiner) Device(k tracer.DeviceKey) (tracer.Device, bool) {
 	if d := jn.roles[k]; d != nil {
@@ -128,10 +135,14 @@ func (jn *Joiner) Add(ev *tracer.Event) uint64 {
 	}
 	f, dir := jn.find(ev, t)
 	if f == nil {
-		if ev.Quoted != nil {
+		switch {
+		case ev.Quoted == nil:
+			f, dir = jn.open(ev, t)
+		case jn.errorsOpen:
+			f, dir = jn.openByError(ev, t)
+		default:
 			return 0 // an error about a flow that was never seen
 		}
-		f, dir = jn.open(ev, t)
 	}
 	if quoted { // an ICMP error travels against the packet it quotes
 		dir = opposite(dir)
@@ -223,6 +234,22 @@ func (jn *Joiner) open(ev *tracer.Event, t tracer.Tuple) (*flow, tracer.Directio
 	jn.learn(f, orig, tracer.DirRequest)
 	jn.evict()
 	return f, dir
+}
+
+// openByError starts a flow with the packet that an ICMP error quotes. The error
+// carries the conntrack entry of the flow that it is about.
+func (jn *Joiner) openByError(ev *tracer.Event, quoted tracer.Tuple) (*flow, tracer.Direction) {
+	f, dir := jn.open(ev, quoted)
+	ct := ev.CT
+	if ct == nil || !ct.Orig.IsValid() || !ct.Reply.IsValid() {
+		return f, dir
+	}
+	jn.learn(f, ct.Reply, tracer.DirReply)
+	jn.learn(f, ct.Reply.Reverse(), tracer.DirRequest)
+	if quoted == ct.Orig || quoted == ct.Reply.Reverse() {
+		return f, tracer.DirRequest
+	}
+	return f, tracer.DirReply
 }
 
 // orient decides whether a packet of an unknown flow travels with its request

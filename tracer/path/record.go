@@ -187,8 +187,14 @@ func (jn *Joiner) request(f *flow, ev *tracer.Event) {
 		j.ClientReset, j.Closed = true, true
 	}
 	j.Closed = j.Closed || f.fin[0] && f.fin[1]
+	jn.reaches(f, ev)
+}
+
+// reaches notes how far the request got.
+func (jn *Joiner) reaches(f *flow, ev *tracer.Event) {
+	j := &f.j
 	if jn.leaves(ev) {
-		j.LeftNode, j.LeftAs, j.LeftBy = true, ev.Tuple, k
+		j.LeftNode, j.LeftAs, j.LeftBy = true, ev.Tuple, key(ev)
 	}
 	if ev.Kind == tracer.EventRX && ev.Inner == nil {
 		f.atHost = f.atHost || ev.NetNS == jn.inv.HostNetNS
@@ -450,40 +456,4 @@ func (jn *Joiner) arpDrops(j *tracer.Journey) []tracer.DropSeen {
 		}
 	}
 	return out
-}
-
-// Count takes the kernel's own counts, so that a flow of which no more packets
-// come as events is still known to be alive.
-func (jn *Joiner) Count(c *tracer.FlowCount) {
-	r, ok := jn.index[c.Tuple]
-	if !ok {
-		if r, ok = jn.index[c.Tuple.Reverse()]; !ok {
-			return
-		}
-		r.dir = opposite(r.dir)
-	}
-	f := jn.flows[r.id]
-	if f == nil {
-		return
-	}
-	j := &f.j
-	for i := range j.Hops {
-		h := &j.Hops[i]
-		if h.Direction == r.dir && h.Kind == c.Kind && h.Device == c.Device && h.Tuple == c.Tuple && h.Inner == nil {
-			h.Packets = max(h.Packets, c.Packets)
-			if c.Last.After(h.Last) {
-				h.Last = c.Last
-			}
-			if h.Last.After(j.Last) {
-				j.Last = h.Last
-			}
-		}
-	}
-	if r.dir == tracer.DirReply && c.TCPFlags&tracer.TCPPsh != 0 && !hasAnswer(j, tracer.AnswerData) {
-		// Data came back after the packets that were followed one by one.
-		j.ReplyBytes = max(j.ReplyBytes, 1)
-		j.Answers = append(j.Answers, tracer.Answer{
-			Kind: tracer.AnswerData, From: c.Tuple.Src.Addr(), Device: c.Device, Hook: c.Kind, Proto: c.Tuple.Proto, Time: c.Last, Count: 1,
-		})
-	}
 }

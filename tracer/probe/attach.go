@@ -45,13 +45,20 @@ func (p *Probe) SetInventory(inv tracer.Inventory) error {
 	if p.closed {
 		return errClosed
 	}
-	errs := []error{p.setNetNS(inv.NetNS)}
+	p.inventory = inv
+	return errors.Join(p.setNetNS(inv.NetNS), p.watchDevices(inv))
+}
+
+// watchDevices attaches to the devices of the inventory that the budget's level
+// leaves, and detaches from all others.
+func (p *Probe) watchDevices(inv tracer.Inventory) error {
 	if p.tier != TierTCX || p.config.DropsOnly {
-		return errors.Join(errs...)
+		return nil
 	}
+	var errs []error
 	wanted := map[tracer.DeviceKey]tracer.Device{}
 	for _, d := range inv.Devices {
-		if d.Role != tracer.RoleLoopback && d.Kind != "loopback" && d.Name != "lo" {
+		if d.Role != tracer.RoleLoopback && d.Kind != "loopback" && d.Name != "lo" && p.watches(&d) {
 			wanted[d.DeviceKey] = d
 		}
 	}
@@ -59,7 +66,7 @@ func (p *Probe) SetInventory(inv tracer.Inventory) error {
 		err := p.preferTaps()
 		if err == nil {
 			p.log.Info("many devices, using tracepoints", "devices", len(wanted))
-			return errors.Join(errs...)
+			return nil
 		}
 		p.log.Warn("many devices and no tracepoints, attaching takes long", "devices", len(wanted), "error", err)
 	}

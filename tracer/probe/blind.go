@@ -9,11 +9,12 @@ import (
 	"github.com/podpath/podpath/tracer"
 )
 
-// Blind lists what this kernel or this configuration cannot show.
+// Blind lists what this kernel, this configuration or the budget's level cannot
+// show.
 func (p *Probe) Blind() []tracer.Blind {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Clone(p.blind)
+	return slices.Concat(p.blind, p.levelBlind())
 }
 
 // noteBlindness is called once, when the programs are loaded.

@@ -23,13 +23,18 @@ type Budget struct {
 	Counting bool
 }
 
-// SetBudget replaces the budget; it holds from the next packet on.
+// SetBudget replaces the budget; it holds from the next packet on, and until
+// SetBudgetLevel sets another.
 func (p *Probe) SetBudget(b Budget) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return errClosed
 	}
+	return p.setBudgetLocked(b)
+}
+
+func (p *Probe) setBudgetLocked(b Budget) error {
 	k := bpf.TraceBudget{FlowEvents: b.FlowEvents, PlainUntil: b.PlainEvents, AllEvents: b.Events}
 	if k.PlainUntil == 0 {
 		k.PlainUntil = k.AllEvents

@@ -45,6 +45,9 @@ type Config struct {
 	// SampleEvents limits, a second and CPU, the example events of drops whose
 	// flow is not selected; 0 means 200.
 	SampleEvents uint32
+	// MaxEvents limits events a second of all flows together, of which the last
+	// quarter is for drops, resets, ICMP errors and retransmissions; 0 is no limit.
+	MaxEvents uint32
 	// RingBytes is the size of the ring buffer, rounded up to a power of two;
 	// 0 means 8 MiB.
 	RingBytes int

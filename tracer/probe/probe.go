@@ -39,13 +39,16 @@ type Probe struct {
 	samples  samples
 	caughtUp atomic.Int64 // wall clock, nanoseconds
 
-	mu       sync.Mutex
-	links    []link.Link // of the tracing programs
-	devices  map[tracer.DeviceKey]deviceLinks
-	netns    map[uint32]struct{}
-	selected selected
-	blind    []tracer.Blind
-	closed   bool
+	mu      sync.Mutex
+	links   map[string]link.Link // of the tracing programs, by name
+	devices map[tracer.DeviceKey]deviceLinks
+	level   tracer.BudgetLevel
+	// inventory is the last that was set, for a level that watches more again.
+	inventory tracer.Inventory
+	netns     map[uint32]struct{}
+	selected  selected
+	blind     []tracer.Blind
+	closed    bool
 	// learnedChecked is when refreshLearned last looked.
 	learnedChecked time.Time
 }
@@ -79,7 +82,9 @@ func Open(c Config) (*Probe, error) {
 		reasons:  kernelReasons(kernel),
 		symbols:  c.Symbols,
 		samples:  newSamples(),
+		links:    map[string]link.Link{},
 		devices:  map[tracer.DeviceKey]deviceLinks{},
+		level:    tracer.BudgetFull,
 		netns:    map[uint32]struct{}{},
 		selected: selected{generation: firstGeneration},
 		confined: mayNot(netns.Allowed()),
@@ -195,19 +200,22 @@ func (p *Probe) start() error {
 		return fmt.Errorf("open ring buffer: %w", err)
 	}
 	p.reader = r
+	if err := p.setBudgetLocked(levelBudget(p.level, p.config.MaxEvents)); err != nil {
+		return err
+	}
 	return p.attachTracing(p.coll)
 }
 
 func (p *Probe) attachTracing(coll *ebpf.Collection) error {
 	for name, prog := range coll.Programs {
-		if prog.Type() != ebpf.Tracing {
+		if _, attached := p.links[name]; attached || prog.Type() != ebpf.Tracing {
 			continue
 		}
 		l, err := link.AttachTracing(link.TracingOptions{Program: prog, AttachType: ebpf.AttachTraceRawTp})
 		if err != nil {
 			return fmt.Errorf("attach tracepoint program %s: %w", name, err)
 		}
-		p.links = append(p.links, l)
+		p.links[name] = l
 	}
 	return nil
 }

@@ -27,6 +27,9 @@ type Stats struct {
 	Limited uint64
 	// Held is how many packets were counted but held back as events by the budget.
 	Held uint64
+	// Refused is the part of Held that exceeded the budget, and was not held back
+	// by a level's limit per flow or because plain packets are only counted.
+	Refused uint64
 	// Uncounted is how often a table had no room for a flow or a drop.
 	Uncounted uint64
 	Programs  []ProgramStats
@@ -93,9 +96,38 @@ func (s *Stats) add(kind tracer.EventKind, names []string, perCPU []bpf.TraceHoo
 	s.Lost += lost
 	s.Seen += lost + sum[bpf.TraceStatSTAT_EVENTS] + sum[bpf.TraceStatSTAT_SAMPLE_EVENTS]
 	s.Limited += sum[bpf.TraceStatSTAT_RATE_LIMITED] + sum[bpf.TraceStatSTAT_SAMPLE_LIMITED]
-	s.Held += sum[bpf.TraceStatSTAT_HELD_FLOW] + sum[bpf.TraceStatSTAT_HELD_PLAIN] + sum[bpf.TraceStatSTAT_HELD_COUNTING] +
-		sum[bpf.TraceStatSTAT_HELD_URGENT] + sum[bpf.TraceStatSTAT_SAMPLE_HELD]
+	refused := sum[bpf.TraceStatSTAT_HELD_PLAIN] + sum[bpf.TraceStatSTAT_HELD_URGENT] + sum[bpf.TraceStatSTAT_SAMPLE_HELD]
+	s.Refused += refused
+	s.Held += refused + sum[bpf.TraceStatSTAT_HELD_FLOW] + sum[bpf.TraceStatSTAT_HELD_COUNTING]
 	s.Uncounted += sum[bpf.TraceStatSTAT_FLOW_FULL] + sum[bpf.TraceStatSTAT_DROP_FULL] + sum[bpf.TraceStatSTAT_DROP_TOTAL_FULL]
+}
+
+// What one packet costs in a program, where the kernel does not measure it, in
+// nanoseconds: passed over, and on top if it is counted or becomes an event
+// (docs/bench.md, rounded up).
+const (
+	passNS  = 150
+	countNS = 100
+	eventNS = 650
+)
+
+// ProgramTime is the CPU time of the programs since Open: what the kernel
+// measured, or an estimate from the packets they saw.
+func (s *Stats) ProgramTime() (d time.Duration, measured bool) {
+	var runs, packets, counted, events uint64
+	for i := range s.Programs {
+		runs += s.Programs[i].Runs
+		d += s.Programs[i].RunTime
+	}
+	for _, c := range s.Hooks {
+		packets += c["packets"]
+		counted += c["selected"] + c["sampled"]
+		events += c["events"] + c["sample_events"]
+	}
+	if runs > 0 && runs >= packets {
+		return d, true
+	}
+	return time.Duration(passNS*packets + countNS*counted + eventNS*events), false
 }
 
 func programStats(name string, prog *ebpf.Program) (ProgramStats, error) {

@@ -269,7 +269,9 @@ func summary() *Summary {
 	s.Verdicts = map[string]int{"pol-ingress-deny": 1, "ok": 2}
 	s.Events, s.Lost, s.Counters = 63, 1, map[string]uint64{"rx.events": 40}
 	s.Blind = []tracer.Blind{{What: "XDP", Effect: "packets that an XDP program takes are not seen"}}
-	s.Cost = &Cost{CPUSeconds: 0.25, MaxRSSKiB: 65536}
+	s.Cost = &Cost{CPUSeconds: 0.25, UserSeconds: 0.2, SystemSeconds: 0.05, CPUPercent: 2.5, EventsPerSecond: 120, MaxRSSKiB: 65536,
+		Runs: map[string]uint64{"rx": 5000, "tx": 4000}, Programs: map[string]uint64{"tcx_ingress": 400000}, MeasuredRuns: map[string]uint64{"tcx_ingress": 2000}}
+	s.Budget = &Budget{MaxCPU: 0.5, MaxEvents: 1000, Held: 12, Steps: []tracer.BudgetStep{{Time: s.Time, Level: tracer.BudgetFlows, Why: "1500 events a second were due"}}}
 	return s
 }
 

@@ -15,7 +15,7 @@ import (
 func Path(j *tracer.Journey, c *tracer.ClusterFacts, inv *tracer.Inventory, node string) []HopLine {
 	p := pather{j: j, c: c, inv: inv, node: node}
 	p.direction(tracer.DirRequest)
-	if !j.ReachedTarget && len(p.lines) > 0 && j.DstDevice != (tracer.DeviceKey{}) {
+	if !j.ReachedTarget && !j.Partial && len(p.lines) > 0 && j.DstDevice != (tracer.DeviceKey{}) {
 		l := p.line("missing", tracer.DirRequest, j.DstDevice)
 		l.What = "not reached"
 		p.lines = append(p.lines, l)

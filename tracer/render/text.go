@@ -222,6 +222,7 @@ func (p *textPrinter) summary(s *Summary) {
 	}
 	text += fmt.Sprintf("; %d events seen, %d lost (%s)", s.Events, s.Lost, s.Tier)
 	p.wrap("", "  ", text)
+	p.ownCost(s)
 }
 
 func plural(noun string, n int) string {

@@ -95,6 +95,7 @@ func (p *textPrinter) dropTotals(s *Summary) {
 	if s.Lost > 0 {
 		p.wrap("", "  ", fmt.Sprintf("%d example events were lost; the counts are not affected", s.Lost))
 	}
+	p.ownCost(s)
 }
 
 func among(parts []string) string {

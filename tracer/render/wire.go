@@ -140,15 +140,39 @@ type Summary struct {
 	Tier  string         `json:"tier"`
 	Blind []tracer.Blind `json:"blind"`
 	Cost  *Cost          `json:"cost,omitempty"`
+	// Budget is what podpath did to stay within it.
+	Budget *Budget `json:"budget,omitempty"`
 	// Drops, in the drop report: exact totals.
 	Drops *DropTotals `json:"drops,omitempty"`
 }
 
 // Cost is what podpath itself used.
 type Cost struct {
-	CPUSeconds float64           `json:"cpu_seconds"`
-	MaxRSSKiB  int64             `json:"max_rss_kib"`
-	Programs   map[string]uint64 `json:"program_run_ns,omitempty"`
+	// CPUSeconds is user and system time since the process began.
+	CPUSeconds    float64 `json:"cpu_seconds"`
+	UserSeconds   float64 `json:"user_seconds"`
+	SystemSeconds float64 `json:"system_seconds"`
+	// CPUPercent, of one CPU, and EventsPerSecond handed over are averages since
+	// everything was attached.
+	CPUPercent      float64 `json:"cpu_percent"`
+	EventsPerSecond float64 `json:"events_per_second"`
+	MaxRSSKiB       int64   `json:"max_rss_kib"`
+	// Runs is how often the programs ran, by hook: once for each packet there.
+	Runs map[string]uint64 `json:"program_runs,omitempty"`
+	// Programs is the time of the programs, which the kernel measures only while
+	// kernel.bpf_stats_enabled is 1, and MeasuredRuns the runs it is of.
+	Programs     map[string]uint64 `json:"program_run_ns,omitempty"`
+	MeasuredRuns map[string]uint64 `json:"program_runs_measured,omitempty"`
+}
+
+// Budget is what bounds podpath's own cost, and what that took.
+type Budget struct {
+	MaxCPU    float64 `json:"max_cpu"`    // CPUs
+	MaxEvents uint64  `json:"max_events"` // a second
+	// Held is how many packets were counted, but not handed over as events.
+	Held uint64 `json:"held"`
+	// Steps are the changes of the level, the first from "full".
+	Steps []tracer.BudgetStep `json:"steps"`
 }
 
 // DropTotals are exact at any rate, because the kernel counts them.

@@ -45,6 +45,10 @@ type Header struct {
 	Namespace string                  `json:"namespace,omitempty"`
 	Selector  string                  `json:"selector,omitempty"`
 	Hosts     map[string][]netip.Addr `json:"hosts,omitempty"`
+	// MaxCPU, in CPUs, and MaxEvents, a second, are the budget it was recorded
+	// with; 0 if it had none.
+	MaxCPU    float64 `json:"max_cpu,omitempty"`
+	MaxEvents uint64  `json:"max_events,omitempty"`
 	// HostNetNS is the inode of the node's own network namespace.
 	HostNetNS uint32 `json:"host_netns"`
 }
@@ -61,6 +65,7 @@ const (
 	KindCount     Kind = "count"     // Count
 	KindStats     Kind = "stats"     // Time, Stats
 	KindBlind     Kind = "blind"     // Blind
+	KindBudget    Kind = "budget"    // Budget
 	KindNote      Kind = "note"      // Time, Note
 	KindEnd       Kind = "end"       // Time, End; always the last
 )
@@ -86,14 +91,20 @@ type Record struct {
 	Count *tracer.FlowCount `json:"count,omitempty"`
 	// Blind is the whole list as it stands now; empty means nothing is hidden.
 	Blind []tracer.Blind `json:"blind,omitempty"`
-	Note  string         `json:"note,omitempty"`
-	End   *End           `json:"end,omitempty"`
+	// Budget is a change of how much is shown.
+	Budget *tracer.BudgetStep `json:"budget,omitempty"`
+	Note   string             `json:"note,omitempty"`
+	End    *End               `json:"end,omitempty"`
 }
 
 // Stats is what the probes counted up to this point of the session.
 type Stats struct {
 	Seen uint64 `json:"seen"` // events handed over
 	Lost uint64 `json:"lost"` // events that the kernel could not hand over
+	// Held counts packets that the budget kept from being events.
+	Held uint64 `json:"held,omitempty"`
+	// Counted: the flows' counts of this moment stand before this record.
+	Counted bool `json:"counted,omitempty"`
 	// Counters by name: early returns and losses of the programs.
 	Counters map[string]uint64 `json:"counters,omitempty"`
 }
@@ -119,6 +130,8 @@ func (r *Record) complete() bool {
 		return r.Stats != nil
 	case KindCount:
 		return r.Count != nil
+	case KindBudget:
+		return r.Budget != nil
 	case KindEnd:
 		return r.End != nil
 	case KindTick:
@@ -133,7 +146,7 @@ func (r *Record) complete() bool {
 func (k Kind) known() bool {
 	switch k {
 	case KindEvent, KindInventory, KindCluster, KindTick, KindFacts, KindCount, KindStats,
-		KindBlind, KindNote, KindEnd:
+		KindBlind, KindBudget, KindNote, KindEnd:
 		return true
 	}
 	return false

@@ -74,6 +74,8 @@ func fill(t *testing.T, v reflect.Value, n *uint64) {
 		v.SetUint(*n % 250)
 	case reflect.Uint64:
 		v.SetUint(1<<63 + *n) // more than a float64 holds
+	case reflect.Float64:
+		v.SetFloat(float64(*n) + 0.5)
 	case reflect.Int, reflect.Int32, reflect.Int64:
 		v.SetInt(int64(*n))
 	default:
@@ -102,6 +104,7 @@ func sample(t *testing.T) []Record {
 	return []Record{
 		{Kind: KindInventory, Inventory: filled[tracer.Inventory](t)},
 		{Kind: KindCluster, Time: at, Cluster: json.RawMessage(`{"pods":[{"name":"a<b"}],"n":1}`)},
+		{Kind: KindBudget, Budget: filled[tracer.BudgetStep](t)},
 		{Kind: KindBlind, Blind: *filled[[]tracer.Blind](t)},
 		{Kind: KindEvent, Event: filled[tracer.Event](t)},
 		{Kind: KindTick, Time: at.Add(time.Second)},
@@ -132,6 +135,8 @@ func write(t *testing.T, w *Writer, r Record) error {
 		return w.Stats(r.Time, *r.Stats)
 	case KindBlind:
 		return w.Blind(r.Blind)
+	case KindBudget:
+		return w.Budget(r.Budget)
 	case KindNote:
 		return w.Note(r.Time, r.Note)
 	}

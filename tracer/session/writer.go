@@ -107,6 +107,11 @@ func (w *Writer) Blind(b []tracer.Blind) error {
 	return w.record(Record{Kind: KindBlind, Blind: b})
 }
 
+// Budget records a change of how much is shown.
+func (w *Writer) Budget(s *tracer.BudgetStep) error {
+	return w.record(Record{Kind: KindBudget, Budget: s})
+}
+
 // Note records a remark for whoever replays ("API server unreachable").
 func (w *Writer) Note(at time.Time, text string) error {
 	return w.record(Record{Kind: KindNote, Time: at, Note: text})

@@ -19,10 +19,14 @@ func (in *Input) early() earliness {
 	if in.unseen() || in.Outcome != tracer.OutcomeNoAnswer && in.Outcome != tracer.OutcomeConnectedNoData {
 		return inTime
 	}
+	n := strikes(j)
+	if in.DevicesOff && n == 1 && !final(j) {
+		return tooEarly // the next try may have passed where nothing looks
+	}
 	if _, due := outcome(j, in.Now); due {
 		return inTime
 	}
-	switch n := strikes(j); {
+	switch {
 	case n < 2 && in.Now.Sub(j.Last) < retryTCP:
 		return tooEarly
 	case in.Now.Sub(j.First) < silentTCP, j.Flow.Proto == tracer.ProtoTCP && !j.Established && j.Attempts < 2:

@@ -63,7 +63,8 @@ func (e *Engine) Decide(in *Input) *tracer.Verdict {
 		f := r.Eval(in)
 		switch {
 		case f == nil:
-		case in.unseen() && !r.Unseen, early == tooEarly, early == tooEarlyForSilence && r.Silence:
+		case in.unseen() && (!r.Unseen || in.partial()), early == tooEarly, early == tooEarlyForSilence && r.Silence,
+			in.partial() && r.Silence:
 			held = append(held, f)
 		default:
 			in.lossy(f, r.Silence)
@@ -71,7 +72,9 @@ func (e *Engine) Decide(in *Input) *tracer.Verdict {
 		}
 	}
 	if len(found) == 0 {
-		found = append(found, undecided(in))
+		f := undecided(in)
+		f.Blind = append(f.Blind, in.unshown()...)
+		found = append(found, f)
 	}
 	found = append(found, held...)
 	found = surestFirst(found, len(found)-len(held))
@@ -91,15 +94,35 @@ func surestFirst(found []*Finding, n int) []*Finding {
 	return slices.Concat(found[i:i+1], found[:i], found[i+1:])
 }
 
-// lossy takes back what lost events leave unproven.
+// partial: packets of this flow may have passed without being shown, so that
+// silence is none.
+func (in *Input) partial() bool { return in.Held > 0 || in.DevicesOff }
+
+// unshown says what the tracer did not show of what passed the hooks.
+func (in *Input) unshown() []tracer.Blind {
+	var list []tracer.Blind
+	note := func(format string, args ...any) {
+		list = append(list, tracer.Blind{What: fmt.Sprintf(format, args...), Effect: "that something was not seen proves nothing"})
+	}
+	if in.Lost > 0 {
+		note("%d events were lost", in.Lost)
+	}
+	if in.Held > 0 {
+		note("%d events were held back to keep within the budget (--max-cpu, --max-events)", in.Held)
+	}
+	if in.DevicesOff {
+		note("devices were not watched for a time, to keep within the budget (--max-cpu)")
+	}
+	return list
+}
+
+// lossy takes back what lost events, and those held back, leave unproven.
 func (in *Input) lossy(f *Finding, silence bool) {
-	if in.Lost == 0 {
+	unshown := in.unshown()
+	if len(unshown) == 0 {
 		return
 	}
-	f.Blind = append(f.Blind, tracer.Blind{
-		What:   fmt.Sprintf("%d events were lost", in.Lost),
-		Effect: "that something was not seen proves nothing",
-	})
+	f.Blind = append(f.Blind, unshown...)
 	switch {
 	case silence && f.Confidence == tracer.Probable:
 		f.Confidence = tracer.Suspected

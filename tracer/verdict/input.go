@@ -23,6 +23,11 @@ type Input struct {
 	// Lost counts events that the kernel could not hand over: with losses,
 	// "not seen" proves nothing.
 	Lost uint64
+	// Held counts events that the tracer's budget held back while this flow
+	// lived, of all flows; they are in the counts that the journey knows.
+	Held uint64
+	// DevicesOff: the budget kept devices from being watched while it lived.
+	DevicesOff bool
 }
 
 func (in *Input) device(k tracer.DeviceKey) tracer.Device {

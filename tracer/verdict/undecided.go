@@ -15,8 +15,12 @@ func undecided(in *Input) *Finding {
 		f.Evidence = append(f.Evidence, in.seenDrop(d))
 	}
 	switch {
+	case in.unseen() && in.partial():
+		f.Summary = fmt.Sprintf("whether packets from %s to %s passed node %s is not known: to keep within the budget not every packet was shown", in.source(), in.destination(), in.NodeName)
 	case in.unseen():
 		f.Summary = fmt.Sprintf("no packet from %s to %s was seen on node %s", in.source(), in.destination(), in.NodeName)
+	case in.DevicesOff && d != nil && d.Count == 1 && !final(in.Journey):
+		f.Summary = fmt.Sprintf("one packet from %s to %s was dropped at %s; whether the next one passed was not watched, to keep within the budget", in.source(), in.target(), in.at(d))
 	case in.early() != inTime:
 		in.notYet(f, d)
 	case d != nil:

@@ -38,7 +38,7 @@ IMAGE ?= podpath
 ARCH ?= $(shell $(GO) env GOARCH)
 
 # Everything that a generator writes and that is committed.
-GENERATED := bpf/*_bpfel.go bpf/*_bpfel.o bpf/*_bpfeb.go bpf/*_bpfeb.o docs/verdicts.md docs/schema
+GENERATED := bpf/*_bpfel.go bpf/*_bpfel.o bpf/*_bpfeb.go bpf/*_bpfeb.o docs/verdicts.md docs/schema tracer/redact/words.txt
 BPF_C := $(shell find bpf -name '*.[ch]' ! -name 'vmlinux*.h' 2>/dev/null)
 
 .PHONY: build

@@ -102,6 +102,7 @@ func showFault(t *testing.T, f lab.Fault, r labRun) {
 	if a, b := fingerprint(live), fingerprint(replayed); a != b {
 		t.Errorf("replay differs:\nlive\n%s\nreplay\n%s", a, b)
 	}
+	redactRecording(t, dir+"/session", live)
 }
 
 func traceScenario(ctx context.Context, t *testing.T, l *lab.Lab, sc lab.Scenario, symbols *probe.Symbols, tf traceFlags) []render.Verdict {

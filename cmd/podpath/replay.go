@@ -25,18 +25,25 @@ func (a *app) replayCommand() *cobra.Command {
 		Short: "Judge a recorded session again, without root, kernel or cluster",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if f.redact || f.write != "" {
+				return a.redact(c.Context(), args[0], f)
+			}
 			return a.replay(c.Context(), args[0], f)
 		},
 	}
 	c.Flags().BoolVar(&f.flows, "flows", false, "also print each flow's path when it is decided")
+	c.Flags().BoolVar(&f.redact, "redact", false, "do not judge: write the recording to --write with pseudonyms in place of names and addresses")
+	c.Flags().StringVar(&f.write, "write", "", "with --redact: the file to write; - is standard output")
 	c.Flags().StringVar(&f.pcap, "pcap", "", "also write the packets' headers to a pcapng file, for Wireshark")
 	return c
 }
 
 // replayFlags are the options of replay.
 type replayFlags struct {
-	flows bool
-	pcap  string
+	flows  bool
+	pcap   string
+	redact bool
+	write  string
 }
 
 // replay gives a recording to the analyser.
@@ -80,20 +87,28 @@ func (p *replay) write(ev *tracer.Event) {
 	}
 }
 
+func openRecording(file string) (*session.Reader, error) {
+	r, err := session.Open(file)
+	if errors.Is(err, session.ErrNotSession) {
+		return nil, &hinted{err, "a recording is what podpath trace --write FILE makes"}
+	}
+	return r, err
+}
+
 func (a *app) replay(ctx context.Context, file string, f replayFlags) (err error) {
 	printer, err := a.printer()
 	if err != nil {
 		return err
 	}
-	r, err := session.Open(file)
-	if errors.Is(err, session.ErrNotSession) {
-		return &hinted{err, "a recording is what podpath trace --write FILE makes"}
-	}
+	r, err := openRecording(file)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = r.Close() }()
 	p := &replay{app: a, r: r, h: r.Header()}
+	if p.h.Redacted {
+		a.say("the recording is redacted: names and addresses are pseudonyms")
+	}
 	if f.pcap != "" {
 		done, err := p.capture(f.pcap)
 		if err != nil {

@@ -27,6 +27,7 @@ type traceFlags struct {
 	count        int
 	untilVerdict bool
 	write        string
+	redact       bool
 	wide         bool
 	hook         string
 	firstPackets uint32
@@ -59,6 +60,7 @@ internet (everything outside the cluster).`,
 	fs.IntVar(&f.count, "count", 0, "stop after this many verdicts")
 	fs.BoolVar(&f.untilVerdict, "until-verdict", false, "stop at the first verdict")
 	fs.StringVar(&f.write, "write", "", "record the session to a file, for podpath replay; - is standard output")
+	fs.BoolVar(&f.redact, "redact", false, "with --write: record pseudonyms in place of names and addresses")
 	fs.BoolVar(&f.wide, "wide", false, "watch every device of this node, at a higher cost")
 	fs.StringVar(&f.hook, "hook", "auto", "how packets are seen: auto, tcx or tracepoint")
 	fs.Uint32Var(&f.firstPackets, "first-packets", 8, "packets of each flow and device to follow one by one; the rest is counted")
@@ -81,6 +83,9 @@ func (f *traceFlags) check() error {
 	}
 	if f.count < 0 {
 		return fmt.Errorf("--count %d: must not be negative", f.count)
+	}
+	if f.redact && f.write == "" {
+		return errRedactNothing
 	}
 	if f.untilVerdict {
 		f.count = 1
@@ -204,12 +209,16 @@ func tierOf(hook string) probe.Tier {
 
 func (s *traceSession) record(f traceFlags) error {
 	l := s.live
-	w, err := session.Create(f.write, session.Header{
+	rewrite, err := rewriter(f.redact)
+	if err != nil {
+		return err
+	}
+	w, err := session.CreateThrough(f.write, session.Header{
 		Podpath: version, Node: s.ends.node, Kernel: kernelRelease(), Tier: string(l.probe.Tier()), Started: time.Now().Round(0),
 		Command: []string{"trace", "--from", f.from, "--to", f.to}, HostNetNS: l.node.HostNetNS(),
 		MaxCPU: float64(f.budget.cpu), MaxEvents: uint64(f.budget.events),
 		From: f.from, To: f.to, Namespace: s.app.namespace(), Selector: s.app.selector, Hosts: s.ends.names.all(),
-	})
+	}, rewrite)
 	if err != nil {
 		return err
 	}

@@ -49,6 +49,7 @@ func table() map[string]allowed {
 		"tracer/rules":   {ours: []string{"tracer", "tracer/netns"}, external: []string{nftables, netlink, rawNL, sysUnix}},
 		"tracer/verdict": {ours: []string{"tracer"}},
 		"tracer/session": {ours: []string{"tracer"}, external: []string{zstd, sysUnix}},
+		"tracer/redact":  {},
 		"tracer/render":  {ours: []string{"tracer"}, external: []string{packets, yaml}},
 		"tracer/lab":     {external: []string{ebpf, netlink, netns, nftables, rawNL, dns, group, api, apimach, sysUnix}},
 		"kube":           {ours: []string{"tracer"}, external: []string{client, cliRT, api, apimach, yaml, group, klog, logr}},

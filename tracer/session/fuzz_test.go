@@ -49,7 +49,7 @@ func check(t *testing.T, data []byte) {
 		return
 	}
 	defer func() { _ = r.Close() }()
-	w, err := newWriter(nopFile{}, r.Header(), tickClock)
+	w, err := newWriter(nopFile{}, r.Header(), tickClock, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

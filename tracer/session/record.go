@@ -36,6 +36,8 @@ type Header struct {
 	Kernel  string    `json:"kernel"`
 	Tier    string    `json:"tier"`
 	Started time.Time `json:"started"`
+	// Redacted: names and addresses are pseudonyms.
+	Redacted bool `json:"redacted,omitempty"`
 	// Command is the command line. Whoever records leaves credentials out.
 	Command []string `json:"command"`
 	// From, To, Namespace and Selector are what was asked for, as given.

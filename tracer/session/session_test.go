@@ -148,7 +148,7 @@ func write(t *testing.T, w *Writer, r Record) error {
 func recording(t *testing.T, recs []Record, flushEach int) []byte {
 	t.Helper()
 	var f buffer
-	w, err := newWriter(&f, header(t), time.Now)
+	w, err := newWriter(&f, header(t), time.Now, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,6 +34,7 @@ type Writer struct {
 	line    bytes.Buffer
 	frame   []byte
 	now     func() time.Time
+	rewrite func([]byte) ([]byte, error) // nil: as it is
 	flushed time.Time
 	limit   int64
 	written int64
@@ -45,20 +46,27 @@ type Writer struct {
 // Create starts a recording at path, see CreateFile, and writes the header; it
 // fills in Format and Version.
 func Create(path string, h Header) (*Writer, error) {
+	return CreateThrough(path, h, nil)
+}
+
+// CreateThrough is Create with every line, the header's first, passing through
+// rewrite, which gets and gives it without its end. Nothing is written that did
+// not. A line that it fails on ends the recording.
+func CreateThrough(path string, h Header, rewrite func([]byte) ([]byte, error)) (*Writer, error) {
 	f, err := CreateFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("create session: %w", err)
 	}
-	return newWriter(f, h, time.Now)
+	return newWriter(f, h, time.Now, rewrite)
 }
 
-func newWriter(f io.WriteCloser, h Header, now func() time.Time) (*Writer, error) {
+func newWriter(f io.WriteCloser, h Header, now func() time.Time, rewrite func([]byte) ([]byte, error)) (*Writer, error) {
 	zip, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true),
 		zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("create session: %w", err), f.Close())
 	}
-	w := &Writer{file: f, zip: zip, now: now, flushed: now(), limit: maxFileBytes}
+	w := &Writer{file: f, zip: zip, now: now, flushed: now(), limit: maxFileBytes, rewrite: rewrite}
 	h.Format, h.Version = Format, Version
 	if err := errors.Join(w.append(h), w.Flush()); err != nil {
 		return nil, errors.Join(fmt.Errorf("create session: %w", err), f.Close())
@@ -117,6 +125,27 @@ func (w *Writer) Note(at time.Time, text string) error {
 	return w.record(Record{Kind: KindNote, Time: at, Note: text})
 }
 
+// Copy records what a Reader gave. Of the end, which is Close's to write, it
+// takes the time.
+func (w *Writer) Copy(r Record) error {
+	if r.Kind == KindEnd {
+		w.now = func() time.Time { return r.Time }
+		return nil
+	}
+	return w.record(r)
+}
+
+// Abandon closes the file without marking the recording as complete: a copy of
+// one that is cut off is cut off too.
+func (w *Writer) Abandon() error {
+	if w.closed {
+		return nil
+	}
+	err := w.Flush()
+	w.closed = true
+	return errors.Join(err, w.file.Close(), w.zip.Close())
+}
+
 // Err is the failure that ended the recording, nil while it goes on.
 func (w *Writer) Err() error { return w.err }
 
@@ -173,6 +202,9 @@ func (w *Writer) append(v any) error {
 	if err := enc.Encode(v); err != nil {
 		return err
 	}
+	if err := w.rewritten(); err != nil {
+		return err
+	}
 	if w.line.Len() > MaxRecordBytes {
 		return fmt.Errorf("%d bytes are more than the limit of %d", w.line.Len(), MaxRecordBytes)
 	}
@@ -186,6 +218,20 @@ func (w *Writer) append(v any) error {
 		return w.emit(w.line.Bytes())
 	}
 	w.pending.Write(w.line.Bytes())
+	return nil
+}
+
+func (w *Writer) rewritten() error {
+	if w.rewrite == nil {
+		return nil
+	}
+	line, err := w.rewrite(bytes.TrimSuffix(w.line.Bytes(), []byte("\n")))
+	if err != nil {
+		return err
+	}
+	w.line.Reset()
+	w.line.Write(line)
+	w.line.WriteByte('\n')
 	return nil
 }
 

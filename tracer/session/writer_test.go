@@ -37,7 +37,7 @@ func tick(n int) time.Time { return time.Unix(1795600000+int64(n), 0).UTC() }
 
 func TestFullDiskEndsTheRecordingOnce(t *testing.T) {
 	d := &fullDisk{room: 2000}
-	w, err := newWriter(d, header(t), time.Now)
+	w, err := newWriter(d, header(t), time.Now, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,11 +70,11 @@ func TestFullDiskEndsTheRecordingOnce(t *testing.T) {
 
 func TestFullDiskAtTheHeaderAndAtTheEnd(t *testing.T) {
 	d := &fullDisk{room: 10}
-	if _, err := newWriter(d, header(t), time.Now); !errors.Is(err, syscall.ENOSPC) || d.closed != 1 {
+	if _, err := newWriter(d, header(t), time.Now, nil); !errors.Is(err, syscall.ENOSPC) || d.closed != 1 {
 		t.Errorf("header: %v, closed %d times", err, d.closed)
 	}
 	d = &fullDisk{room: 1 << 20}
-	w, err := newWriter(d, header(t), time.Now)
+	w, err := newWriter(d, header(t), time.Now, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestFullDiskAtTheHeaderAndAtTheEnd(t *testing.T) {
 
 func TestSizeLimit(t *testing.T) {
 	var f buffer
-	w, err := newWriter(&f, header(t), time.Now)
+	w, err := newWriter(&f, header(t), time.Now, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestSizeLimit(t *testing.T) {
 func TestFlushesEachSecond(t *testing.T) {
 	clock := tick(0)
 	var f buffer
-	w, err := newWriter(&f, header(t), func() time.Time { return clock })
+	w, err := newWriter(&f, header(t), func() time.Time { return clock }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestUnrecordable(t *testing.T) {
 		"no inventoy": func(w *Writer) error { return w.Inventory(nil) },
 	} {
 		var f buffer
-		w, err := newWriter(&f, header(t), time.Now)
+		w, err := newWriter(&f, header(t), time.Now, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -239,7 +239,7 @@ func TestOpenErrors(t *testing.T) {
 func BenchmarkEvent(b *testing.B) {
 	e := tracer.Event{Seq: 1, Time: tick(0), MonoNS: 1 << 50, Kind: tracer.EventRX, NetNS: 4026531840,
 		IfIndex: 7, SKB: 0xffff888012345678, Len: 1500, TTL: 64, TCPFlags: tracer.TCPAck}
-	w, err := newWriter(nopFile{}, Header{}, time.Now)
+	w, err := newWriter(nopFile{}, Header{}, time.Now, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

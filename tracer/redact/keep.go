@@ -1,0 +1,80 @@
+package redact
+
+import "strings"
+
+// Where a string of a record stands decides what it is. Paths name the keys from
+// the record on; elements of lists have none. What is not listed is text.
+//
+// keep: the values are fixed words of the kernel, of Kubernetes or of podpath.
+var keep = set(`
+	format podpath kernel tier started time kind
+	event.time event.kind event.inner.tunnel
+	event.drop.reason event.drop.location event.drop.stack event.drop.stage event.drop.engine event.drop.noise
+	inventory.devices.kind inventory.devices.role
+	facts.at facts.routes.for facts.routes.type facts.routes.table facts.routes.protocol
+	facts.neighbours.state
+	facts.src_device.kind facts.src_device.role facts.src_peer.kind facts.src_peer.role
+	facts.dst_device.kind facts.dst_device.role facts.dst_peer.kind facts.dst_peer.role
+	facts.programs.attach facts.programs.tag facts.programs.owner
+	facts.rules.engine facts.rules.family facts.rules.hook facts.rules.verdict facts.rules.how facts.rules.owner
+	facts.masquerade.engine facts.masquerade.family facts.masquerade.hook facts.masquerade.verdict
+	facts.masquerade.how facts.masquerade.owner
+	facts.services.implementations
+	count.kind count.last`)
+
+// identified are names: every word of them counts.
+var identified = set(`
+	node namespace selector
+	inventory.devices.name
+	facts.src_device.name facts.src_peer.name facts.dst_device.name facts.dst_peer.name
+	facts.routes.iif facts.routes.dev facts.neighbours.dev facts.programs.dev
+	facts.rules.policy facts.masquerade.policy`)
+
+// heldAddresses are devices' addresses with the length of their network.
+var heldAddresses = set(`
+	inventory.devices.addrs facts.src_device.addrs facts.src_peer.addrs facts.dst_device.addrs facts.dst_peer.addrs`)
+
+// endpoints are as the person wrote them.
+var endpoints = set(`from to command`)
+
+// placed are the keep ones that are addresses in the kernel where it does not tell
+// the name.
+var placed = set(`event.drop.location event.drop.stack`)
+
+// numbered are numbers that are addresses in the kernel.
+var numbered = set(`event.skb`)
+
+// The cluster's objects are Kubernetes' own JSON. What is not listed is a name.
+//
+// clusterKeep are fields whose values the API fixes.
+var clusterKeep = set(`
+	apiVersion phase protocol addressType operator policyTypes
+	creationTimestamp deletionTimestamp lastTransitionTime lastProbeTime startTime startedAt finishedAt
+	externalTrafficPolicy internalTrafficPolicy ipFamilies ipFamilyPolicy sessionAffinity resourceVersion`)
+
+// clusterTyped are fixed words in some objects and the user's in others.
+var clusterTyped = set(`kind type status reason clusterIP clusterIPs`)
+
+// clusterData are maps with keys of the user.
+var clusterData = set(`labels annotations matchLabels selector nodeSelector`)
+
+// apiWords are the ones that kinds, types, conditions and reasons have in
+// podpath's reduced objects; another is replaced.
+var apiWords = set(`List Pod Service EndpointSlice Node Namespace NetworkPolicy ReplicaSet ServiceCIDR
+	Deployment StatefulSet DaemonSet Job CronJob ReplicationController
+	True False Unknown None Ready InternalIP ExternalIP Hostname
+	ClusterIP NodePort LoadBalancer ExternalName
+	CrashLoopBackOff ImagePullBackOff ErrImagePull ErrImageNeverPull InvalidImageName CreateContainerConfigError
+	CreateContainerError RunContainerError ContainerCreating PodInitializing`)
+
+// notes are the remarks that a replay acts on.
+var notes = map[string]bool{"end of the trace": true, "enough verdicts": true}
+
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+func last(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }

@@ -1,0 +1,94 @@
+package redact
+
+import (
+	_ "embed"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// words.txt is what podpath itself writes into the texts of a recording.
+//
+//go:generate go test -count=1 -run ^TestWords$ . -update
+//go:embed words.txt
+var ownWords string
+
+// wellKnown are parts of names that everybody has. The rules know some of them
+// (kube-system, kube-dns), endpoints and selectors are written with others, and the
+// rest are kept for the reader: it helps to know that it was Calico.
+var wellKnown = set(`
+	kube system public lease dns coredns proxy default kubernetes k8s app apps io svc cluster local
+	tcp udp sctp http https metrics
+	pod pods po service services deploy deployment deployments sts statefulset statefulsets
+	ds daemonset daemonsets node nodes no ns namespace namespaces any internet in notin
+	flannel calico cilium weave antrea ovn router kindnet canal cni tigera vxlan geneve ipip
+	cali cil kubelet controller istio envoy linkerd
+	all component metadata name instance version hostname topology zone region template hash`)
+
+// WellKnown reports whether a word of a name stays as it is.
+func WellKnown(word string) bool {
+	low := strings.ToLower(word)
+	return wellKnown[low] || ordinary.MatchString(low)
+}
+
+func set(words string) map[string]bool {
+	out := map[string]bool{}
+	for _, w := range strings.Fields(words) {
+		out[w] = true
+	}
+	return out
+}
+
+// names gives out pseudonyms for words, in the order in which they turn up.
+type names struct {
+	given map[string]string
+	// said are words of names, which are no longer taken for podpath's own.
+	said map[string]bool
+	own  map[string]bool
+}
+
+func newNames() *names {
+	return &names{given: map[string]string{}, said: map[string]bool{}, own: set(ownWords)}
+}
+
+func (n *names) pseudonym(word string) string {
+	word = strings.ToLower(word) // DNS names are compared so
+	p, ok := n.given[word]
+	if !ok {
+		p = "x" + strconv.Itoa(len(n.given)+1)
+		n.given[word] = p
+	}
+	return p
+}
+
+var (
+	wordPattern = regexp.MustCompile(`[\p{L}\p{N}\p{M}]+`)
+	// ordinary are names that a kernel or a tool gives to the first of a kind.
+	ordinary = regexp.MustCompile(`^(lo|(eth|bond|br|cni|cbr|docker|tun|tap|wg|vxlan|tunl|dummy|team|veth)[0-9]{1,2})$`)
+	// prefixed are devices of pods: the rest is an identifier, often a hash.
+	prefixed = regexp.MustCompile(`^(veth|cali|lxc|eni|azv|tunl|vxlan|gke|ovn)([0-9a-f].*)$`)
+)
+
+// name is a name, of an object or a device, a label's key or value, or several
+// joined by anything. Numbers in it count as words: node names hold addresses.
+func (n *names) name(s string) string {
+	return wordPattern.ReplaceAllStringFunc(s, func(w string) string {
+		n.said[strings.ToLower(w)] = true
+		return n.word(w, nil)
+	})
+}
+
+// word replaces one word, unless everybody has it or kept does.
+func (n *names) word(w string, kept map[string]bool) string {
+	low := strings.ToLower(w)
+	switch {
+	case WellKnown(w):
+		return w
+	case kept[low] && !n.said[low]:
+		return w
+	}
+	if m := prefixed.FindStringSubmatch(low); m != nil {
+		return m[1] + n.pseudonym(m[2])
+	}
+	return n.pseudonym(w)
+}

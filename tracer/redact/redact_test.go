@@ -1,0 +1,197 @@
+package redact
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func redactor(t testing.TB) *Redactor {
+	t.Helper()
+	r, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// as fills what the redactor drew into the expected text: {10.0.0.1} for the
+// pseudonym of an address or a network, {word} for that of a word.
+func (r *Redactor) as(want string) string {
+	return regexp.MustCompile(`\{[^}]*\}`).ReplaceAllStringFunc(want, func(s string) string {
+		s = s[1 : len(s)-1]
+		if out, ok := r.address(s); ok {
+			return out
+		}
+		return r.names.pseudonym(s)
+	})
+}
+
+func TestText(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                                "",
+		"10.244.1.9":                      "{10.244.1.9}",
+		"10.244.1.9:8080":                 "{10.244.1.9}:8080",
+		"[fd00::9]:8080":                  "[{fd00::9}]:8080",
+		"ip saddr 10.244.1.9 drop":        "ip saddr {10.244.1.9} drop",
+		"ip saddr { 10.1.2.3, 10.1.2.4 }": "ip saddr {(} {10.1.2.3}, {10.1.2.4} {)}",
+		"-s 10.244.0.0/16 ! -d 10.96.0.0/12 -j MASQUERADE":           "-s {10.244.0.0/16} ! -d {10.96.0.0/12} -j MASQUERADE",
+		"-A KUBE-SVC-TCOU7JCQXEZGVUNU -j KUBE-SEP-ABCDEF":            "-A KUBE-SVC-{tcou7jcqxezgvunu} -j KUBE-SEP-{abcdef}",
+		"-m comment --comment \"payments/api:web cluster IP\"":       "-m comment --comment \"{payments}/api:{web} cluster IP\"",
+		"--to-destination 10.244.1.9:8080":                           "--to-destination {10.244.1.9}:8080",
+		"-m iprange --src-range 10.1.0.1-10.1.0.9":                   "-m {iprange} --src-range {10.1.0.1}-{10.1.0.9}",
+		"dnat to fd00:10:f4::9":                                      "dnat to {fd00:10:f4::9}",
+		"dnat ip6 to [fd00:10:f4::9]:8080":                           "dnat ip6 to [{fd00:10:f4::9}]:8080",
+		"meta mark & 0x0000c000 == 0x00004000 tcp dport 30000-32767": "meta mark & 0x0000c000 == 0x00004000 tcp dport 30000-32767",
+		"tcp dport 1024:65535 ct state new":                          "tcp dport 1024:65535 ct state new",
+		"read 0a:58:0a:f4:01:09.":                                    "read {0a:58:0a:f4:01:09}.",
+		"the route to 10.244.2.0/24: none":                           "the route to {10.244.2.0/24}: none",
+		"10.1.2.3.":                                                  "{10.1.2.3}.",
+		"netns 4026532246 in 1.5s":                                   "netns 4026532246 in 1.5s",
+		"node ip-10-0-3-17.eu-west-1.compute.internal":               "node ip-{10}-{0}-{3}-{17}.{eu}-{west}-{1}.{compute}.{internal}",
+		"to:fd00:10:f4::9":                                           "to:{fd00:10:f4::9}",
+		"fd00:10:f4::9:http":                                         "{fd00:10:f4::9}:http",
+		"fd00::1/64,10.0.0.1":                                        "{fd00::1/64},{10.0.0.1}",
+		"cali-tw-cali12ab34cd567":                                    "cali-{tw}-cali{12ab34cd567}",
+		"https://k8s.example.com:6443/api":                           "https://k8s.{example}.com:6443/api",
+		"/home/alice/.kube/config":                                   "/{home}/{alice}/.kube/config",
+		"Zahlungsverkehr→überweisung":                                "{Zahlungsverkehr}→{überweisung}",
+		"2026-11-23T05:20:15.511236337Z":                             "2026-11-23T05:20:15.511236337Z",
+		"fe80::1%eth0 and fe80::1%bluenet":                           "fe80{fe80::1}",
+		"10.0.0.0/255.0.0.0":                                         "{10.0.0.0}/255.0.0.0",
+	} {
+		r := redactor(t)
+		got := r.text(in)
+		switch {
+		case strings.Contains(want, "{(}"):
+			want = "ip saddr { " + r.as("{10.1.2.3}, {10.1.2.4}") + " }"
+		case strings.HasPrefix(want, "fe80{"):
+			a := r.as("{fe80::1}")
+			want = a + "%eth0 and " + a + "%" + r.as("{bluenet}")
+		case strings.HasPrefix(in, "read"):
+			want = "read 02:00:00:00:00:01."
+		default:
+			want = r.as(want)
+		}
+		if got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	r := redactor(t)
+	for in, want := range map[string]string{
+		"payments":                          "{payments}",
+		"payments/api-7d9f-x2":              "{payments}/{api}-{7d9f}-{x2}",
+		"kube-system":                       "kube-system",
+		"kube-dns-abc":                      "kube-dns-{abc}",
+		"db.payments.svc.cluster.local":     "{db}.{payments}.svc.cluster.local",
+		"ip-10-0-3-17.eu":                   "{ip}-{10}-{0}-{3}-{17}.{eu}",
+		"10.1.2.3":                          "{10.1.2.3}",
+		"app in (a, b),tier!=c":             "app in ({a}, {b}),{tier}!={c}",
+		"eth0":                              "eth0",
+		"veth12ab":                          "veth{12ab}",
+		"cali12ab34cd567":                   "cali{12ab34cd567}",
+		"Payments":                          "{payments}",
+		"app.kubernetes.io/name":            "app.kubernetes.io/name",
+		"registry.example.com/pay/api:v1.2": "{registry}.{example}.{com}/{pay}/{api}:{v1}.{2}",
+	} {
+		if got, want := r.name(in), r.as(want); got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
+	}
+	for in, want := range map[string]string{
+		"payments/svc/api:80": "{payments}/svc/{api}:80", "pod/x:web": "pod/{x}:{web}", "10.0.0.0/8:53": "{10.0.0.0/8}:53",
+		"[fd00::1]:80": "[{fd00::1}]:80", "[fd00::/8]:80": "[{fd00::/8}]:80", "fd00::1": "{fd00::1}", "any": "any", "internet:443": "internet:443", "db.example.com:5432": "{db}.{example}.{com}:5432",
+	} {
+		if got, want := r.endpoint(in), r.as(want); got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
+	}
+}
+
+// A word of podpath's own that is somebody's name is replaced from then on.
+func TestNamesGoBeforeWords(t *testing.T) {
+	r := redactor(t)
+	if got := r.text("the forward counter"); got != "the forward counter" {
+		t.Errorf("got %q", got)
+	}
+	r.name("forward")
+	if got, want := r.text("the forward counter"), r.as("the {forward} counter"); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestLine(t *testing.T) {
+	r := redactor(t)
+	line := func(in string) map[string]any {
+		t.Helper()
+		out, err := r.Line([]byte(in))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v map[string]any
+		if err := json.Unmarshal(out, &v); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	h := line(`{"format":"podpath-session","version":1,"node":"worker-1","from":"payments/pod/api:80","hosts":{"db.example.com":["203.0.113.9"]}}`)
+	if h["redacted"] != true || h["format"] != "podpath-session" || h["node"] != r.as("{worker}-{1}") || h["from"] != r.as("{payments}/pod/{api}:80") {
+		t.Errorf("header %v", h)
+	}
+	if fmt.Sprint(h["hosts"]) != r.as("map[{db}.{example}.{com}:[{203.0.113.9}]]") {
+		t.Errorf("hosts %v", h["hosts"])
+	}
+	e := line(`{"kind":"event","event":{"skb":18446612688455996928,"kind":"drop","tuple":{"src":"10.0.0.1:0"},"drop":{"reason":"NO_SOCKET","location":"0xffffffff81000000","stack":["tcp_v4_rcv"]},"unheard_of":"alice"}}`)
+	if got, want := fmt.Sprint(e["event"]), r.as("map[drop:map[location:0x2 reason:NO_SOCKET stack:[tcp_v4_rcv]] kind:drop skb:1 tuple:map[src:{10.0.0.1}:0] unheard_of:{alice}]"); got != want &&
+		got != strings.NewReplacer("0x2", "0x1", "skb:1", "skb:2").Replace(want) {
+		t.Errorf("event %s\nwant  %s", got, want)
+	}
+	c := line(`{"kind":"cluster","cluster":{"kind":"List","items":[{"kind":"NetworkPolicy","metadata":{"name":"allow","labels":{"kind":"secret","app":"web"}},
+		"spec":{"policyTypes":["Ingress"],"podSelector":{"matchLabels":{"app":"web"},"matchExpressions":[{"key":"team","operator":"In","values":["blue"]}]},
+		"ingress":[{"from":[{"ipBlock":{"cidr":"10.0.0.0/8","except":["10.1.0.0/16"]}}],"ports":[{"port":"web","protocol":"TCP"},{"port":80}]}]}}]}}`)
+	want := r.as("map[kind:NetworkPolicy metadata:map[labels:map[app:{web} {kind}:{secret}] name:{allow}] " +
+		"spec:map[ingress:[map[from:[map[ipBlock:map[cidr:{10.0.0.0/8} except:[{10.1.0.0/16}]]]] ports:[map[port:{web} protocol:TCP] map[port:80]]]] " +
+		"podSelector:map[matchExpressions:[map[key:{team} operator:In values:[{blue}]]] matchLabels:map[app:{web}]] policyTypes:[Ingress]]]")
+	if got := fmt.Sprint(c["cluster"].(map[string]any)["items"].([]any)[0]); got != want {
+		t.Errorf("cluster %s\nwant    %s", got, want)
+	}
+	f := line(`{"kind":"facts","facts":{"sysctls":{"7:net.ipv4.conf.bond0.100.rp_filter":"1","net.ipv4.ip_forward":"1"},"counters":{"7":{"IpOutNoRoutes":3}}}}`)
+	if got, want := fmt.Sprint(f["facts"]), r.as("map[counters:map[7:map[IpOutNoRoutes:3]] sysctls:map[7:net.ipv4.conf.bond0.{100}.rp_filter:1 net.ipv4.ip_forward:1]]"); got != want {
+		t.Errorf("facts %s\nwant  %s", got, want)
+	}
+	if _, err := r.Line([]byte("no JSON")); err == nil {
+		t.Error("takes what it cannot read")
+	}
+}
+
+// Whatever stands around an address, it does not come through.
+func FuzzText(f *testing.F) {
+	for _, s := range []string{"ip saddr |", "|:80", "[|]:80", "dst:|", "(|)", "|/24", "|-x", "x|", "!|", "|,", "to=|;", "\"|\"", "é|é", "-|-", "|.", "::|", "|%z", "a/|/b", "%|"} {
+		f.Add(s)
+	}
+	addrs := []netip.Addr{netip.MustParseAddr("203.0.113.77"), netip.MustParseAddr("2001:db8:77:66::55aa")}
+	f.Fuzz(func(t *testing.T, frame string) {
+		if strings.Count(frame, "|") != 1 || len(frame) > 200 {
+			return
+		}
+		for _, a := range addrs {
+			// The mapping is random: by chance it gives the same once, not twice.
+			left := 0
+			for range 3 {
+				r := redactor(t)
+				if out := r.text(strings.Replace(frame, "|", a.String(), 1)); strings.Contains(out, a.String()) {
+					left++
+				}
+			}
+			if left == 3 {
+				t.Errorf("%s is left of %q", a, frame)
+			}
+		}
+	})
+}

@@ -211,7 +211,7 @@ static __always_inline void drop_packet(void *ctx, struct sk_buff *skb, struct s
 	count(s, STAT_PACKETS);
 	if (nh && nh != HEADER_UNSET) {
 		if (protocol == ETH_P_8021Q || protocol == ETH_P_8021AD)
-			protocol = skip_vlan(skb->head, &nh, protocol);
+			protocol = skip_vlan(skb, &nh, protocol);
 		l3_len = skb->len + (__u32)(skb->data - skb->head) - nh;
 		if (!config.drops_all &&
 		    quick_look(ctx, skb, true, nh, protocol, l3_len, &q) == QUICK_MISS) {

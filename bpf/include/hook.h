@@ -233,7 +233,7 @@ static __always_inline void device_packet(void *ctx, struct sk_buff *skb, __u32 
 		return;
 	count(s, STAT_PACKETS);
 	if (protocol == ETH_P_8021Q || protocol == ETH_P_8021AD)
-		protocol = skip_vlan(skb->head, &nh, protocol);
+		protocol = skip_vlan(skb, &nh, protocol);
 	if (protocol != ETH_P_IP && protocol != ETH_P_IPV6 && protocol != ETH_P_ARP) {
 		count(s, STAT_NOT_IP);
 		count(s, STAT_MISS);

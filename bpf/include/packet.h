@@ -143,26 +143,30 @@ static __always_inline __u32 network_offset(struct sk_buff *skb, __u32 kind, boo
 	return skb->network_header;
 }
 
-/*
- * A VLAN tag may still be in the packet (receive tap, or a transmit without
- * offload). The network header then points at the tag or behind it.
- */
-static __always_inline __u16 skip_vlan(const unsigned char *head, __u32 *nh, __u16 protocol)
-{
-	__be16 tag[2] = {};
+#define VLAN_TAGS 3
 
-	if (bpf_probe_read_kernel(tag, sizeof(tag), head + *nh))
-		return protocol;
-	if (tag[1] == bpf_htons(ETH_P_IP) || tag[1] == bpf_htons(ETH_P_IPV6) ||
-	    tag[1] == bpf_htons(ETH_P_ARP)) {
-		*nh += sizeof(tag);
-		return bpf_ntohs(tag[1]);
-	}
-	switch (*(__u8 *)tag >> 4) {
-	case 4:
-		return ETH_P_IP;
-	case 6:
-		return ETH_P_IPV6;
+/*
+ * VLAN tags may still be in the packet: on receipt those that no device took
+ * off, on transmit those that the card will not put in. The network header is
+ * then at the first of them, or behind the last: what it is, the type field in
+ * front of it says.
+ */
+static __noinline __u16 skip_vlan(const struct sk_buff *skb, __u32 *nh, __u16 protocol)
+{
+	__u32 tail = skb->tail, at = *nh;
+	/* What comes before the type: the end of an address, or a tag's number. */
+	__be16 word[2] = {};
+	int i;
+
+	for (i = 0; i <= VLAN_TAGS; i++) {
+		if (at > tail ||
+		    bpf_probe_read_kernel(word, sizeof(word), skb->head + at - sizeof(word)))
+			break;
+		*nh = at;
+		protocol = bpf_ntohs(word[1]);
+		if (protocol != ETH_P_8021Q && protocol != ETH_P_8021AD)
+			break;
+		at += sizeof(word);
 	}
 	return protocol;
 }
@@ -186,6 +190,19 @@ static __always_inline int load(struct packet *p, __u32 off, void *dst, __u32 le
 	for (i = 0; i < len / sizeof(__u32); i++)
 		((__u32 *)dst)[i] = ((__u32 *)&p->snap[rel])[i];
 	return 0;
+}
+
+/* Nothing is read behind the end that a header gives its packet: padding, or
+ * what was put there to be taken for a header.
+ */
+static __always_inline void narrow(struct packet *p, __u32 end)
+{
+	__u32 rel = end - p->nh;
+
+	if (rel > p->snap_len)
+		return;
+	p->snap_len = rel;
+	p->more = 0;
 }
 
 /* What an IP header says beside its addresses. */
@@ -220,6 +237,7 @@ static __noinline int parse_ip4(struct packet *p, __u32 off, __u32 avail, struct
 	 * packet, never sent. */
 	if (len > avail)
 		len = avail;
+	narrow(p, off + len);
 	frag = bpf_ntohs(h.frag);
 	addr_v4(&t->saddr, h.saddr);
 	addr_v4(&t->daddr, h.daddr);
@@ -268,6 +286,7 @@ static __noinline int parse_ip6(struct packet *p, __u32 off, __u32 avail, struct
 	info->l4_len = 0;
 	end = bpf_ntohs(h.payload_len);
 	end = end && end + sizeof(h) <= avail ? off + sizeof(h) + end : off + avail;
+	narrow(p, end);
 	cur = off + sizeof(h);
 	next = h.next;
 	for (i = 0; i < EXT_MAX; i++) {
@@ -298,7 +317,7 @@ static __noinline int parse_ip6(struct packet *p, __u32 off, __u32 avail, struct
 		}
 	}
 	/* More extension headers than any real packet has. */
-	p->out.event.flags |= EVENT_MALFORMED;
+	p->out.event.flags |= EVENT_BEYOND;
 	return 0;
 }
 
@@ -370,12 +389,12 @@ static __noinline int parse_ports(struct packet *p, struct tuple *t, const struc
 static __noinline int parse_aux(struct packet *p)
 {
 	struct event *e = &p->out.event;
-	__u32 avail = p->nh + p->l3_len;
+	__u32 end = p->l4 + p->l4_len;
 	struct ip_info info = {};
 
-	if (!p->aux || p->aux >= avail)
+	if (!p->aux || p->aux >= end)
 		return -1;
-	if (parse_ip(p, p->aux, avail - p->aux, &e->aux, &info))
+	if (parse_ip(p, p->aux, end - p->aux, &e->aux, &info))
 		return -1;
 	e->flags |= p->aux_flag;
 	return parse_ports(p, &e->aux, &info, &e->inner_tcp_flags);
@@ -449,9 +468,22 @@ static __always_inline void parse_udp_tunnel(struct packet *p)
 static __always_inline void parse_udp(struct packet *p)
 {
 	struct event *e = &p->out.event;
+	__be16 word[4];
+	__u16 len;
 
-	if (p->l4_len >= 8)
-		e->payload = p->l4_len - 8;
+	if (load(p, p->l4, word, sizeof(word)))
+		return;
+	len = bpf_ntohs(word[2]);
+	/* 0 is a jumbogram, and beyond 64 KiB the field has no room. */
+	if (len && len < sizeof(word)) {
+		e->flags |= EVENT_MALFORMED;
+		return;
+	}
+	if (len && len < p->l4_len && p->l4_len <= 0xffff) {
+		p->l4_len = len;
+		narrow(p, p->l4 + len);
+	}
+	e->payload = p->l4_len - sizeof(word);
 	if (is_tunnel_port(e->tuple.dport))
 		parse_udp_tunnel(p);
 }

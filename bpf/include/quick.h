@@ -87,13 +87,14 @@ static __always_inline void quick_lengths(const __u8 *h, __u16 protocol, __u32 l
 			len += hdr;
 	}
 	q->whole = 0;
-	if (len > l3_len)
+	/* The ports must be the packet's, and not padding behind it. */
+	if (len > l3_len || len < hdr + 8)
 		return;
 	if (q->key.tuple.proto == PROTO_UDP) {
 		q->whole = 1;
 		return;
 	}
-	if (!tcp)
+	if (!tcp || tcp->doff >> 4 < sizeof(*tcp) / 4)
 		return;
 	hdr += (tcp->doff >> 4) * 4;
 	if (len < hdr)

@@ -118,6 +118,11 @@ func (l *loader) list(rest map[string]json.RawMessage, kindless []json.RawMessag
 		// kubectl writes kind after items, so this is where a cut shows.
 		return &DumpError{Err: ErrDumpTruncated, Detail: "the YAML list ends before its kind"}
 	}
+	if raw, ok := rest["unread"]; ok {
+		if err := json.Unmarshal(raw, &l.unread); err != nil {
+			return &DumpError{Err: ErrDumpFormat, Detail: "unread is no list of kinds"}
+		}
+	}
 	itemKind := strings.TrimSuffix(listKind, "List")
 	if len(kindless) > 0 && itemKind == "" {
 		return &DumpError{Err: ErrDumpFormat, Detail: "neither the list nor its items name a kind"}

@@ -91,6 +91,7 @@ type loader struct {
 	singles int // documents that are single objects
 	inYAML  bool
 	shared  *shared
+	unread  []string // kinds that the writer could not read
 }
 
 func newLoader() *loader {
@@ -198,7 +199,9 @@ func (l *loader) finish(name string, taken time.Time) (*Snapshot, DumpReport, er
 		}
 	}
 	report.Warnings = l.warnings()
-	return newSnapshot(all, taken), report, nil
+	snap := newSnapshot(all, taken)
+	snap.markUnread(l.unread)
+	return snap, report, nil
 }
 
 // lacking says what cannot be known without a kind.

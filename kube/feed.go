@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -25,7 +26,9 @@ import (
 type resource struct {
 	kind        kind
 	name, group string
-	// optional resources may be forbidden or absent.
+	// optional resources may be forbidden or absent: what they say has a
+	// substitute. Of the others only pods are a must; without the rest more is
+	// unknown (see unreadEffect).
 	optional bool
 	example  runtime.Object
 	list     func(context.Context, metav1.ListOptions) (runtime.Object, error)
@@ -121,23 +124,26 @@ func (f *feed) heard(ctx context.Context, s *stream, verb string, err error) {
 		err = &AccessError{Verb: verb, Resource: s.name, Group: s.group, Err: err}
 	}
 	s.lastErr.Store(&err)
-	if s.optional {
-		if refusal(err) || apierrors.IsNotFound(err) {
-			f.log.Info("optional resource is not readable", "resource", s.name, "error", err)
-			s.gone.Store(true)
-			s.cancel()
-		}
-		return
-	}
-	if f.loaded.Load() {
+	switch {
+	case s.optional && (refusal(err) || apierrors.IsNotFound(err)):
+		f.log.Info("optional resource is not readable", "resource", s.name, "error", err)
+		s.giveUp()
+	case s.optional:
+	case f.loaded.Load():
 		f.store.link.fail(s.name, err)
 		f.log.Debug("api request", "verb", verb, "resource", s.name, "error", err)
+	case s.kind != kindPod && apierrors.IsForbidden(err):
+		s.giveUp()
 	}
 }
 
-// sync waits until everything is loaded.
-func (f *feed) sync(ctx context.Context, host string, timeout time.Duration) error {
-	deadline := time.Now().Add(timeout)
+// slowAfter is when a load that takes longer is told of.
+const slowAfter = 3 * time.Second
+
+// sync waits until everything is loaded, and tells once, if slow is not nil,
+// what it waits for when that takes long.
+func (f *feed) sync(ctx context.Context, host string, timeout time.Duration, slow func(missing []string)) error {
+	deadline, patience := time.Now().Add(timeout), time.Now().Add(slowAfter)
 	for {
 		missing, err := f.missing()
 		switch {
@@ -151,8 +157,23 @@ func (f *feed) sync(ctx context.Context, host string, timeout time.Duration) err
 			}
 			return &SyncError{Host: host, Timeout: timeout, Missing: missing, Err: err}
 		}
+		if slow != nil && time.Now().After(patience) {
+			slow(missing)
+			slow = nil
+		}
 		if !sleep(ctx, 20*time.Millisecond) {
 			return fmt.Errorf("load the cluster's state: %w", ctx.Err())
+		}
+	}
+}
+
+// refused takes note of what cannot be read, for the first snapshot.
+func (f *feed) refused() {
+	for _, s := range f.all {
+		var access *AccessError
+		if e := s.lastErr.Load(); s.gone.Load() && !s.optional && e != nil && errors.As(*e, &access) {
+			f.store.refused = append(f.store.refused, access)
+			f.store.put(op{kind: s.kind, unread: true, at: time.Now()})
 		}
 	}
 }

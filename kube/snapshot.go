@@ -36,6 +36,8 @@ type Snapshot struct {
 
 	nodes nodeTable
 	near  *neighbours
+	// unread are the kinds that could not be read.
+	unread [kinds]bool
 	// ranges are the Service ranges, guessed from the ClusterIPs unless
 	// rangesKnown.
 	ranges      []netip.Prefix
@@ -68,13 +70,15 @@ type Former struct {
 }
 
 // op is one change: the new version of an object, or nil for a deletion; or, if
-// all is not nil, every object of a kind that there is.
+// all is not nil, every object of a kind that there is; or that a kind cannot be
+// read.
 type op struct {
-	kind kind
-	key  Key
-	obj  object
-	all  []object
-	at   time.Time
+	kind   kind
+	key    Key
+	obj    object
+	all    []object
+	unread bool
+	at     time.Time
 }
 
 // kind numbers the kinds that a snapshot holds.
@@ -158,7 +162,12 @@ func newBuilder(s *Snapshot) *builder {
 
 // apply takes one change in. Versions that say nothing new are passed over.
 func (b *builder) apply(o op) {
-	if o.all != nil {
+	switch {
+	case o.unread:
+		b.next.unread[o.kind] = true
+		b.note(o.kind)
+		return
+	case o.all != nil:
 		b.replace(o)
 		return
 	}

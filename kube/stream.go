@@ -26,8 +26,13 @@ type stream struct {
 	cancel  context.CancelFunc
 	synced  atomic.Bool
 	lastErr atomic.Pointer[error]
-	// given up: optional, and refused or unknown to the server.
+	// gone: given up, because the server refuses it or does not know it.
 	gone atomic.Bool
+}
+
+func (s *stream) giveUp() {
+	s.gone.Store(true)
+	s.cancel()
 }
 
 var _ cache.TransformingStore = (*stream)(nil)

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
@@ -18,8 +17,8 @@ import (
 // WatchOptions tune Watch. The zero value is usable.
 type WatchOptions struct {
 	Logger *slog.Logger // nil: no log
-	// SyncTimeout bounds the initial load; 0: 30 s. The first contact has at
-	// most 5 s of it.
+	// SyncTimeout bounds the initial load; 0: the configuration's timeout, or
+	// 30 s without one. The first contact has at most 5 s of it.
 	SyncTimeout time.Duration
 	// Debounce is the least time between two snapshots; 0: 200 ms.
 	Debounce time.Duration
@@ -29,6 +28,9 @@ type WatchOptions struct {
 	// OnStatus is told when the connection is lost and when it is back. It must
 	// not block.
 	OnStatus func(Status)
+	// OnSlow is told once, if the first load takes long, which resources it
+	// waits for.
+	OnSlow func(missing []string)
 }
 
 func (o WatchOptions) withDefaults() WatchOptions {
@@ -51,14 +53,19 @@ func (o WatchOptions) withDefaults() WatchOptions {
 const protobuf = "application/vnd.kubernetes.protobuf"
 
 // Watch follows the cluster through its API server until the context ends. It
-// returns once everything is loaded. Errors are of type *UnreachableError,
+// returns once everything is loaded that may be read; see Store.Refused for what
+// may not. Errors are of type *UnreachableError,
 // *AccessError or *SyncError, or the context's.
 //
 // If the API server goes away later, the Store keeps what it knows; see
 // Store.Status. config is not changed.
 func Watch(ctx context.Context, config *rest.Config, opt WatchOptions) (*Store, error) {
-	opt = opt.withDefaults()
 	config = rest.CopyConfig(config)
+	if opt.SyncTimeout <= 0 {
+		opt.SyncTimeout = config.Timeout
+	}
+	config.Timeout = 0 // it would end every watch
+	opt = opt.withDefaults()
 	if config.UserAgent == "" {
 		config.UserAgent = "podpath"
 	}
@@ -66,6 +73,8 @@ func Watch(ctx context.Context, config *rest.Config, opt WatchOptions) (*Store, 
 	// The loads start together; the default of 5 requests a second would make
 	// them queue.
 	config.QPS, config.Burst = 50, 100
+	var wire witness
+	config.Wrap(wire.watch)
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("make the API client for %s: %w", config.Host, err)
@@ -78,6 +87,9 @@ func Watch(ctx context.Context, config *rest.Config, opt WatchOptions) (*Store, 
 		var status apierrors.APIStatus
 		if errors.As(err, &status) {
 			return nil, &AccessError{Verb: "get", Resource: "/version", Err: err}
+		}
+		if last := wire.err(); last != nil && errors.Is(err, context.DeadlineExceeded) {
+			err = last // client-go tried again and again, and says only that it took too long
 		}
 		return nil, &UnreachableError{Host: config.Host, Err: err}
 	}
@@ -112,15 +124,16 @@ func watch(
 	opt = opt.withDefaults()
 	st := newStore(newSnapshot(nil, time.Now()), opt.Debounce)
 	st.link = newLink(time.Now(), opt.OnStatus)
-	ctx, cancel := context.WithCancel(klog.NewContext(ctx, logr.FromSlogHandler(opt.Logger.Handler())))
+	ctx, cancel := context.WithCancel(klog.NewContext(ctx, clientLogger(opt.Logger)))
 	f := &feed{store: st, log: opt.Logger, shared: newShared()}
 	for _, r := range resources(client, meta) {
 		f.start(ctx, r, client)
 	}
-	if err := f.sync(ctx, host, opt.SyncTimeout); err != nil {
+	if err := f.sync(ctx, host, opt.SyncTimeout, opt.OnSlow); err != nil {
 		cancel()
 		return nil, err
 	}
+	f.refused()
 	st.flush()
 	f.loaded.Store(true)
 	opt.Logger.Info("cluster state is loaded", "objects", st.Current().Counts())

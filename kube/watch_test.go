@@ -89,19 +89,56 @@ func TestWatchFollowsChanges(t *testing.T) {
 	}
 }
 
+// forbid makes a fake server refuse a resource.
+func forbid(client *fake.Clientset, group, resource string) {
+	client.PrependReactor("list", resource, func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Group: group, Resource: resource}, "", errors.New("no"))
+	})
+}
+
 func TestWatchForbidden(t *testing.T) {
 	client := fake.NewClientset()
-	client.PrependReactor("list", "networkpolicies", func(clienttesting.Action) (bool, runtime.Object, error) {
-		gr := schema.GroupResource{Group: "networking.k8s.io", Resource: "networkpolicies"}
-		return true, nil, apierrors.NewForbidden(gr, "", errors.New("no"))
-	})
-	_, err := watch(context.Background(), client, nil, "fake", WatchOptions{})
+	forbid(client, "", "pods")
+	_, err := watch(t.Context(), client, nil, "fake", WatchOptions{})
 	var access *AccessError
 	if !errors.As(err, &access) {
 		t.Fatalf("got %v, want an AccessError", err)
 	}
-	if access.Resource != "networkpolicies" || !strings.Contains(access.Hint(), `networkpolicies (apiGroup "networking.k8s.io")`) {
+	if access.Resource != "pods" || !strings.Contains(access.Hint(), `pods (apiGroup "")`) {
 		t.Errorf("got %v; hint %s", access, access.Hint())
+	}
+}
+
+// TestWatchPartlyForbidden: what may not be read is no error but known to be
+// unread, also after the snapshot was written and read again.
+func TestWatchPartlyForbidden(t *testing.T) {
+	client := fake.NewClientset(fakePod("a", "10.0.0.1"))
+	forbid(client, "networking.k8s.io", "networkpolicies")
+	forbid(client, "", "nodes")
+	st, err := watch(t.Context(), client, nil, "fake", WatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := st.Current()
+	again, _, err := ReadDump(strings.NewReader(dumpText(t, s)), "again")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*Snapshot{s, again} {
+		if got := strings.Join(s.Unread(), " "); got != "Node NetworkPolicy" || s.PoliciesKnown() || !s.ServicesKnown() {
+			t.Errorf("unread: %s; policies known: %v, services known: %v", got, s.PoliciesKnown(), s.ServicesKnown())
+		}
+	}
+	if refused := st.Refused(); len(refused) != 2 || !strings.Contains(refused[1].Hint(), "networkpolicies") {
+		t.Errorf("refused: %v", refused)
+	}
+	if st.Staleness() != 0 {
+		t.Error("what is never followed is not lost")
+	}
+	for _, k := range s.Unread() {
+		if UnreadEffect(k) == "" {
+			t.Errorf("no word about what is unknown without %s", k)
+		}
 	}
 }
 

@@ -1,7 +1,11 @@
 package kube
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -20,7 +24,36 @@ func (e *UnreachableError) Error() string {
 
 // Hint says what to do about it.
 func (e *UnreachableError) Hint() string {
-	return "check --kubeconfig and --context, or work from a dump with --cluster-dump FILE (" + DumpCommand + ")"
+	return connectHint(e.Err) + ", or work from a dump with --cluster-dump FILE (" + DumpCommand + ")"
+}
+
+// connectHint knows the usual reasons of a connection that fails.
+func connectHint(err error) string {
+	var (
+		authority x509.UnknownAuthorityError
+		invalid   x509.CertificateInvalidError
+		host      x509.HostnameError
+		record    tls.RecordHeaderError
+		name      *net.DNSError
+		op        *net.OpError
+	)
+	switch {
+	case errors.As(err, &authority):
+		return "the server's certificate is of another authority than the kubeconfig trusts: check certificate-authority-data, and that nothing between here and there replaces certificates"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "the server's certificate is not valid now: renew it, or set this node's clock"
+	case errors.As(err, &host):
+		return "the server's certificate is for another name: check the kubeconfig's server, or its tls-server-name"
+	case errors.As(err, &record), strings.Contains(err.Error(), "HTTP response to HTTPS client"):
+		return "the server does not speak TLS there: check the scheme and port of the kubeconfig's server"
+	case errors.As(err, &op) && op.Op == "proxyconnect":
+		return "the way leads through a proxy: check HTTPS_PROXY, or name the server in NO_PROXY"
+	case errors.As(err, &name):
+		return fmt.Sprintf("%s cannot be resolved here: check this node's DNS, or name the server by its address in the kubeconfig", name.Name)
+	case strings.Contains(err.Error(), "getting credentials"):
+		return "the kubeconfig's exec plugin gives no credentials: run it by hand, log in again, or use another user"
+	}
+	return "check --kubeconfig and --context"
 }
 
 func (e *UnreachableError) Unwrap() error { return e.Err }
@@ -66,6 +99,11 @@ func (e *SyncError) Error() string {
 		msg += ": " + e.Err.Error()
 	}
 	return msg
+}
+
+// Hint says what to do about it.
+func (e *SyncError) Hint() string {
+	return "try again when the API server is well, or work from a dump with --cluster-dump FILE (" + DumpCommand + ")"
 }
 
 func (e *SyncError) Unwrap() error { return e.Err }

@@ -10,7 +10,8 @@ import (
 
 // WriteDump writes the snapshot as a list that LoadDump reads, and kubectl
 // would. It holds the reduced objects, ordered by kind and name, so that equal
-// snapshots give equal bytes. History is not written.
+// snapshots give equal bytes. The kinds that could not be read stand beside the
+// items. History is not written.
 func (s *Snapshot) WriteDump(w io.Writer) error {
 	bw := bufio.NewWriter(w)
 	bw.WriteString(`{"apiVersion":"v1","kind":"List","metadata":{"resourceVersion":""},"items":[`)
@@ -25,7 +26,16 @@ func (s *Snapshot) WriteDump(w io.Writer) error {
 		bw.WriteByte('\n')
 		bw.Write(raw)
 	}
-	bw.WriteString("\n]}\n")
+	bw.WriteString("\n]")
+	if names := s.Unread(); names != nil {
+		raw, err := json.Marshal(names)
+		if err != nil {
+			return fmt.Errorf("encode what was not read: %w", err)
+		}
+		bw.WriteString(`,"unread":`)
+		bw.Write(raw)
+	}
+	bw.WriteString("}\n")
 	if err := bw.Flush(); err != nil {
 		return fmt.Errorf("write cluster dump: %w", err)
 	}

@@ -45,7 +45,11 @@ type ClusterFacts struct {
 	Known bool `json:"known"`
 	// Stale is how old the data is if the API server cannot be reached now.
 	Stale time.Duration `json:"stale,omitempty"`
-	Node  string        `json:"node,omitempty"` // the traced node
+	// Unread are the kinds that the credentials do not allow to read, as
+	// "NetworkPolicy". Without policies or namespaces Egress and Ingress are nil,
+	// without Services or EndpointSlices Service is.
+	Unread []string `json:"unread,omitempty"`
+	Node   string   `json:"node,omitempty"` // the traced node
 
 	Source      Endpoint `json:"source"`
 	Destination Endpoint `json:"destination"` // as the client addressed it

@@ -2,10 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"k8s.io/client-go/rest"
+
 	"github.com/podpath/podpath/kube"
+	"github.com/podpath/podpath/tracer"
 )
 
 // clusterSource is where cluster data comes from: the API server, a dump, or
@@ -40,13 +45,31 @@ func (c *clusterSource) stale() time.Duration {
 	return c.staleness()
 }
 
-// lost tells whether the API server is away now, and since when.
-func (c *clusterSource) lost() (since time.Time, lost bool) {
+// blind is what cannot be known of the cluster now: what may not be read, and
+// what changed since the API server was heard.
+func (c *clusterSource) blind() []tracer.Blind {
 	if c.store == nil {
-		return time.Time{}, false
+		return nil
 	}
-	st := c.store.Status()
-	return st.Since, !st.Connected
+	var out []tracer.Blind
+	for _, kind := range c.store.Current().Unread() {
+		out = append(out, tracer.Blind{What: "the credentials do not allow to read any " + kind, Effect: kube.UnreadEffect(kind)})
+	}
+	if st := c.store.Status(); !st.Connected {
+		out = append(out, tracer.Blind{
+			What:   "the cluster data is of " + st.Since.Format(time.TimeOnly) + ": the API server " + unheard(st),
+			Effect: "pods, Services and policies that changed since then are not known",
+		})
+	}
+	return out
+}
+
+// unheard says why the API server tells nothing.
+func unheard(s kube.Status) string {
+	if s.Lost() {
+		return "cannot be reached"
+	}
+	return "refuses"
 }
 
 // watch pokes when something changed that the selection may depend on.
@@ -82,21 +105,56 @@ func (a *app) openCluster(ctx context.Context, needed bool) (*clusterSource, err
 		}
 		return &clusterSource{store: kube.NewStore(s)}, nil
 	}
-	config, err := a.kube.ToRESTConfig()
+	config, err := a.restConfig()
 	if err != nil {
 		err = &hinted{fmt.Errorf("no cluster data: %w", err), "give --kubeconfig, or --cluster-dump FILE; write one with: " + kube.DumpCommand + " > dump.json"}
 	} else {
-		var store *kube.Store
-		store, err = kube.Watch(ctx, config, kube.WatchOptions{Logger: a.logger(), OnStatus: a.sayStatus})
-		if err == nil {
-			return &clusterSource{store: store, staleness: store.Staleness}, nil
+		var c *clusterSource
+		if c, err = a.watchCluster(ctx, config); err == nil {
+			return c, nil
 		}
 	}
-	if needed || ctx.Err() != nil {
+	if ctx.Err() != nil {
+		return nil, &exitError{exitInterrupted}
+	}
+	if needed {
 		return nil, err
 	}
 	a.say("warning: %v: going on without cluster data, so Services, pods and policies have no names", err)
 	return &clusterSource{}, nil
+}
+
+// restConfig is how the API server is reached. Where nothing names one, client-go
+// takes http://localhost:8080, which is nobody's nowadays.
+func (a *app) restConfig() (*rest.Config, error) {
+	config, err := a.kube.ToRESTConfig()
+	if err != nil {
+		return nil, err
+	}
+	raw, err := a.kube.ToRawKubeConfigLoader().RawConfig()
+	if err == nil && len(raw.Clusters) == 0 && strings.HasSuffix(config.Host, "localhost:8080") && *a.kube.APIServer == "" {
+		return nil, errors.New("no kubeconfig names a cluster, and this is no pod with a service account")
+	}
+	return config, nil
+}
+
+// watchCluster follows the cluster through its API server.
+func (a *app) watchCluster(ctx context.Context, config *rest.Config) (*clusterSource, error) {
+	log := a.logger()
+	kube.LogClient(log)
+	store, err := kube.Watch(ctx, config, kube.WatchOptions{
+		Logger: log, OnStatus: a.sayStatus,
+		OnSlow: func(missing []string) {
+			a.say("still loading from the API server: %s", strings.Join(missing, ", "))
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, refused := range store.Refused() {
+		a.say("warning: %v: going on without; %s", refused, refused.Hint())
+	}
+	return &clusterSource{store: store, staleness: store.Staleness}, nil
 }
 
 // sayStatus tells when the API server goes away, and when it is back.
@@ -105,5 +163,5 @@ func (a *app) sayStatus(s kube.Status) {
 		a.say("the API server is back")
 		return
 	}
-	a.say("warning: the API server cannot be reached since %s (%v): going on with what is known", s.Since.Format(time.TimeOnly), s.Err)
+	a.say("warning: the API server %s since %s (%v): going on with what is known", unheard(s), s.Since.Format(time.TimeOnly), s.Err)
 }

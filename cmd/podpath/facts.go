@@ -17,6 +17,7 @@ func clusterFacts(view *kube.Snapshot, j *tracer.Journey, node string) *tracer.C
 		Target:      view.Endpoint(j.Translated.Dst.Addr(), j.Translated.Dst.Port(), proto),
 		Nodes:       view.Nodes(),
 		InPodCIDR:   view.InPodCIDR(j.Translated.Dst.Addr()),
+		Unread:      view.Unread(),
 	}
 	c.InServiceRange = view.InServiceRange(j.Flow.Dst.Addr())
 	src, srcOK := view.PodByIP(j.Flow.Src.Addr())
@@ -27,7 +28,12 @@ func clusterFacts(view *kube.Snapshot, j *tracer.Journey, node string) *tracer.C
 	if dstOK {
 		c.TargetPod = view.PodFacts(dst)
 	}
-	c.Service = service.Facts(view, j.Flow)
+	if view.ServicesKnown() {
+		c.Service = service.Facts(view, j.Flow)
+	}
+	if !view.PoliciesKnown() {
+		return c
+	}
 	f := policy.Flow{
 		Src: j.Flow.Src.Addr(), Dst: j.Translated.Dst.Addr(), SrcPod: src, DstPod: dst,
 		Port: j.Translated.Dst.Port(), Proto: proto,

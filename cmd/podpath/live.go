@@ -79,13 +79,7 @@ func (l *live) start(ctx context.Context) error {
 // outlook tells the analyser what cannot be seen now, if that changed: devices
 // come and go, and so does the API server.
 func (l *live) outlook() {
-	blind := append(l.probe.Blind(), l.node.Blind()...)
-	if since, lost := l.cluster.lost(); lost {
-		blind = append(blind, tracer.Blind{
-			What:   "the cluster data is of " + since.Format(time.TimeOnly) + ": the API server cannot be reached",
-			Effect: "pods, Services and policies that changed since then are not known",
-		})
-	}
+	blind := slices.Concat(l.probe.Blind(), l.node.Blind(), l.cluster.blind())
 	if l.blind == nil || !slices.Equal(blind, l.blind) {
 		l.analyser.visibility(blind)
 		l.blind = append([]tracer.Blind{}, blind...)

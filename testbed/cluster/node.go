@@ -12,10 +12,10 @@ import (
 
 // host is a node while its pods are being placed.
 type host struct {
-	name    string
-	ip, ip6 netip.Addr
-	used    int // addresses dealt out
-	pods    int
+	name string
+	ip   netip.Addr
+	used int // addresses dealt out
+	pods int
 }
 
 // Node addresses are 172.16.0.0/16, pod ranges 10.0.0.0/24, 10.0.1.0/24 and so

@@ -80,9 +80,22 @@ func (in *Input) inTarget(k tracer.DeviceKey) bool {
 
 func (in *Input) targetHere() bool { return in.Journey.DstDevice != (tracer.DeviceKey{}) }
 
+// policiesKnown: what the cluster's NetworkPolicies say of the flow is known,
+// also that they say nothing.
+func (in *Input) policiesKnown() bool {
+	return in.Cluster.Known && !in.unread("NetworkPolicy") && !in.unread("Namespace")
+}
+
+// servicesKnown: an address that is no Service's is known to be none's.
+func (in *Input) servicesKnown() bool {
+	return in.Cluster.Known && !in.unread("Service") && !in.unread("EndpointSlice")
+}
+
+func (in *Input) unread(kind string) bool { return slices.Contains(in.Cluster.Unread, kind) }
+
 // external: the flow's destination belongs to nothing in the cluster.
 func (in *Input) external() bool {
-	return in.Cluster.Known && in.Cluster.Destination.Kind == tracer.KindExternal &&
+	return in.servicesKnown() && in.Cluster.Destination.Kind == tracer.KindExternal &&
 		in.Cluster.InPodCIDR == "" && !in.Cluster.InServiceRange
 }
 

@@ -69,7 +69,7 @@ func bpfDrop(in *Input) *Finding {
 		return pf
 	}
 	if owner != "" {
-		if !in.Cluster.Known {
+		if !in.policiesKnown() {
 			return nil
 		}
 		f.Code, f.Confidence = "pol-agent-stale", tracer.Suspected
@@ -84,7 +84,7 @@ func bpfDrop(in *Input) *Finding {
 	}
 	f.Summary = fmt.Sprintf("%s on %s dropped the packets of %s to %s; it belongs to no known CNI or policy agent",
 		who, in.where(d.Device), in.source(), in.destination())
-	if len(progs) == 1 && in.Cluster.Known {
+	if len(progs) == 1 && in.policiesKnown() {
 		f.Confidence = tracer.Confirmed
 	}
 	return f
@@ -345,7 +345,7 @@ func foreignRule(in *Input) *Finding {
 	}
 	r := in.ruleFor(d)
 	foreign := r != nil && foreignOwner(r.Owner)
-	if !foreign && (!in.Cluster.Known || in.denying(d) != nil) {
+	if !foreign && (!in.policiesKnown() || in.denying(d) != nil) {
 		return nil // without the policies, an unknown rule may be theirs
 	}
 	f := &Finding{Rule: r, Object: in.nodeRef(), Confidence: tracer.Probable, Evidence: []tracer.Evidence{in.seenDrop(d)}}
@@ -369,7 +369,7 @@ func foreignRule(in *Input) *Finding {
 	if d.Direction == tracer.DirReply {
 		tail = fmt.Sprintf("dropped the answer of %s to %s on %s", in.target(), in.source(), in.at(d))
 	}
-	if in.Cluster.Known && in.denying(d) == nil {
+	if in.policiesKnown() && in.denying(d) == nil {
 		tail += "; no NetworkPolicy denies this flow"
 	} else {
 		f.Confidence = tracer.Probable

@@ -304,7 +304,7 @@ func translatesElsewhere(r *tracer.ServiceRules) bool {
 // unallocatedClusterIP: an address of the Service range that no Service has.
 func unallocatedClusterIP(in *Input) *Finding {
 	c := in.Cluster
-	if c.Service != nil || !c.InServiceRange || !in.untranslated() || in.delivered() || c.Destination.Kind == tracer.KindPod || c.Destination.Kind == tracer.KindNode {
+	if c.Service != nil || !in.servicesKnown() || !c.InServiceRange || !in.untranslated() || in.delivered() || c.Destination.Kind == tracer.KindPod || c.Destination.Kind == tracer.KindNode {
 		return nil
 	}
 	f := &Finding{

@@ -1,0 +1,53 @@
+package kube
+
+import "slices"
+
+// unreadEffect says what is not known without a kind that the credentials do
+// not allow to read. Pods are not among them: without them there is nothing to
+// say about anything.
+var unreadEffect = [kinds]string{
+	kindService:   "no Service is known by name, and nothing is said about Services",
+	kindSlice:     "the endpoints of Services are not known, and nothing is said about Services",
+	kindNode:      "node addresses and pod ranges are not known",
+	kindNamespace: "what NetworkPolicies say is not known: they select namespaces by label",
+	kindPolicy:    "what NetworkPolicies say is not known",
+}
+
+// Unread names the kinds that could not be read ("NetworkPolicy"), in order.
+func (s *Snapshot) Unread() []string {
+	var out []string
+	for k, unread := range s.unread {
+		if unread {
+			out = append(out, kind(k).String())
+		}
+	}
+	return out
+}
+
+// UnreadEffect says what is not known if a kind cannot be read.
+func UnreadEffect(name string) string {
+	for k, effect := range unreadEffect {
+		if kind(k).String() == name {
+			return effect
+		}
+	}
+	return ""
+}
+
+// PoliciesKnown reports whether the policies, and what they select by, could be
+// read.
+func (s *Snapshot) PoliciesKnown() bool { return !s.unread[kindPolicy] && !s.unread[kindNamespace] }
+
+// ServicesKnown reports whether Services and their endpoints could be read.
+func (s *Snapshot) ServicesKnown() bool { return !s.unread[kindService] && !s.unread[kindSlice] }
+
+// markUnread notes kinds that a written dump says were not read.
+func (s *Snapshot) markUnread(names []string) {
+	for k := range kinds {
+		s.unread[k] = slices.Contains(names, k.String())
+	}
+}
+
+// Refused are the resources that the API server does not let podpath read; the
+// rest is followed all the same.
+func (s *Store) Refused() []*AccessError { return s.refused }

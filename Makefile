@@ -27,8 +27,8 @@ KERNELS ?=
 KERNEL_FLAGS ?=
 FULL ?=
 BENCH ?= .
-BENCHTIME ?= 400ms
-ROUNDS ?= 9
+BENCHTIME ?= 200ms
+ROUNDS ?= 7
 PODS ?= 250
 # What to measure: all, or some of compare,events,cost,attach.
 ONLY ?=
@@ -105,8 +105,8 @@ verify: generate ## what is generated is what is committed; arm64 builds
 	GOARCH=arm64 $(GO) build $(BUILDFLAGS) -o /dev/null ./cmd/podpath
 
 .PHONY: bench
-bench: build ## what tracing costs, beside tcpdump and nothing (root); BENCHDOC=docs/bench.md keeps it
-	.ci/need nft:nftables tcpdump:tcpdump
+bench: build ## what tracing costs, beside other tools and nothing (root); BENCHDOC=docs/bench.md keeps it
+	.ci/need nft:nftables tcpdump:tcpdump bpftrace:bpftrace perf:linux-perf
 	$(GO) build -o bin/bench ./testbed/bench
 	bin/bench -podpath $(BIN) -time $(BENCHTIME) -rounds $(ROUNDS) -pods $(PODS) -only "$(ONLY)" -doc "$(BENCHDOC)"
 

@@ -62,6 +62,7 @@ func (b *bench) attachOnce(ctx context.Context, a *attaching, c *command) error 
 	if err != nil {
 		return err
 	}
+	defer t.close()
 	ids, err := t.programs()
 	if err != nil {
 		t.kill()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +23,7 @@ const (
 // blaster sends small UDP packets from one namespace as fast as one CPU can, or
 // at a rate. Every socket is a flow of its own.
 type blaster struct {
+	from *space
 	fds  []int
 	msgs []mmsghdr
 	iov  unix.Iovec
@@ -38,7 +38,7 @@ type mmsghdr struct {
 
 // newBlaster opens flows to one destination. close must be called.
 func newBlaster(from *space, to netip.AddrPort, flows int) (*blaster, error) {
-	b := &blaster{msgs: make([]mmsghdr, batch)}
+	b := &blaster{from: from, msgs: make([]mmsghdr, batch)}
 	err := from.inside(func() error {
 		for range flows {
 			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -76,22 +76,24 @@ func (b *blaster) close() {
 type spent struct{ wall, cpu, waited time.Duration }
 
 // run sends for a time, at pps packets per second or, if that is 0, as fast as
-// it goes. It stays on one CPU, as softirq work stays where the packet is sent.
+// it goes.
 func (b *blaster) run(ctx context.Context, d time.Duration, pps float64) (spent, error) {
+	return onLastCPU(b.from, func(start time.Time) error { return b.send(ctx, start, d, pps) })
+}
+
+// onLastCPU runs f in a namespace, on one CPU, as softirq work stays where the
+// packet is sent.
+func onLastCPU(in *space, f func(start time.Time) error) (spent, error) {
 	var took spent
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends, and with it the affinity
+	err := in.inside(func() error { // on a thread that ends, and with it the affinity
 		if err := pinLast(); err != nil {
-			done <- err
-			return
+			return err
 		}
 		start, used, waited := time.Now(), threadCPU(), threadWaited()
-		err := b.send(ctx, start, d, pps)
+		err := f(start)
 		took = spent{time.Since(start), threadCPU() - used, threadWaited() - waited}
-		done <- err
-	}()
-	err := <-done
+		return err
+	})
 	return took, err
 }
 
@@ -125,7 +127,7 @@ func (b *blaster) send(ctx context.Context, start time.Time, d time.Duration, pp
 	sent, turn := 0, 0
 	for {
 		elapsed := time.Since(start)
-		if elapsed >= d {
+		if elapsed >= d && sent > 0 { // something is sent however short the time
 			return nil
 		}
 		if err := ctx.Err(); err != nil {

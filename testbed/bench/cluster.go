@@ -214,6 +214,7 @@ func (c *inCluster) start(ctx context.Context, row *clusterRow, source []string)
 	if err != nil {
 		return err
 	}
+	defer t.close()
 	cpu, err := t.cpu()
 	if err != nil {
 		t.kill()
@@ -265,6 +266,7 @@ func (c *inCluster) stormOf(ctx context.Context, source []string) (stormRow, err
 	if err != nil {
 		return stormRow{}, err
 	}
+	defer t.close()
 	if err := rest(ctx, restTime); err != nil {
 		t.kill()
 		return stormRow{}, err

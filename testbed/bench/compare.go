@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -14,40 +16,19 @@ type row struct {
 	traced, untraced []rate
 	// cpu is the tracer's own time in wall, the time that packets were sent.
 	cpu, wall time.Duration
-	peakKiB   int64
+	rssMiB    float64 // the most of all windows
 	// totals are shared by the rows of one tracer.
 	totals *totals
 }
 
-func (r *row) rates(of []rate) []float64 {
-	var out []float64
-	for _, m := range of {
-		out = append(out, m.perSecond())
-	}
-	return out
-}
-
-// ratios of the rate while traced to the rate while not.
-func (r *row) ratios() []float64 { return pairwise(r.traced, r.untraced, rate.perSecond, divide) }
-
-// bestRatio compares the best rounds: what disturbs a machine only slows.
-func (r *row) bestRatio() float64 {
-	return quantile(r.rates(r.traced), 1) / quantile(r.rates(r.untraced), 1)
-}
-
-// addedNS is what tracing adds to the sender's CPU time for each packet.
-func (r *row) addedNS() []float64 { return pairwise(r.traced, r.untraced, rate.cpuNS, subtract) }
-
-// cpuRatios are ratios, had the sender had its CPU for itself.
-func (r *row) cpuRatios() []float64 { return pairwise(r.untraced, r.traced, rate.cpuNS, divide) }
-
 // totals is what a tracer had to say, over all of its runs.
 type totals struct {
-	events, lost uint64 // podpath: reported or wanted to, of these lost
-	truth        uint64 // tcpdump: packets that it should have got
-	captured     uint64 // of these written
-	admitted     uint64 // of those missing, how many it says
-	drops        uint64 // counted by the rule
+	events, lost uint64  // podpath: reported or wanted to, of these lost
+	due          uint64  // what it should have told of
+	captured     uint64  // of these told
+	admitted     uint64  // of those missing, how many it says
+	drops        uint64  // counted by the rule
+	peakMiB      float64 // since it was started
 	runs         int
 	attach       []float64 // seconds from start until ready
 	ending       []float64 // seconds from interrupt until gone
@@ -57,70 +38,95 @@ type totals struct {
 // one without it right before or after, so that a slow minute of the machine
 // hits both; which comes first alternates, and so does who begins a round.
 func (b *bench) compare(ctx context.Context) ([]*row, error) {
-	loads := b.top.loads()
-	tracers := b.tracers()
-	rows := map[*tracer][]*row{}
-	for _, tr := range tracers {
-		sum := &totals{}
-		for i, l := range loads {
-			if tr.loads&(1<<i) != 0 {
-				rows[tr] = append(rows[tr], &row{tracer: tr, load: l, totals: sum})
-			}
-		}
-	}
+	loads, tracers := b.top.loads(), b.tracers()
+	rows := newRows(tracers, loads)
 	for _, l := range loads { // fill caches, and show that packets arrive
-		if _, err := b.top.measure(ctx, l, b.opts.window, 0, 1); err != nil {
-			return nil, fmt.Errorf("warm up: %w", err)
+		if _, err := l.send(ctx, b.opts.window); err != nil {
+			return nil, fmt.Errorf("warm up: %s: %w", l.name, err)
 		}
 	}
 	for round := range b.opts.rounds {
 		b.progress("round %d of %d", round+1, b.opts.rounds)
-		for i := range tracers {
-			tr := tracers[(i+round)%len(tracers)]
-			if err := b.pair(ctx, tr, rows[tr], (i+round)%2 == 0); err != nil {
+		at := round % len(tracers)
+		order := slices.Concat(tracers[at:], tracers[:at])
+		for two := range slices.Chunk(order, 2) {
+			if err := b.two(ctx, two, rows, round%2 == 0); err != nil {
 				return nil, fmt.Errorf("round %d: %w", round+1, err)
 			}
 		}
 	}
-	return inOrder(tracers, loads, rows), nil
+	return inOrder(loads, rows), nil
 }
 
-func inOrder(tracers []*tracer, loads []*load, rows map[*tracer][]*row) []*row {
+func newRows(tracers []*tracer, loads []*load) []*row {
+	var rows []*row
+	for _, tr := range tracers {
+		sum := &totals{}
+		for _, l := range loads {
+			if tr.loads&l.bit != 0 {
+				rows = append(rows, &row{tracer: tr, load: l, totals: sum})
+			}
+		}
+	}
+	return rows
+}
+
+func of(tr *tracer, rows []*row) []*row {
+	var out []*row
+	for _, r := range rows {
+		if r.tracer == tr && tr.absent == "" {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func inOrder(loads []*load, rows []*row) []*row {
 	var out []*row
 	for _, l := range loads {
-		for _, tr := range tracers {
-			for _, r := range rows[tr] {
-				if r.load == l {
-					out = append(out, r)
-				}
+		for _, r := range rows {
+			if r.load == l {
+				out = append(out, r)
 			}
 		}
 	}
 	return out
 }
 
-// pair measures the rows of one tracer, with and without it.
-func (b *bench) pair(ctx context.Context, tr *tracer, rows []*row, tracedFirst bool) error {
+// two measures the rows of two tracers; the windows without them lie between.
+// One that is left over comes first or last.
+func (b *bench) two(ctx context.Context, two []*tracer, rows []*row, tracedFirst bool) error {
+	between := of(two[0], rows)
 	steps := []func() error{
-		func() error { return b.untraced(ctx, rows) },
-		func() error { return b.traced(ctx, tr, rows) },
+		func() error { return b.traced(ctx, two[0], of(two[0], rows)) },
+		func() error { return b.untraced(ctx, between) },
 	}
-	if tracedFirst {
-		steps[0], steps[1] = steps[1], steps[0]
+	switch {
+	case len(two) == 2:
+		between = append(between, of(two[1], rows)...)
+		steps = append(steps, func() error { return b.traced(ctx, two[1], of(two[1], rows)) })
+	case !tracedFirst:
+		slices.Reverse(steps)
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
-			return fmt.Errorf("%s: %w", tr.name, err)
+			return err
 		}
 	}
 	return nil
 }
 
+// untraced measures each load of the rows once.
 func (b *bench) untraced(ctx context.Context, rows []*row) error {
+	got := map[*load]rate{}
 	for _, r := range rows {
-		m, err := b.top.measure(ctx, r.load, b.opts.window, 0, 1)
-		if err != nil {
-			return err
+		m, ok := got[r.load]
+		if !ok {
+			var err error
+			if m, err = r.load.send(ctx, b.opts.window); err != nil {
+				return fmt.Errorf("untraced: %s: %w", r.load.name, err)
+			}
+			got[r.load] = m
 		}
 		r.untraced = append(r.untraced, m)
 	}
@@ -128,33 +134,40 @@ func (b *bench) untraced(ctx context.Context, rows []*row) error {
 }
 
 func (b *bench) traced(ctx context.Context, tr *tracer, rows []*row) error {
-	if tr.command == nil {
-		for _, r := range rows {
-			m, err := b.top.measure(ctx, r.load, b.opts.window, 0, 1)
-			if err != nil {
-				return err
-			}
-			r.traced = append(r.traced, m)
-		}
+	if len(rows) == 0 {
 		return nil
 	}
-	return b.watch(ctx, tr, rows[0].totals, func(t *tool) error {
+	err := b.watch(ctx, tr, rows[0].totals, func(t *tool) error {
 		for _, r := range rows {
 			if err := b.window(ctx, t, r); err != nil {
-				return err
+				return fmt.Errorf("%s: %w", r.load.name, err)
 			}
 		}
 		return nil
 	})
+	if err == nil {
+		return nil
+	}
+	if tr.peer != nil && ctx.Err() == nil {
+		tr.absent = err.Error()
+		b.progress("%s cannot be measured: %v", tr.name, err)
+		return nil
+	}
+	return fmt.Errorf("%s: %w", tr.name, err)
 }
 
-// window measures one row while its tracer runs.
+// window measures one row while its tracer runs, if there is one.
 func (b *bench) window(ctx context.Context, t *tool, r *row) error {
+	if t == nil {
+		m, err := r.load.send(ctx, b.opts.window)
+		r.traced = append(r.traced, m)
+		return err
+	}
 	before, err := t.cpu()
 	if err != nil {
 		return err
 	}
-	m, err := b.top.measure(ctx, r.load, b.opts.window, 0, 1)
+	m, err := r.load.send(ctx, b.opts.window)
 	if err != nil {
 		return err
 	}
@@ -164,14 +177,23 @@ func (b *bench) window(ctx context.Context, t *tool, r *row) error {
 	}
 	r.traced = append(r.traced, m)
 	r.cpu, r.wall = r.cpu+after-before, r.wall+m.wall
-	peak, err := t.peakKiB()
-	r.peakKiB = max(r.peakKiB, peak)
+	peak, now, err := t.memory()
+	r.rssMiB, r.totals.peakMiB = max(r.rssMiB, now), max(r.totals.peakMiB, peak)
 	return err
 }
 
 // watch runs f while the tracer runs, and then holds what it said against the
-// counters of devices and rule.
-func (b *bench) watch(ctx context.Context, tr *tracer, sum *totals, f func(*tool) error) error {
+// counters of devices and rules.
+func (b *bench) watch(ctx context.Context, tr *tracer, sum *totals, f func(*tool) error) (err error) {
+	if tr.command == nil {
+		return f(nil)
+	}
+	if tr.peer != nil && tr.peer.arm != "" {
+		if err := b.top.nft(ctx, tr.peer.arm); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, b.top.nft(ctx, tr.peer.disarm)) }()
+	}
 	before, err := b.truth(ctx, tr)
 	if err != nil {
 		return err
@@ -180,6 +202,7 @@ func (b *bench) watch(ctx context.Context, tr *tracer, sum *totals, f func(*tool
 	if err != nil {
 		return err
 	}
+	defer t.close()
 	if err := f(t); err != nil {
 		t.kill()
 		return err
@@ -206,15 +229,15 @@ func (s *totals) add(tr *tracer, t *tool, f *found, want truth) {
 	s.attach = append(s.attach, t.attach.Seconds())
 	s.ending = append(s.ending, t.ending.Seconds())
 	s.drops += want.ruleDrops
-	switch {
-	case f.summary != nil:
+	if tr.peer == nil {
 		s.events += f.summary.Events
 		s.lost += f.summary.Lost
-	case tr.selected:
-		s.truth += want.rx + want.tx
-		s.captured += f.captured
-		s.admitted += f.dropped
+		s.due += want.rx + want.tx
+		return
 	}
+	s.due += tr.peer.due(want)
+	s.captured += f.captured
+	s.admitted += f.dropped
 }
 
 // truth reads the counters of the devices that a tracer watches.
@@ -231,16 +254,14 @@ func (b *bench) truth(ctx context.Context, tr *tracer) (truth, error) {
 			return truth{}, err
 		}
 	}
-	watched := tr.watched
-	if tr.kind == tcpdump {
-		watched = []int{0, 1, 2, 3}
-	}
-	for _, i := range watched {
-		p := b.top.pods[i]
+	for i, p := range b.top.pods {
+		if tr.peer == nil && !slices.Contains(tr.watched, i) {
+			continue
+		}
 		if err := add(b.top.node, p.veth); err != nil {
 			return truth{}, err
 		}
-		if tr.kind == tcpdump { // stays in the node's namespace
+		if tr.peer != nil { // stays in the node's namespace
 			continue
 		}
 		if err := add(p.space, "eth0"); err != nil {
@@ -250,6 +271,14 @@ func (b *bench) truth(ctx context.Context, tr *tracer) (truth, error) {
 	var err error
 	if out.refused, err = b.top.refused(); err != nil {
 		return truth{}, err
+	}
+	if out.resent, err = b.top.resent(); err != nil {
+		return truth{}, err
+	}
+	if tr.peer != nil && tr.peer.arm != "" {
+		if out.traced, err = b.top.counter(ctx, "bench-trace", "traced"); err != nil {
+			return truth{}, err
+		}
 	}
 	out.ruleDrops, err = b.top.ruleCount(ctx)
 	return out, err

@@ -85,6 +85,7 @@ func (b *bench) costOf(ctx context.Context, what string, c *command, l *load, d 
 	if err != nil {
 		return nil, err
 	}
+	defer t.close()
 	ids, err := t.programs()
 	if err != nil {
 		t.kill()
@@ -107,7 +108,7 @@ func (b *bench) runCosts(ctx context.Context, what string, ids []uint32, l *load
 		if err != nil {
 			return nil, err
 		}
-		m, err := b.top.measure(ctx, l, d, 0, 1)
+		m, err := l.send(ctx, d)
 		if err != nil {
 			return nil, err
 		}
@@ -117,7 +118,7 @@ func (b *bench) runCosts(ctx context.Context, what string, ids []uint32, l *load
 		}
 		for k, a := range after {
 			n := a.runs - before[k].runs
-			if i == 0 || n < m.packets/2 { // warming up, or not on the way of these packets
+			if i == 0 || n < m.done/2 { // warming up, or not on the way of these packets
 				continue
 			}
 			runs[a.name] += n

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -103,7 +104,8 @@ func (b *bench) tryRate(ctx context.Context, wanted float64, flows int) (best li
 func (b *bench) limitStep(ctx context.Context, perSecond float64, flows int) (limitStep, error) {
 	pods := b.top.pods
 	tr := &tracer{name: "podpath trace, every packet an event", kind: podpathTrace, selected: true, watched: []int{0, 1},
-		command: b.trace(pods[0].ip.String(), pods[1].ip.String(), "--first-packets", allPackets, "--max-events", allPackets, "--max-cpu", "100")}
+		command: b.trace(pods[0].ip.String(), pods[1].ip.String(), everyPacket()...)}
+	path := udpPath{netip.AddrPortFrom(pods[1].ip, podPort), received(pods[1].space)}
 	var m rate
 	var used time.Duration
 	sum := &totals{}
@@ -112,7 +114,7 @@ func (b *bench) limitStep(ctx context.Context, perSecond float64, flows int) (li
 		if err != nil {
 			return err
 		}
-		if m, err = b.top.measure(ctx, b.top.loads()[0], limitWindow, perSecond/hooksPodToPod, flows); err != nil {
+		if m, err = b.top.blast(ctx, path, limitWindow, perSecond/hooksPodToPod, flows); err != nil {
 			return err
 		}
 		used, err = t.cpu()

@@ -1,8 +1,9 @@
 // Command bench measures what tracing costs, on this machine, in one run: the
-// packets per second that a node forwards untraced, under podpath and under
-// tcpdump, next to each other; what one run of each BPF program takes; how many
-// events per second get through; how long attaching to a full node takes; and
-// what a large cluster costs.
+// packets, round trips, connections and bytes per second that a node forwards
+// untraced, under podpath and under what people use today, next to each other;
+// what one run of each BPF program takes; how many events per second get
+// through; how long attaching to a full node takes; and what a large cluster
+// costs.
 //
 // It judges no ratio. It does fail if podpath's numbers do not add up to what
 // the devices and rules counted. Everything happens in network namespaces that
@@ -18,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -31,6 +33,7 @@ type options struct {
 	rounds  int
 	pods    int
 	only    string
+	match   *regexp.Regexp
 	doc     string
 }
 
@@ -77,12 +80,14 @@ func main() {
 
 func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	var o options
+	var match string
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.StringVar(&o.podpath, "podpath", "bin/podpath", "the binary to measure")
-	fs.DurationVar(&o.window, "time", 400*time.Millisecond, "length of one measurement")
-	fs.IntVar(&o.rounds, "rounds", 9, "how often each is measured")
+	fs.DurationVar(&o.window, "time", 200*time.Millisecond, "length of one measurement")
+	fs.IntVar(&o.rounds, "rounds", 7, "how often each is measured")
 	fs.IntVar(&o.pods, "pods", 250, "pods on the full node; 0 leaves that out")
 	fs.StringVar(&o.only, "only", "", "what to measure, separated by commas: "+strings.Join(partNames, ", ")+"; empty for all")
+	fs.StringVar(&match, "match", "", "compare only the tools whose name matches this expression")
 	fs.StringVar(&o.doc, "doc", "", "also replace the results in this Markdown file")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -90,17 +95,24 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if os.Geteuid() != 0 {
 		return errors.New("needs root: it makes network namespaces and loads BPF programs")
 	}
+	var err error
+	if o.match, err = regexp.Compile(match); err != nil {
+		return fmt.Errorf("-match: %w", err)
+	}
 	if err := o.checkOnly(); err != nil {
 		return err
 	}
 	if o.rounds < 1 || o.window <= 0 {
 		return errors.New("-rounds and -time must be positive")
 	}
-	var err error
 	if o.podpath, err = filepath.Abs(o.podpath); err != nil {
 		return err
 	}
-	b := &bench{opts: o, spawn: newSpawner(), out: progress, begun: time.Now()}
+	spawn, err := newSpawner()
+	if err != nil {
+		return err
+	}
+	b := &bench{opts: o, spawn: spawn, out: progress, begun: time.Now()}
 	r, err := b.run(ctx)
 	if r == nil {
 		return err

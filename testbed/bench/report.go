@@ -36,8 +36,10 @@ func (r *report) markdown() string {
 	var w strings.Builder
 	r.head(&w)
 	if len(r.rows) > 0 {
-		r.compared(&w)
+		r.overview(&w)
+		r.against(&w)
 		r.accounts(&w)
+		r.details(&w)
 	}
 	if len(r.limits) > 0 {
 		r.events(&w)
@@ -94,78 +96,6 @@ func (r *report) inline() bool {
 		}
 	}
 	return median(share) > 0.8
-}
-
-func (r *report) compared(w *strings.Builder) {
-	fmt.Fprintf(w, "\n### Rate while traced\n\n")
-	fmt.Fprintf(w, "64 bytes of UDP payload, one sender on one CPU. Ratio: traced against untraced right before or after, %d pairs.\n\n", r.opts.rounds)
-	fmt.Fprintln(w, "| traffic | meanwhile | untraced, k/s | traced, k/s | ratio, median | quartiles | best/best | ratio by CPU | added, ns | CPU % | RSS MiB |")
-	fmt.Fprintln(w, "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
-	inline := r.inline()
-	for _, row := range r.rows {
-		x := row.ratios()
-		cpu, rss := "", ""
-		if row.wall > 0 {
-			cpu = fmt.Sprintf("%.0f", 100*row.cpu.Seconds()/row.wall.Seconds())
-			rss = fmt.Sprintf("%.0f", float64(row.peakKiB)/1024)
-		}
-		byCPU, added := "", ""
-		if inline {
-			byCPU, added = fmt.Sprintf("%.2f", median(row.cpuRatios())), fmt.Sprintf("%+.0f", median(row.addedNS()))
-		}
-		fmt.Fprintf(w, "| %s | %s | %.0f | %.0f | **%.2f** | %.2f–%.2f | %.2f | %s | %s | %s | %s |\n", row.load.name, row.tracer.name,
-			median(row.rates(row.untraced))/1000, median(row.rates(row.traced))/1000, median(x), quantile(x, .25), quantile(x, .75), row.bestRatio(), byCPU, added, cpu, rss)
-	}
-	fmt.Fprintln(w, "\nRatio by CPU and the nanoseconds added to each packet are from the sender's CPU time, which leaves out what other")
-	fmt.Fprintln(w, "processes took of that CPU: medians of the same pairs. CPU % is the tool's own, of one CPU, while packets are sent;")
-	fmt.Fprintln(w, "what its programs do is in the ratio.")
-}
-
-// accounts says what each tracer made of the packets, against the truth.
-func (r *report) accounts(w *strings.Builder) {
-	fmt.Fprintf(w, "\n### Seen and lost\n\nTruth is what the devices' and the rule's counters say; a run of podpath that differs from it by one packet fails.\n\n")
-	fmt.Fprintln(w, "| tool | runs | start to ready, s | in truth | by the tool |")
-	fmt.Fprintln(w, "|---|---:|---:|---|---|")
-	seen := map[*totals]bool{}
-	for _, row := range r.rows {
-		if t := row.totals; t.runs > 0 && !seen[t] {
-			seen[t] = true
-			fmt.Fprintf(w, "| %s | %d | %.2f | %s | %s |\n", row.tracer.name, t.runs, median(t.attach), t.inTruth(row.tracer), t.said(row.tracer))
-		}
-	}
-}
-
-func (s *totals) inTruth(tr *tracer) string {
-	switch {
-	case tr.kind == tcpdump && tr.selected:
-		return fmt.Sprintf("%d packets", s.truth)
-	case tr.kind == tcpdump:
-		return ""
-	case s.drops > 0:
-		return fmt.Sprintf("%d drops by the rule", s.drops)
-	}
-	return ""
-}
-
-func (s *totals) said(tr *tracer) string {
-	switch {
-	case tr.kind == tcpdump && tr.selected:
-		return fmt.Sprintf("%.1f %% missing, %.1f %% said to be dropped", percent(s.truth-min(s.truth, s.captured), s.truth), percent(s.admitted, s.truth))
-	case tr.kind == tcpdump:
-		return ""
-	case tr.kind == podpathTrace && !tr.selected:
-		return "all passed over"
-	case tr.kind == podpathDrops:
-		return "all counted"
-	}
-	return fmt.Sprintf("all counted; %d events lost of %d", s.lost, s.events)
-}
-
-func percent(part, whole uint64) float64 {
-	if whole == 0 {
-		return 0
-	}
-	return 100 * float64(part) / float64(whole)
 }
 
 func (r *report) events(w *strings.Builder) {

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
-	"strconv"
 
 	"github.com/podpath/podpath/tracer/render"
 )
@@ -16,7 +14,7 @@ type found struct {
 	summary *render.Summary // podpath's
 	// byReason adds up podpath's drop lines.
 	byReason map[string]uint64
-	// captured and dropped are tcpdump's own numbers.
+	// captured and dropped are another tool's own numbers.
 	captured, dropped uint64
 }
 
@@ -62,36 +60,18 @@ func (f *found) add(raw json.RawMessage) error {
 	return nil
 }
 
-var tcpdumpCount = regexp.MustCompile(`^(\d+) packets? (captured|dropped by kernel)$`)
-
-// parseTCPDump reads what tcpdump says at its end.
-func parseTCPDump(lines []string) (*found, error) {
-	f := &found{}
-	said := 0
-	for _, line := range lines {
-		m := tcpdumpCount.FindStringSubmatch(line)
-		if m == nil {
-			continue
-		}
-		n, err := strconv.ParseUint(m[1], 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("read tcpdump's counts: %w", err)
-		}
-		said++
-		if m[2] == "captured" {
-			f.captured = n
-		} else {
-			f.dropped = n
-		}
-	}
-	if said != 2 {
-		return nil, fmt.Errorf("read tcpdump's counts: not in %q", lines)
-	}
-	return f, nil
-}
-
 // counter is podpath's counter of one hook, "rx.selected".
 func (f *found) counter(name string) uint64 { return f.summary.Counters[name] }
+
+// passedOver adds up the packets of a hook that were not selected, or not this
+// node's.
+func (f *found) passedOver(hook string) uint64 {
+	var sum uint64
+	for _, c := range []string{"miss", "other_netns", "loopback", "no_netns"} {
+		sum += f.counter(hook + "." + c)
+	}
+	return sum
+}
 
 // accounted adds up what became of the selected packets at a hook: reported,
 // only counted, held back, and lost.

@@ -5,27 +5,6 @@ import (
 	"testing"
 )
 
-func TestParseTCPDump(t *testing.T) {
-	said := []string{
-		"tcpdump: data link type LINUX_SLL2",
-		"tcpdump: listening on any, link-type LINUX_SLL2 (Linux cooked v2), snapshot length 262144 bytes",
-		"374656 packets captured", "374700 packets received by filter", "12 packets dropped by kernel",
-	}
-	f, err := parseTCPDump(said)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if f.captured != 374656 || f.dropped != 12 {
-		t.Errorf("captured %d, dropped %d", f.captured, f.dropped)
-	}
-	if f, err := parseTCPDump([]string{"1 packet captured", "0 packets dropped by kernel"}); err != nil || f.captured != 1 {
-		t.Errorf("one packet: %+v, %v", f, err)
-	}
-	if _, err := parseTCPDump(said[:3]); err == nil {
-		t.Error("half of the counts were enough")
-	}
-}
-
 const twoDropsAndSummary = `{"kind":"Drop","reason":"NETFILTER_DROP","count":3}
 {"kind":"Drop","reason":"NETFILTER_DROP","count":4}
 {"kind":"Verdict","code":"ok"}
@@ -66,7 +45,8 @@ func TestVerify(t *testing.T) {
 		"trace, sent":    {tracer{kind: podpathTrace, selected: true}, truth{rx: 8, tx: 1}, false},
 		"not selected":   {tracer{kind: podpathTrace}, truth{}, true},
 		"passed over":    {tracer{kind: podpathTrace}, truth{rx: 1}, false},
-		"not ours":       {tracer{kind: tcpdump, selected: true}, truth{rx: 1}, true},
+		"sent again":     {tracer{kind: podpathTrace, selected: true}, truth{rx: 8, resent: 1}, true},
+		"not ours":       {tracer{kind: otherTool, selected: true}, truth{rx: 1}, true},
 	} {
 		if err := tc.tracer.verify(said, tc.want); (err == nil) != tc.ok {
 			t.Errorf("%s: %v", what, err)

@@ -30,15 +30,35 @@ type space struct {
 // because the parent-death signal comes when the thread ends that forked.
 type spawner struct{ jobs chan func() }
 
-func newSpawner() *spawner {
+// Its processes see tracefs, which perf and bpftrace need, wherever this
+// machine has mounted it: in a mount namespace of their own that ends with them.
+func newSpawner() (*spawner, error) {
 	s := &spawner{jobs: make(chan func())}
+	ready := make(chan error)
 	go func() {
 		runtime.LockOSThread()
+		ready <- mountTracefs()
 		for f := range s.jobs {
 			f()
 		}
 	}()
-	return s
+	return s, <-ready
+}
+
+// mountTracefs puts this thread into a mount namespace that has tracefs. A
+// kernel without it is no error here: the tools that need it say so.
+func mountTracefs() error {
+	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("make a mount namespace: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("keep mounts in their namespace: %w", err)
+	}
+	err := unix.Mount("tracefs", "/sys/kernel/tracing", "tracefs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+	if err != nil && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("mount tracefs: %w", err)
+	}
+	return nil
 }
 
 // start starts a process, inside a namespace if one is given.

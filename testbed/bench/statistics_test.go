@@ -34,6 +34,7 @@ func TestRatiosPairRounds(t *testing.T) {
 		return rate{packets, spent{wall: time.Second, cpu: cpu}}
 	}
 	r := &row{
+		load:     &load{scale: 1},
 		untraced: []rate{window(1000, time.Second), window(100, 100*time.Millisecond)},
 		traced:   []rate{window(800, time.Second), window(80, 100*time.Millisecond)},
 	}

@@ -50,13 +50,13 @@ func withinError(x []float64, want float64) string {
 }
 
 func (r *report) rateTargets() []target {
-	least := map[uint16]float64{podPort: 0.99, servicePort: 0.97}
+	least := map[int]float64{onPodToPod: 0.99, onService: 0.97}
 	var out []target
 	for _, row := range r.rows {
-		if row.tracer.kind != podpathTrace || row.tracer.selected {
+		want, ok := least[row.load.bit]
+		if !ok || row.tracer.kind != podpathTrace || row.tracer.selected || row.tracer.wide {
 			continue
 		}
-		want := least[row.load.to.Port()]
 		x := row.ratios()
 		measured := fmt.Sprintf("%.2f (best/best %.2f)", median(x), row.bestRatio())
 		if r.inline() { // the same on a quiet machine, and still true on a busy one

@@ -2,11 +2,11 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,6 +29,7 @@ type command struct {
 	argv  []string
 	stdin string
 	// ready recognises the line of standard error after which it sees packets.
+	// A tool that says none is ready when it waits for events.
 	ready func(line string) bool
 	// capture gives it a file in memory as descriptor 3.
 	capture bool
@@ -39,7 +40,7 @@ type tool struct {
 	cmd     *exec.Cmd
 	attach  time.Duration // from its start until it was ready
 	ending  time.Duration // from the interrupt until it was gone
-	out     bytes.Buffer
+	out     *os.File      // its standard output
 	capture *os.File
 	exited  chan struct{}
 
@@ -54,25 +55,32 @@ func startTool(ctx context.Context, sp *spawner, in *space, c command) (*tool, e
 		return nil, err
 	}
 	t := &tool{cmd: exec.Command(path, c.argv[1:]...), exited: make(chan struct{})}
-	t.cmd.Stdin, t.cmd.Stdout = strings.NewReader(c.stdin), &t.out
+	// Files in memory: nobody has to read what is written while packets flow.
+	if t.out, err = memoryFile(); err != nil {
+		return nil, err
+	}
+	t.cmd.Stdin, t.cmd.Stdout = strings.NewReader(c.stdin), t.out
 	// Ctrl-C is for the benchmark, which then stops its tools in order.
 	t.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true}
 	if c.capture {
 		if t.capture, err = memoryFile(); err != nil {
-			return nil, err
+			return nil, errors.Join(err, t.closeFiles())
 		}
 		t.cmd.ExtraFiles = []*os.File{t.capture}
 	}
 	stderr, err := t.cmd.StderrPipe()
 	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", c.argv[0], err)
+		return nil, errors.Join(fmt.Errorf("start %s: %w", c.argv[0], err), t.closeFiles())
 	}
 	begun := time.Now()
 	if err := sp.start(t.cmd, in); err != nil {
-		return nil, errors.Join(fmt.Errorf("start %s: %w", c.argv[0], err), t.closeCapture())
+		return nil, errors.Join(fmt.Errorf("start %s: %w", c.argv[0], err), t.closeFiles())
 	}
 	ready := make(chan time.Time, 1)
 	go t.read(stderr, c.ready, ready)
+	if c.ready == nil {
+		go t.untilWaiting(ready)
+	}
 	select {
 	case at := <-ready:
 		t.attach = at.Sub(begun)
@@ -85,7 +93,25 @@ func startTool(ctx context.Context, sp *spawner, in *space, c command) (*tool, e
 		err = ctx.Err()
 	}
 	t.kill()
+	t.close()
 	return nil, err
+}
+
+// untilWaiting looks where in the kernel the tool sleeps: bpftrace, perf and nft
+// first attach, and then wait in one of the kernel's ways to poll.
+func (t *tool) untilWaiting(ready chan<- time.Time) {
+	for {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", t.cmd.Process.Pid))
+		if err == nil && strings.Contains(string(b), "poll") {
+			ready <- time.Now()
+			return
+		}
+		select {
+		case <-t.exited:
+			return
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
 }
 
 // memoryFile is a file on tmpfs without a name, so that nothing can be left.
@@ -105,7 +131,7 @@ func (t *tool) read(stderr io.Reader, isReady func(string) bool, ready chan<- ti
 		t.mu.Lock()
 		t.stderr = append(t.stderr, lines.Text())
 		t.mu.Unlock()
-		if !told && isReady(lines.Text()) {
+		if !told && isReady != nil && isReady(lines.Text()) {
 			told = true
 			ready <- time.Now()
 		}
@@ -123,7 +149,6 @@ func (t *tool) complaint() string { return strings.Join(t.lines(), " | ") }
 
 // stop interrupts it, as Ctrl-C would, and waits until it has said everything.
 func (t *tool) stop() error {
-	defer func() { _ = t.closeCapture() }()
 	begun := time.Now()
 	if err := t.cmd.Process.Signal(unix.SIGINT); err != nil {
 		return fmt.Errorf("interrupt %s: %w", t.cmd.Path, err)
@@ -140,6 +165,8 @@ func (t *tool) stop() error {
 	switch {
 	case errors.As(err, &exit) && exit.Exited() && exit.ExitCode() != 2:
 		return nil // found something, or was interrupted
+	case errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == unix.SIGINT:
+		return nil // has no better way to end
 	case err != nil:
 		return fmt.Errorf("%s: %w: %s", t.cmd.Path, err, t.complaint())
 	}
@@ -150,15 +177,21 @@ func (t *tool) kill() {
 	_ = t.cmd.Process.Kill()
 	<-t.exited
 	_ = t.cmd.Wait()
-	_ = t.closeCapture()
 }
 
-func (t *tool) closeCapture() error {
-	if t.capture == nil {
-		return nil
+// close frees what it wrote.
+func (t *tool) close() { _ = t.closeFiles() }
+
+func (t *tool) closeFiles() error {
+	err := t.out.Close()
+	if t.capture != nil {
+		err = errors.Join(err, t.capture.Close())
 	}
-	return t.capture.Close()
+	return err
 }
+
+// output is what it printed, from the beginning.
+func (t *tool) output() io.Reader { return io.NewSectionReader(t.out, 0, math.MaxInt64) }
 
 // cpu is how long its threads have run so far. What its BPF programs do is not
 // in there: that is done by whoever sends the packet.
@@ -183,11 +216,9 @@ func (t *tool) cpu() (time.Duration, error) {
 	return sum, nil
 }
 
-// peakKiB is the largest resident size since it was started. getrusage would
-// not do: a process inherits the peak of the one that forked it.
-func (t *tool) peakKiB() (int64, error) { return t.statusKiB("VmHWM") }
-
-// memory is the largest resident size so far, and the present one, in MiB.
+// memory is the largest resident size since it was started, and the present
+// one, in MiB. getrusage would not do: a process inherits the peak of the one
+// that forked it.
 func (t *tool) memory() (peak, now float64, err error) {
 	high, err := t.statusKiB("VmHWM")
 	if err != nil {

@@ -43,11 +43,11 @@ const rules = `
 table ip bench {
 	counter dropped { }
 	chain endpoint {
-		meta l4proto udp dnat to 192.168.77.2:8080
+		meta l4proto { tcp, udp } dnat to 192.168.77.2:8080
 	}
 	map service-ips {
 		type ipv4_addr . inet_proto . inet_service : verdict
-		elements = { 10.96.0.10 . udp . 80 : goto endpoint }
+		elements = { 10.96.0.10 . udp . 80 : goto endpoint, 10.96.0.10 . tcp . 80 : goto endpoint }
 	}
 	chain services {
 		type nat hook prerouting priority dstnat; policy accept;
@@ -110,8 +110,36 @@ func (t *topology) build(ctx context.Context, n int) error {
 			return fmt.Errorf("add pod %d: %w", i, err)
 		}
 	}
-	_, err = t.node.command(ctx, t.spawn, rules, "nft", "-f", "-")
+	if err := t.nft(ctx, rules); err != nil {
+		return err
+	}
+	return t.manyConnections()
+}
+
+// nft gives commands to the node's nft.
+func (t *topology) nft(ctx context.Context, commands string) error {
+	_, err := t.node.command(ctx, t.spawn, commands, "nft", "-f", "-")
 	return err
+}
+
+// manyConnections lets a thread open and close connections for minutes: nobody
+// keeps a closed one for long.
+func (t *topology) manyConnections() error {
+	for _, s := range []*space{t.pods[0].space, t.pods[1].space, t.external} {
+		err := s.sysctl(map[string]string{
+			"net/ipv4/ip_local_port_range": "1024 65535",
+			"net/ipv4/tcp_tw_reuse":        "1",
+			"net/ipv4/tcp_max_tw_buckets":  "262144",
+			"net/ipv4/tcp_no_metrics_save": "1", // a window knows nothing of the one before
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return t.node.sysctl(map[string]string{
+		"net/netfilter/nf_conntrack_tcp_timeout_time_wait": "1",
+		"net/netfilter/nf_conntrack_tcp_timeout_close":     "1",
+	})
 }
 
 func (t *topology) space(name string) (*space, error) {
@@ -188,7 +216,10 @@ func (t *topology) addPod(i int) error {
 	if i == 0 {
 		return nil
 	}
-	return t.pods[0].space.neighbour("eth0", p.ip, p.mac)
+	return errors.Join(
+		t.pods[0].space.neighbour("eth0", p.ip, p.mac),
+		s.neighbour("eth0", t.pods[0].ip, t.pods[0].mac),
+	)
 }
 
 // learn tells the bridge where a pod is, since one that only receives would be

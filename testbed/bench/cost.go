@@ -59,7 +59,7 @@ func (b *bench) costs(ctx context.Context) ([]cost, error) {
 		// On bridge and uplink: the translated addresses must be looked at too.
 		{notSelectedCT, b.trace(pod(2), pod(3)), external, costWindow, ""},
 		{counted, b.trace(pod(0), "any"), external, costWindow, ""},
-		{anEvent, b.trace(pod(0), "any", "--first-packets", allPackets, "--max-events", allPackets, "--max-cpu", "100"), external, eventWindow, ""},
+		{anEvent, b.trace(pod(0), "any", everyPacket()...), external, eventWindow, ""},
 		{notSelectedCT, b.trace(pod(2), pod(3), "--hook", "tracepoint"), external, costWindow, ""},
 		{counted, b.trace(pod(0), "any", "--hook", "tracepoint"), external, costWindow, ""},
 		{dropNotSelected, b.trace(pod(2), pod(3)), storm, costWindow, "kfree_skb"},

@@ -12,7 +12,7 @@ import (
 const hooksPodToPod = 4
 
 const (
-	allPackets  = "4294967295" // --first-packets: every packet is an event
+	allPackets  = "4294967295" // as many as there are
 	limitWindow = 2 * time.Second
 	limitTries  = 3
 )

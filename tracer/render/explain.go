@@ -34,7 +34,7 @@ func (p *textPrinter) explanation(e *Explanation) {
 		p.row([]column{{e.Code, 28}, {string(e.Component), 12}}, e.Title)
 		return
 	}
-	p.wrap(p.colour(bold, e.Code)+"  ", "  ", "("+string(e.Component)+")")
+	p.wrap(p.colour(bold, Escape(e.Code))+"  ", "  ", "("+string(e.Component)+")")
 	p.wrap("  ", "  ", e.Title)
 	p.section("What is wrong")
 	p.wrap("    ", "    ", e.Meaning)

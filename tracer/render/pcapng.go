@@ -36,7 +36,8 @@ func NewCapture(w io.Writer, node string, inv *tracer.Inventory) (*Capture, erro
 
 // Add writes one event. Events that are no IP packets are left out.
 func (c *Capture) Add(ev *tracer.Event) error {
-	if ev.ARP || !ev.Tuple.IsValid() {
+	src, dst := ev.Tuple.Src.Addr(), ev.Tuple.Dst.Addr()
+	if ev.ARP || !ev.Tuple.IsValid() || src.Is4() != dst.Is4() {
 		return nil
 	}
 	b := gopacket.NewSerializeBuffer()

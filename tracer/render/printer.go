@@ -47,7 +47,7 @@ func (p *jsonPrinter) Print(object any) error {
 	if err != nil {
 		return err
 	}
-	_, err = p.w.Write(b)
+	_, err = p.w.Write(escapeUnsafe(b, surrogates))
 	return err
 }
 
@@ -59,13 +59,23 @@ func encode(object any) ([]byte, error) {
 	if err := e.Encode(object); err != nil {
 		return nil, fmt.Errorf("encode result: %w", err)
 	}
-	return escapeUnsafe(b.Bytes()), nil
+	return b.Bytes(), nil
 }
+
+// surrogates is how JSON escapes a character beyond U+FFFF, and longEscape how
+// YAML does, which knows no surrogates.
+func surrogates(b []byte, r rune) []byte {
+	high, low := utf16.EncodeRune(r)
+	return fmt.Appendf(b, `\u%04x\u%04x`, high, low)
+}
+
+func longEscape(b []byte, r rune) []byte { return fmt.Appendf(b, `\U%08x`, r) }
 
 // escapeUnsafe writes as \u what encoding/json leaves raw and a terminal may
 // act on: C1 controls and characters that reorder or hide text. The value stays
-// the same: such characters stand in strings only.
-func escapeUnsafe(line []byte) []byte {
+// the same: such characters stand in strings only. beyond escapes those above
+// U+FFFF.
+func escapeUnsafe(line []byte, beyond func([]byte, rune) []byte) []byte {
 	unsafe := func(r rune) bool { return r >= 0x7f && r != utf8.RuneError && unsafeRune(r) }
 	if bytes.IndexFunc(line, unsafe) < 0 {
 		return line
@@ -76,8 +86,7 @@ func escapeUnsafe(line []byte) []byte {
 		case !unsafe(r):
 			b = utf8.AppendRune(b, r)
 		case r > 0xffff:
-			high, low := utf16.EncodeRune(r)
-			b = fmt.Appendf(b, `\u%04x\u%04x`, high, low)
+			b = beyond(b, r)
 		default:
 			b = fmt.Appendf(b, `\u%04x`, r)
 		}
@@ -92,10 +101,12 @@ func (p *yamlPrinter) Print(object any) error {
 	if err != nil {
 		return err
 	}
-	y, err := yaml.JSONToYAML(b)
-	if err != nil {
-		return fmt.Errorf("encode result: %w", err)
+	doc, err := yaml.JSONToYAML(b)
+	// What acts on a terminal would stand there raw, and cannot be escaped
+	// outside of quotes. JSON is YAML too, and has everything in quotes.
+	if safe := escapeUnsafe(b, longEscape); err != nil || len(safe) != len(b) {
+		doc = safe
 	}
-	_, err = p.w.Write(append([]byte("---\n"), y...))
+	_, err = p.w.Write(append([]byte("---\n"), doc...))
 	return err
 }

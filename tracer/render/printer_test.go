@@ -75,21 +75,33 @@ func FuzzJSONString(f *testing.F) {
 	f.Add(hostile)
 	f.Add("\u202e\u009b\U000e0001\ufffd ✓")
 	f.Fuzz(func(t *testing.T, s string) {
-		line, err := encode(map[string]string{"s": s})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, r := range strings.TrimSuffix(string(line), "\n") {
+		line := show(t, Options{Format: "json"}, []any{map[string]string{"s": s}})
+		for _, r := range strings.TrimSuffix(line, "\n") {
 			if r != '\ufffd' && unsafeRune(r) {
 				t.Errorf("raw %U in %q", r, line)
 			}
 		}
 		var got map[string]string
-		decode(t, string(line), &got)
+		decode(t, line, &got)
 		if got["s"] != strings.ToValidUTF8(s, "\ufffd") && utf8.ValidString(s) {
 			t.Errorf("%q became %q", s, got["s"])
 		}
+		sameInYAML(t, got)
 	})
+}
+
+func sameInYAML(t *testing.T, want map[string]string) {
+	t.Helper()
+	out := show(t, Options{Format: "yaml"}, []any{want})
+	for _, r := range strings.TrimSuffix(out, "\n") {
+		if r != '\ufffd' && r != '\n' && unsafeRune(r) {
+			t.Errorf("raw %U in %q", r, out)
+		}
+	}
+	var got map[string]string
+	if err := yaml.Unmarshal([]byte(out), &got); err != nil || got["s"] != want["s"] {
+		t.Errorf("%q became %q in YAML: %v", want["s"], got["s"], err)
+	}
 }
 
 func FuzzEscape(f *testing.F) {

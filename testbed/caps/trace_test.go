@@ -324,3 +324,46 @@ func TestTraceCannotStart(t *testing.T) {
 		})
 	}
 }
+
+// Rules of iptables-legacy are read by its own tool, which wants one capability
+// more; who may not even see whether there are any is told so.
+func TestTraceLegacyRules(t *testing.T) {
+	needRoot(t)
+	tool, err := exec.LookPath("iptables-legacy")
+	if err != nil {
+		if os.Getenv("PODPATH_REQUIRE_PRIVILEGED") == "1" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	b := breakLab(t, program(t), "policy-ingress")
+	add := exec.Command(tool, "-A", "FORWARD", "-j", "ACCEPT")
+	if err := (Limits{Capabilities: []string{"NET_ADMIN", "NET_RAW"}, NetNS: b.NodeNetNS()}).Start(add); err != nil {
+		t.Fatal(err)
+	}
+	if err := add.Wait(); err != nil {
+		t.Fatalf("%s: %v", add, err)
+	}
+	for name, tc := range map[string]struct {
+		limits Limits
+		why    string
+	}{
+		"root":             {Limits{Capabilities: append(full(), "NET_RAW")}, ""},
+		"root, no NET_RAW": {Limits{Capabilities: full()}, "run iptables-legacy-save"},
+		"another user":     {Limits{Capabilities: append(full(), "NET_RAW"), User: 65534}, "only root may see which tables exist"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := b.trace(t, tc.limits)
+			a.expect(t, 1, "pol-ingress-deny confirmed", "tcx")
+			why := ""
+			for _, x := range a.verdict.Blind {
+				if x.What == "iptables-legacy rules" {
+					why = x.Effect
+				}
+			}
+			if (why == "") != (tc.why == "") || !strings.Contains(why, tc.why) {
+				t.Errorf("said to be hidden: %q, want %q", why, tc.why)
+			}
+		})
+	}
+}

@@ -101,6 +101,8 @@ func lookalikes() []lookalike {
 		}}, "unknown", "cni-gateway-arp", ""},
 		{"the pod is being deleted", []change{noNeighbour(), func(s *scene) { s.c.TargetPod.Terminating = true }}, "unknown", "cni-stale-neigh", ""},
 		{"the answer's next hop", []change{reached, noNeighbour(ofReply)}, "cni-stale-neigh", "cni-gateway-arp", ""},
+		{"flooded copies, because the target's veth is down", []change{linkDown(dstPeer), dropOf("OTHERHOST", "ip_rcv_core", tracer.StageRouting, "", at3(on(strangerNS, eth0)))}, "cni-veth-down", "cni-stale-neigh", ""},
+		{"flooded back to the client, because the target's veth left the bridge", []change{func(s *scene) { s.n.DstPeer.Master = 0 }, dropOf("OTHERHOST", "ip_rcv_core", tracer.StageRouting, "", at3(on(webNS, eth0)))}, "cni-veth-detached", "cni-stale-neigh", ""},
 		{"flooded copies and a real drop", []change{dropOf("OTHERHOST", "ip_rcv_core", tracer.StageRouting, "", at3(on(strangerNS, eth0)), times(9)), filtered(), denies("ingress", "peer")}, "pol-ingress-deny", "node-underlay-arp", ""},
 		{"flooded copies and silence outside", world4(left(nodeIP), dropOf("OTHERHOST", "ip_rcv_core", tracer.StageRouting, "", at3(on(strangerNS, eth0)))), "unknown", "cni-stale-neigh node-underlay-arp", ""},
 		{"traceroute's first hop", world4(dropOf("IP_INHDR", "ip_forward", tracer.StageForward, ""), icmpFromNode(11, 0), outcomeIs(tracer.OutcomeICMPError)), "unknown", "node-routing-loop", ""},

@@ -194,6 +194,9 @@ func otherHost(in *Input) *Finding {
 	if !at(d, "OTHERHOST") || in.Journey.ReachedTarget || in.Journey.LeftNode {
 		return nil
 	}
+	if in.flooded(d) && podLink(in) != nil {
+		return nil // nobody's MAC address is wrong: the bridge has lost the pod
+	}
 	f := &Finding{Confidence: tracer.Probable, Evidence: []tracer.Evidence{in.seenDrop(d)}}
 	if in.device(d.Device).Role == tracer.RoleUplink {
 		f.Code, f.Object = "node-underlay-arp", in.nodeRef()

@@ -81,7 +81,7 @@ func podLink(in *Input) *Finding {
 	}
 	// Where the node routes to each pod, the route goes when the link does.
 	routed := peer != nil && peer.Master == 0 && !peer.Up
-	if d := in.cause(); in.Journey.ReachedTarget || d != nil && !atLink(d) && !(routed && d.Drop.Stage == tracer.StageRouting) {
+	if d := in.cause(); in.Journey.ReachedTarget || d != nil && !atLink(d) && !in.flooded(d) && !(routed && d.Drop.Stage == tracer.StageRouting) {
 		return nil // it died before it came to the target's link
 	}
 	return in.linkFault(in.Cluster.TargetPod, in.target(), dev, peer)
@@ -91,6 +91,12 @@ func podLink(in *Input) *Finding {
 // a device without carrier was to send it.
 func atLink(d *tracer.DropSeen) bool {
 	return neighbourFailed(d) || d.Drop.Reason == "QDISC_DROP" || d.Drop.Reason == "DEV_READY" || d.Drop.Stage == tracer.StageBridge && !netfilter(d)
+}
+
+// flooded: a copy that a bridge sent to every port, because it no longer knows
+// behind which the target is. Whoever is not meant turns it away.
+func (in *Input) flooded(d *tracer.DropSeen) bool {
+	return d.Drop.Reason == "OTHERHOST" && !in.onHost(d.Device) && !in.inTarget(d.Device)
 }
 
 // byOtherAddress finds a pod's device by the address of its other family: an
@@ -126,10 +132,10 @@ func (in *Input) linkFault(pod *tracer.PodFacts, who string, dev, peer *tracer.D
 		f.Code = "cni-veth-down"
 		f.Summary = fmt.Sprintf("the node's side of pod %s's veth pair (%s on %s) is down", who, peer.Name, in.NodeName)
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName+" "+peer.Name, "state DOWN; %s in the pod has no carrier", dev.Name))
-	case peer != nil && peer.Master == 0 && in.bridged() && !in.routedBy(peer):
+	case peer != nil && peer.Master == 0 && (in.bridged() || in.routedToBridge(pod)) && !in.routedBy(peer):
 		f.Code = "cni-veth-detached"
 		f.Summary = fmt.Sprintf("the node's side of pod %s's veth pair (%s on %s) is not a port of the pod bridge", who, peer.Name, in.NodeName)
-		f.Evidence = append(f.Evidence, in.seenState(in.NodeName+" "+peer.Name, "up, but has no bridge; the other pods' veths have one"))
+		f.Evidence = append(f.Evidence, in.seenState(in.NodeName+" "+peer.Name, "up, but is in no bridge"))
 	default:
 		return nil
 	}
@@ -154,6 +160,21 @@ func (in *Input) routedBy(peer *tracer.Device) bool {
 		}
 	}
 	return false
+}
+
+// routedToBridge: the node looks for the pod on a bridge of its own.
+func (in *Input) routedToBridge(pod *tracer.PodFacts) bool {
+	question := "forward"
+	if pod == in.Cluster.SourcePod {
+		question = "reverse"
+	}
+	r := in.route(question)
+	if r == nil || r.Type != "unicast" || r.Via.IsValid() {
+		return false
+	}
+	return slices.ContainsFunc(in.Inventory.Devices, func(d tracer.Device) bool {
+		return in.onHost(d.DeviceKey) && d.Role == tracer.RoleBridge && d.Name == r.Dev
+	})
 }
 
 // passedVeth: the request came out of the client's pod: its link works.

@@ -116,6 +116,9 @@ func (in *Input) whyRefused(f *Finding) (code, summary string) {
 		return "svc-wrong-targetport", fmt.Sprintf("Service %s/%s sends port %d to targetPort %s of pod %s, where nothing listens; the pod listens on %s%s",
 			s.Namespace, s.Name, s.Port, s.TargetPort, where, orNone(others), in.declared())
 	}
+	if s := in.Cluster.Service; s != nil && s.DNS {
+		return "dns-coredns-down", fmt.Sprintf("%s is an endpoint of the cluster DNS Service, but nothing listens on %s", what, in.targetPort())
+	}
 	return "app-no-listener", fmt.Sprintf("%s is reachable, but nothing listens on %s", what, in.targetPort())
 }
 

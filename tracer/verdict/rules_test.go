@@ -49,6 +49,14 @@ func faults() []fault {
 		{"target's veth down", "pod-link", "cni-veth-down", confirmed, "Pod db/api", []change{linkDown(dstPeer), noNeighbour()}},
 		{"target's interface down", "pod-link", "cni-pod-eth-down", confirmed, "Pod db/api", []change{linkDown(dstDev), noNeighbour()}},
 		{"target's veth left the bridge", "pod-link", "cni-veth-detached", confirmed, "Pod db/api", []change{noNeighbour(), func(s *scene) { s.n.DstPeer.Master = 0 }}},
+		{"one of two pods' veths left the bridge", "pod-link", "cni-veth-detached", confirmed, "Pod db/api", []change{noNeighbour(), func(s *scene) {
+			s.n.DstPeer.Master = 0
+			for i := range s.Inventory.Devices {
+				if d := &s.Inventory.Devices[i]; d.DeviceKey == on(hostNS, vethAPI) {
+					d.Master = 0
+				}
+			}
+		}}},
 		// Services.
 		{"no endpoints, rejected", "no-endpoints", "svc-no-endpoints", confirmed, "Service db/api", []change{toService, noEndpointsLeft, filtered(), rule("kube-proxy", "reject"),
 			icmpFromNode(3, 3), outcomeIs(tracer.OutcomeRefused)}},
@@ -187,6 +195,7 @@ func faults() []fault {
 		{"nothing listens", "refused-here", "app-no-listener", confirmed, "Pod db/api", []change{refusedByTarget}},
 		{"listens on loopback", "refused-here", "app-localhost-only", confirmed, "Pod db/api", []change{refusedByTarget, listening("127.0.0.1:8080")}},
 		{"wrong target port", "refused-here", "svc-wrong-targetport", confirmed, "Service db/api", []change{toService, translated(apiIP, 9999), endpointPort(9999), refusedByTarget, listening("0.0.0.0:8080")}},
+		{"nothing listens in a DNS pod", "refused-here", "dns-coredns-down", confirmed, "Pod db/api", []change{toService, translated(apiIP, 8080), refusedByTarget, func(s *scene) { s.c.Service.DNS = true }}},
 		{"datagrams refused", "refused-here", "app-no-listener", confirmed, "Pod db/api", []change{proto(tracer.ProtoUDP), reached, noSocket(times(1)), answer(tracer.AnswerICMP, tracer.EventTX, on(apiNS, eth0), from(apiIP), func(a *tracer.Answer) { a.ICMPType, a.ICMPCode, a.Proto = 3, 3, tracer.ProtoICMP }),
 			outcomeIs(tracer.OutcomeRefused)}},
 		{"no route in the target", "pod-no-route-back", "cni-pod-no-default-route", confirmed, "Pod db/api", []change{reached, routeIs("dst-pod", "none", "")}},

@@ -26,11 +26,17 @@ FUZZTIME ?= 60s
 KERNELS ?=
 KERNEL_FLAGS ?=
 FULL ?=
+FLAVOUR ?= flannel
+FLAVOURS ?=
+SEED ?= 1
+TESTBED_NEEDS := ip:iproute2 bridge:iproute2 nft:nftables iptables-nft:iptables iptables-legacy:iptables \
+	ipset:ipset conntrack:conntrack /usr/lib/cni/bridge:containernetworking-plugins
 BENCH ?= .
 BENCHTIME ?= 200ms
 ROUNDS ?= 7
 PODS ?= 250
-# What to measure: all, or some of compare,events,cost,attach.
+# bench: what to measure, all or some of compare,events,cost,attach. e2e: the
+# scenarios whose name it matches.
 ONLY ?=
 BENCHDOC ?=
 BIN ?= bin/podpath
@@ -65,6 +71,23 @@ test: ## every test; as root the privileged ones must run
 test-kernels: ## tests and faults on Debian kernels, emulated (KERNELS=5.10,6.1; FULL=1: all of them)
 	.ci/need qemu-system-x86_64:qemu-system-x86 xz:xz-utils dpkg-deb:dpkg
 	$(GO) run ./testbed/kernels -kernels '$(KERNELS)' $(if $(FULL),-full) $(KERNEL_FLAGS)
+
+.PHONY: testbed testbed-up testbed-down e2e
+testbed: ## build a real Kubernetes for the scenarios into the cache (10 to 20 minutes)
+	$(GO) build -o bin/e2e ./testbed/e2e
+	bin/e2e build
+
+testbed-up: testbed ## a two-node cluster in network namespaces that stays up (FLAVOUR=flannel)
+	.ci/need $(TESTBED_NEEDS)
+	bin/e2e up --flavour '$(FLAVOUR)'
+
+testbed-down: ## ... and take it away
+	$(GO) build -o bin/e2e ./testbed/e2e
+	bin/e2e down
+
+e2e: build testbed ## podpath against faults in real clusters (ONLY=REGEX, FLAVOURS=A,B, SEED=N)
+	.ci/need $(TESTBED_NEEDS)
+	bin/e2e run --podpath $(BIN) --only '$(ONLY)' --flavours '$(FLAVOURS)' --seed '$(SEED)'
 
 .PHONY: race
 race: ## the tests that need no privilege, under the race detector (needs gcc)

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/podpath/podpath/testbed/k8s"
+	"github.com/podpath/podpath/testbed/scenario"
+)
+
+type runFlags struct {
+	flavours, only, podpath string
+	seed                    uint64
+	verbose                 bool
+}
+
+func runCommand() *cobra.Command {
+	var f runFlags
+	c := &cobra.Command{
+		Use: "run", Short: "Run the scenarios, each flavour in a new cluster, and print what podpath said", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return runAll(c.Context(), f) },
+	}
+	f.add(c)
+	return c
+}
+
+func (f *runFlags) add(c *cobra.Command) {
+	c.Flags().StringVar(&f.flavours, "flavours", "", "flavours, with commas between (default: all)")
+	c.Flags().StringVar(&f.only, "only", "", "scenarios whose name this regular expression matches")
+	c.Flags().StringVar(&f.podpath, "podpath", "bin/podpath", "the program that is tested")
+	c.Flags().Uint64Var(&f.seed, "seed", 1, "chooses names, ports and nodes")
+	c.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "print everything about what is not right")
+}
+
+// plan is what runs in a flavour.
+func (f *runFlags) plan(flavour string) ([]scenario.Scenario, error) {
+	only, err := regexp.Compile(f.only)
+	if err != nil {
+		return nil, fmt.Errorf("--only: %w", err)
+	}
+	return slices.DeleteFunc(scenario.All(), func(s scenario.Scenario) bool {
+		return !s.Shown(flavour) || !only.MatchString(s.Name)
+	}), nil
+}
+
+func (f *runFlags) chosen() ([]k8s.Flavour, error) {
+	if f.flavours == "" {
+		return k8s.Flavours(), nil
+	}
+	var all []k8s.Flavour
+	for name := range strings.SplitSeq(f.flavours, ",") {
+		one, err := k8s.FlavourOf(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+func runAll(ctx context.Context, f runFlags) error {
+	flavours, err := f.chosen()
+	if err != nil {
+		return err
+	}
+	if _, err := k8s.Build(ctx, ".", flavours, os.Stderr); err != nil {
+		return err
+	}
+	var all []scenario.Result
+	for _, flavour := range flavours {
+		plan, err := f.plan(flavour.Name)
+		if err != nil {
+			return err
+		}
+		if len(plan) == 0 {
+			continue
+		}
+		results, err := runFlavour(ctx, f, flavour.Name)
+		all = append(all, results...)
+		if err != nil {
+			return errors.Join(err, scenario.Print(os.Stdout, all))
+		}
+	}
+	if len(all) == 0 {
+		return fmt.Errorf("no scenario matches %q", f.only)
+	}
+	if err := scenario.Print(os.Stdout, all); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(all, scenario.Result.Surprising) {
+		return exitError(1)
+	}
+	return nil
+}
+
+// runFlavour runs the scenarios of a flavour in a process of their own, which
+// makes the cluster and takes it away by ending.
+func runFlavour(ctx context.Context, f runFlags, flavour string) ([]scenario.Result, error) {
+	run, err := os.MkdirTemp("", "podpath-e2e-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(run)
+	args := []string{"scenarios", "--flavours", flavour, "--only", f.only, "--podpath", f.podpath,
+		"--seed", fmt.Sprint(f.seed), "--run", run}
+	if f.verbose {
+		args = append(args, "-v")
+	}
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	var results []scenario.Result
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		var r scenario.Result
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			return results, errors.Join(err, cmd.Wait())
+		}
+		r.Report(os.Stderr, f.verbose)
+		results = append(results, r)
+	}
+	if err := cmd.Wait(); err != nil {
+		return results, fmt.Errorf("flavour %s: %w", flavour, err)
+	}
+	return results, nil
+}
+
+// scenariosCommand is the process that holds one cluster.
+func scenariosCommand() *cobra.Command {
+	var f runFlags
+	var run string
+	c := &cobra.Command{Use: "scenarios", Hidden: true, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		flavours, err := f.chosen()
+		if err != nil {
+			return err
+		}
+		bin, err := k8s.Build(c.Context(), ".", flavours, os.Stderr)
+		if err != nil {
+			return err
+		}
+		if err := k8s.Isolate(run); err != nil {
+			return err
+		}
+		return f.inside(c.Context(), bin, run)
+	}}
+	f.add(c)
+	c.Flags().StringVar(&run, "run", "", "the run folder")
+	return c
+}
+
+func (f *runFlags) inside(ctx context.Context, bin, run string) error {
+	flavour, err := k8s.FlavourOf(f.flavours)
+	if err != nil {
+		return err
+	}
+	plan, err := f.plan(flavour.Name)
+	if err != nil {
+		return err
+	}
+	cl, err := k8s.Up(ctx, k8s.Config{Flavour: flavour, Tree: ".", Bin: bin, Run: run, Say: os.Stderr})
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	program, err := filepath.Abs(f.podpath)
+	if err != nil {
+		return err
+	}
+	r := scenario.Runner{Cluster: cl, Self: self, Podpath: program, Seed: f.seed}
+	out := json.NewEncoder(os.Stdout)
+	for _, s := range plan {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := out.Encode(r.Run(ctx, s)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"encoding/json"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/podpath/podpath/testbed/workload"
+)
+
+// workloadCommand is what runs in the pods.
+func workloadCommand() *cobra.Command {
+	c := &cobra.Command{Use: "workload", Hidden: true}
+	var network, name string
+	listen := &cobra.Command{Use: "listen ADDR:PORT", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, args []string) error {
+		at, err := netip.ParseAddrPort(args[0])
+		if err != nil {
+			return err
+		}
+		return workload.Serve(c.Context(), network, at, name)
+	}}
+	listen.Flags().StringVar(&name, "name", "server", "what it calls itself")
+	var count, size int
+	var every, limit time.Duration
+	var lookup string
+	dial := &cobra.Command{Use: "dial HOST:PORT", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, args []string) error {
+		out := json.NewEncoder(os.Stdout)
+		for i := range count {
+			if i > 0 {
+				time.Sleep(every)
+			}
+			try := func() workload.Try {
+				if lookup != "" {
+					return workload.Lookup(c.Context(), args[0], lookup, limit)
+				}
+				return workload.Dial(c.Context(), network, args[0], size, limit)
+			}
+			if err := out.Encode(try()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+	dial.Flags().IntVar(&count, "count", 1, "tries")
+	dial.Flags().StringVar(&lookup, "lookup", "", "a name to ask for, of the DNS server at HOST:PORT")
+	dial.Flags().IntVar(&size, "bytes", 64, "bytes to send")
+	dial.Flags().DurationVar(&every, "every", 200*time.Millisecond, "pause between tries")
+	dial.Flags().DurationVar(&limit, "limit", 3*time.Second, "time for a try")
+	for _, sub := range []*cobra.Command{listen, dial} {
+		sub.Flags().StringVar(&network, "network", "tcp", "tcp or udp")
+		c.AddCommand(sub)
+	}
+	return c
+}

@@ -1,0 +1,234 @@
+package k8s
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"syscall"
+
+	"github.com/containernetworking/cni/libcni"
+	cnitypes "github.com/containernetworking/cni/pkg/types/100"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
+)
+
+const networkName = "pods"
+
+// PodSpec says what a pod is.
+type PodSpec struct {
+	Namespace, Name, Node string
+	Labels                map[string]string
+	Ports                 []corev1.ContainerPort
+	HostNetwork           bool
+	// NotReady leaves the pod without the Ready condition.
+	NotReady bool
+}
+
+// Pod is a pod of the light layout: an object, a network namespace, and the
+// processes that the caller starts in it.
+type Pod struct {
+	PodSpec
+	*Space
+	Addr    netip.Addr
+	node    *Node
+	network *libcni.CNIConfig
+	list    *libcni.NetworkConfigList
+	runtime *libcni.RuntimeConf
+	procs   []*Process
+	removed bool
+}
+
+// StartPod makes the object, the namespace, and has the CNI plugins connect it.
+func (c *Cluster) StartPod(ctx context.Context, spec PodSpec) (*Pod, error) {
+	p := &Pod{PodSpec: spec, node: c.Node(spec.Node)}
+	if p.node == nil {
+		return nil, fmt.Errorf("pod %s: no node %q", spec.Name, spec.Node)
+	}
+	object, err := c.Client.CoreV1().Pods(spec.Namespace).Create(ctx, p.object(), metav1.CreateOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("create pod %s: %w", spec.Name, err)
+	}
+	c.pods = append(c.pods, p)
+	if spec.HostNetwork {
+		p.Space, p.Addr = p.node.Space, netip.MustParseAddr(p.node.Addr)
+	} else if err := p.attach(ctx, string(object.UID)); err != nil {
+		return nil, fmt.Errorf("pod %s: %w", spec.Name, err)
+	}
+	return p, p.report(ctx, !spec.NotReady)
+}
+
+func (p *Pod) object() *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, Labels: p.Labels},
+		Spec: corev1.PodSpec{
+			NodeName: p.Node, HostNetwork: p.HostNetwork, TerminationGracePeriodSeconds: new(int64),
+			Containers: []corev1.Container{{Name: "main", Image: "none", Ports: p.Ports}},
+		},
+	}
+}
+
+// attach makes the namespace and runs the plugins, as a container runtime does.
+func (p *Pod) attach(ctx context.Context, uid string) error {
+	name := p.Node + "-" + p.Namespace + "-" + p.Name
+	space, err := newSpace(name)
+	if err != nil {
+		return err
+	}
+	p.Space = space
+	conf, err := os.ReadFile(p.node.file("net.d/10-pods.conflist"))
+	if err != nil {
+		return err
+	}
+	if p.list, err = libcni.ConfListFromBytes(conf); err != nil {
+		return err
+	}
+	p.network = libcni.NewCNIConfigWithCacheDir([]string{p.node.cluster.bin, "/usr/lib/cni"}, p.node.file("cni-cache"), nil)
+	p.runtime = &libcni.RuntimeConf{
+		ContainerID: uid, NetNS: space.Path(), IfName: "eth0",
+		Args: [][2]string{
+			{"IgnoreUnknown", "1"}, {"K8S_POD_NAMESPACE", p.Namespace}, {"K8S_POD_NAME", p.Name},
+			{"K8S_POD_INFRA_CONTAINER_ID", uid}, {"K8S_POD_UID", uid},
+		},
+		CapabilityArgs: map[string]any{"portMappings": p.hostPorts()},
+	}
+	return p.node.Space.Do(func() error { return p.add(ctx) })
+}
+
+func (p *Pod) add(ctx context.Context) error {
+	result, err := p.network.AddNetworkList(ctx, p.list, p.runtime)
+	if err != nil {
+		return fmt.Errorf("add to the network: %w", err)
+	}
+	r, err := cnitypes.NewResultFromResult(result)
+	if err != nil {
+		return err
+	}
+	for _, ip := range r.IPs {
+		if a, ok := netip.AddrFromSlice(ip.Address.IP); ok {
+			p.Addr = a.Unmap()
+			return nil
+		}
+	}
+	return fmt.Errorf("the plugins gave no address")
+}
+
+func (p *Pod) hostPorts() []map[string]any {
+	var maps []map[string]any
+	for _, port := range p.Ports {
+		if port.HostPort != 0 {
+			maps = append(maps, map[string]any{"hostPort": port.HostPort, "containerPort": port.ContainerPort, "protocol": "tcp"})
+		}
+	}
+	return maps
+}
+
+// SetReady changes the Ready condition.
+func (p *Pod) SetReady(ctx context.Context, ready bool) error { return p.report(ctx, ready) }
+
+// report writes the status that a kubelet would.
+func (p *Pod) report(ctx context.Context, ready bool) error {
+	return retry.RetryOnConflict(retry.DefaultRetry, func() error { return p.tryReport(ctx, ready) })
+}
+
+func (p *Pod) tryReport(ctx context.Context, ready bool) error {
+	pods := p.node.cluster.Client.CoreV1().Pods(p.Namespace)
+	object, err := pods.Get(ctx, p.Name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	now := metav1.Now()
+	object.Status = corev1.PodStatus{
+		Phase: corev1.PodRunning, StartTime: &now,
+		HostIP: p.node.Addr, HostIPs: []corev1.HostIP{{IP: p.node.Addr}},
+		PodIP: p.Addr.String(), PodIPs: []corev1.PodIP{{IP: p.Addr.String()}},
+		ContainerStatuses: []corev1.ContainerStatus{{
+			Name: "main", Image: "none", Ready: ready,
+			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: now}},
+		}},
+	}
+	for _, kind := range []corev1.PodConditionType{corev1.PodScheduled, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady} {
+		status := corev1.ConditionTrue
+		if !ready && (kind == corev1.ContainersReady || kind == corev1.PodReady) {
+			status = corev1.ConditionFalse
+		}
+		object.Status.Conditions = append(object.Status.Conditions, corev1.PodCondition{Type: kind, Status: status, LastTransitionTime: now})
+	}
+	_, err = pods.UpdateStatus(ctx, object, metav1.UpdateOptions{})
+	return err
+}
+
+// StartProcess starts a program in the pod.
+func (p *Pod) StartProcess(name string, env []string, argv ...string) (*Process, error) {
+	proc, err := p.node.cluster.start(p.Space, p.Namespace+"-"+p.Name+"-"+name, env, argv...)
+	if err != nil {
+		return nil, err
+	}
+	p.procs = append(p.procs, proc)
+	return proc, nil
+}
+
+// Crash ends the pod's processes and leaves everything else.
+func (p *Pod) Crash() error {
+	for _, proc := range p.procs {
+		if err := proc.Kill(); err != nil {
+			return err
+		}
+	}
+	p.procs = nil
+	return nil
+}
+
+// Freeze stops the pod's processes where they are; Thaw lets them go on.
+func (p *Pod) Freeze() error { return p.signal(syscall.SIGSTOP) }
+
+// Thaw undoes Freeze.
+func (p *Pod) Thaw() error { return p.signal(syscall.SIGCONT) }
+
+func (p *Pod) signal(sig syscall.Signal) error {
+	for _, proc := range p.procs {
+		if err := proc.cmd.Process.Signal(sig); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Remove takes the pod away as a kubelet does: processes, network, object. A
+// second call does nothing.
+func (p *Pod) Remove(ctx context.Context) error {
+	if p.removed {
+		return nil
+	}
+	p.removed = true
+	if err := p.Crash(); err != nil {
+		return err
+	}
+	c := p.node.cluster
+	if !p.HostNetwork {
+		if err := p.node.Do(func() error { return p.network.DelNetworkList(ctx, p.list, p.runtime) }); err != nil {
+			return fmt.Errorf("remove pod %s from the network: %w", p.Name, err)
+		}
+		if err := p.Space.remove(); err != nil {
+			return err
+		}
+	}
+	now := int64(0)
+	err := c.Client.CoreV1().Pods(p.Namespace).Delete(ctx, p.Name, metav1.DeleteOptions{GracePeriodSeconds: &now})
+	if err != nil {
+		return err
+	}
+	c.pods = slices.DeleteFunc(c.pods, func(q *Pod) bool { return p == q })
+	return nil
+}
+
+// networkOf is the network of an address with a prefix length.
+func networkOf(s string) string {
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return s
+	}
+	return p.Masked().String()
+}

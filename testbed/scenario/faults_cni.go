@@ -1,0 +1,293 @@
+package scenario
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/podpath/podpath/testbed/k8s"
+	"github.com/podpath/podpath/testbed/workload"
+)
+
+var (
+	overlay    = []string{"flannel", "calico"}
+	bridged    = []string{"flannel", "flannel-hostgw"}
+	silentOrNo = []workload.Outcome{workload.Timeout, workload.Unreachable}
+)
+
+// What connects the pods is damaged.
+func cniFaults() []Scenario {
+	return []Scenario{
+		{Name: "cni-fdb-missing", About: "the forwarding entry for the other node's tunnel device is gone", Flavours: overlay, Build: fdbMissing},
+		{Name: "cni-neigh-missing", About: "the neighbour entry for the other node's tunnel device is gone, and the device does not ask", Flavours: overlay, Build: neighMissing},
+		{Name: "cni-route-missing", About: "the route to the other node's pods is gone", Build: routeMissing},
+		{Name: "cni-route-blackhole", About: "a blackhole route covers the other node's pods", Build: routeBlackhole},
+		{Name: "cni-veth-down", About: "the node's end of the server's veth is down", Build: vethDown},
+		{Name: "cni-veth-detached", About: "the node's end of the server's veth is in no bridge", Flavours: bridged, Build: vethDetached},
+		{Name: "cni-pod-no-default-route", About: "the client has no default route", Build: podNoRoute},
+		{Name: "cni-pod-no-default-route-unnamed", About: "the same, when podpath is asked about the internet and not about one address", Build: podNoRouteUnnamed,
+			Failing: "no packet exists, and \"internet\" is no address to look a route up for"},
+		{Name: "cni-host-route-missing", About: "the node's route to the server's address is gone", Flavours: calicoOnly, Build: hostRouteMissing},
+	}
+}
+
+// undoable sets Break and Heal to one command each, on a node.
+func (sc *Scene) undoable(s *k8s.Space, breakIt, heal []string) {
+	run := func(argv []string) func(context.Context) error {
+		return func(context.Context) error { return s.Run(argv[0], argv[1:]...) }
+	}
+	sc.Break, sc.Heal = run(breakIt), run(heal)
+}
+
+func words(format string, args ...any) []string { return strings.Fields(fmt.Sprintf(format, args...)) }
+
+// crossing is a client on one node and a server on the other.
+func (s *Stage) crossing(ctx context.Context, network string) (sc *Scene, from, to *k8s.Node, err error) {
+	from = s.Pick()
+	to = s.Other(from)
+	sc, _, _, _, err = s.pair(ctx, from, to, network)
+	return sc, from, to, err
+}
+
+// tunnel is the other node's end as this node knows it.
+type tunnel struct{ network, gateway, mac string }
+
+func tunnelTo(n, other *k8s.Node) (tunnel, error) {
+	var routes []struct{ Dst, Gateway, Dev string }
+	out, err := n.Output("ip", "-json", "route", "show", "dev", "flannel.1")
+	if err != nil {
+		return tunnel{}, err
+	}
+	if err := json.Unmarshal([]byte(out), &routes); err != nil {
+		return tunnel{}, err
+	}
+	var links []struct{ Address string }
+	out, err = other.Output("ip", "-json", "link", "show", "flannel.1")
+	if err != nil {
+		return tunnel{}, err
+	}
+	if err := json.Unmarshal([]byte(out), &links); err != nil || len(links) != 1 {
+		return tunnel{}, fmt.Errorf("flannel.1 of %s: %s", other.Name, out)
+	}
+	for _, r := range routes {
+		if r.Gateway != "" {
+			return tunnel{r.Dst, r.Gateway, links[0].Address}, nil
+		}
+	}
+	return tunnel{}, fmt.Errorf("no route through flannel.1 on %s", n.Name)
+}
+
+func fdbMissing(ctx context.Context, s *Stage) (*Scene, error) {
+	sc, from, to, err := s.crossing(ctx, "tcp")
+	if err != nil {
+		return nil, err
+	}
+	t, err := tunnelTo(from, to)
+	if err != nil {
+		return nil, err
+	}
+	sc.undoable(from.Space, words("bridge fdb del %s dev flannel.1 dst %s", t.mac, to.Addr),
+		words("bridge fdb add %s dev flannel.1 dst %s self permanent", t.mac, to.Addr))
+	sc.Symptom = silentOrNo
+	sc.Want = Want{Component: "cni", Code: "cni-overlay-fdb-missing", Object: Object{Kind: "Node", Name: from.Name}}
+	return sc, nil
+}
+
+func neighMissing(ctx context.Context, s *Stage) (*Scene, error) {
+	sc, from, to, err := s.crossing(ctx, "udp")
+	if err != nil {
+		return nil, err
+	}
+	t, err := tunnelTo(from, to)
+	if err != nil {
+		return nil, err
+	}
+	sc.undoable(from.Space, words("ip neighbour del %s dev flannel.1", t.gateway),
+		words("ip neighbour replace %s lladdr %s dev flannel.1 nud permanent", t.gateway, t.mac))
+	sc.Symptom = silentOrNo
+	sc.Want = Want{Component: "cni", Code: "cni-overlay-neigh-missing", Object: Object{Kind: "Node", Name: from.Name}}
+	return sc, nil
+}
+
+// routeTo is the node's route to the other node's pods, as ip route takes it.
+func routeTo(n *k8s.Node, server string) (string, error) {
+	out, err := n.Output("ip", "route", "show", "match", server)
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(out) {
+		if !strings.HasPrefix(line, "default") {
+			return strings.TrimSpace(line), nil
+		}
+	}
+	return "", fmt.Errorf("no route to %s on %s", server, n.Name)
+}
+
+func host(target string) string {
+	addr, _, _ := strings.Cut(target, ":")
+	return addr
+}
+
+func routeMissing(ctx context.Context, s *Stage) (*Scene, error) {
+	sc, from, _, err := s.crossing(ctx, "tcp")
+	if err != nil {
+		return nil, err
+	}
+	route, err := routeTo(from, host(sc.Target))
+	if err != nil {
+		return nil, err
+	}
+	sc.undoable(from.Space, words("ip route del %s", route), words("ip route add %s", route))
+	// The default route takes it outside, where nobody knows pods.
+	sc.Symptom = silentOrNo
+	sc.Want = Want{Component: "cni", Code: "cni-route-missing", Object: Object{Kind: "Node", Name: from.Name}}
+	return sc, nil
+}
+
+func routeBlackhole(ctx context.Context, s *Stage) (*Scene, error) {
+	sc, from, _, err := s.crossing(ctx, "udp")
+	if err != nil {
+		return nil, err
+	}
+	// More specific than the route that flannel keeps in order.
+	sc.undoable(from.Space, words("ip route add blackhole %s/32", host(sc.Target)), words("ip route del blackhole %s/32", host(sc.Target)))
+	sc.Symptom = []workload.Outcome{workload.Timeout, workload.NotSent, workload.Unreachable}
+	sc.Want = Want{Component: "cni", Code: "cni-route-blackhole", Object: Object{Kind: "Route", Name: "blackhole " + host(sc.Target) + "/32"}}
+	return sc, nil
+}
+
+// vethOf is the node's end of a pod's device.
+func vethOf(n *k8s.Node, p *k8s.Pod) (string, error) {
+	out, err := p.Output("cat", "/proc/self/net/dev")
+	if err != nil || !strings.Contains(out, "eth0") {
+		return "", fmt.Errorf("no eth0 in %s: %w", p.Name, err)
+	}
+	var links []struct {
+		Ifname    string
+		LinkIndex int `json:"link_index"`
+		Ifindex   int
+	}
+	out, err = p.Output("ip", "-json", "link", "show", "eth0")
+	if err != nil {
+		return "", err
+	}
+	if err := json.Unmarshal([]byte(out), &links); err != nil || len(links) != 1 {
+		return "", fmt.Errorf("eth0 of %s: %s", p.Name, out)
+	}
+	peer := links[0].LinkIndex
+	out, err = n.Output("ip", "-json", "link", "show")
+	if err != nil {
+		return "", err
+	}
+	links = nil
+	if err := json.Unmarshal([]byte(out), &links); err != nil {
+		return "", err
+	}
+	for _, l := range links {
+		if l.Ifindex == peer {
+			return l.Ifname, nil
+		}
+	}
+	return "", fmt.Errorf("no device %d on %s", peer, n.Name)
+}
+
+// onServer is a pair on one node, and the node's end of the server's veth.
+func (s *Stage) onServer(ctx context.Context, network string) (sc *Scene, n *k8s.Node, server *k8s.Pod, veth string, err error) {
+	n = s.Pick()
+	app := s.Word()
+	port := s.Port()
+	if server, err = s.Server(ctx, n, app, port); err != nil {
+		return nil, nil, nil, "", err
+	}
+	client, err := s.Pod(ctx, n, s.Word())
+	if err != nil {
+		return nil, nil, nil, "", err
+	}
+	veth, err = vethOf(n, server)
+	sc = &Scene{
+		Client: client, Network: network, Target: at(server.Addr.String(), port), Node: n,
+		From: s.ref("pod", client.Name), To: s.ref("pod", server.Name) + ":" + itoa(port),
+		Want: Want{Component: "cni", Object: Object{"Pod", s.Namespace, server.Name}},
+	}
+	return sc, n, server, veth, err
+}
+
+func vethDown(ctx context.Context, s *Stage) (*Scene, error) {
+	sc, n, _, veth, err := s.onServer(ctx, "tcp")
+	if err != nil {
+		return nil, err
+	}
+	sc.undoable(n.Space, words("ip link set %s down", veth), words("ip link set %s up", veth))
+	if s.Flavour.CNI == k8s.Calico {
+		// With the device its route goes away; Felix puts it back.
+		heal := sc.Heal
+		route := words("ip route replace %s dev %s scope link", host(sc.Target), veth)
+		sc.Heal = func(ctx context.Context) error {
+			if err := heal(ctx); err != nil {
+				return err
+			}
+			return n.Run(route[0], route[1:]...)
+		}
+	}
+	sc.Symptom = silentOrNo
+	sc.Want.Code = "cni-veth-down"
+	return sc, nil
+}
+
+func vethDetached(ctx context.Context, s *Stage) (*Scene, error) {
+	sc, n, _, veth, err := s.onServer(ctx, "udp")
+	if err != nil {
+		return nil, err
+	}
+	sc.undoable(n.Space, words("ip link set %s nomaster", veth), words("ip link set %s master cni0", veth))
+	heal := sc.Heal
+	sc.Heal = func(ctx context.Context) error {
+		if err := heal(ctx); err != nil {
+			return err
+		}
+		return n.Run("bridge", words("link set dev %s hairpin on", veth)...)
+	}
+	sc.Symptom = silentOrNo
+	sc.Want.Code = "cni-veth-detached"
+	return sc, nil
+}
+
+func podNoRoute(ctx context.Context, s *Stage) (*Scene, error) {
+	n := s.Pick()
+	sc, err := s.podToOutside(ctx, n, "tcp")
+	if err != nil {
+		return nil, err
+	}
+	client := sc.Client.(*k8s.Pod)
+	out, err := client.Output("ip", "route", "show", "default")
+	if err != nil {
+		return nil, err
+	}
+	route := strings.TrimSpace(out)
+	sc.undoable(client.Space, words("ip route del %s", route), words("ip route add %s", route))
+	sc.To = sc.Target
+	sc.Symptom = []workload.Outcome{workload.Unreachable}
+	sc.Want = Want{Component: "cni", Code: "cni-pod-no-default-route", Object: Object{"Pod", s.Namespace, client.Name}}
+	return sc, nil
+}
+
+// podNoRouteUnnamed asks about any address.
+func podNoRouteUnnamed(ctx context.Context, s *Stage) (*Scene, error) {
+	sc, err := podNoRoute(ctx, s)
+	if err == nil {
+		sc.To = "internet"
+	}
+	return sc, err
+}
+
+func hostRouteMissing(ctx context.Context, s *Stage) (*Scene, error) {
+	sc, n, _, veth, err := s.onServer(ctx, "tcp")
+	if err != nil {
+		return nil, err
+	}
+	sc.undoable(n.Space, words("ip route del %s", host(sc.Target)), words("ip route replace %s dev %s scope link", host(sc.Target), veth))
+	sc.Symptom = silentOrNo
+	sc.Want.Code = "cni-host-route-missing"
+	return sc, nil
+}

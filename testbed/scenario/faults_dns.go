@@ -1,0 +1,54 @@
+package scenario
+
+import (
+	"context"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podpath/podpath/testbed/k8s"
+	"github.com/podpath/podpath/testbed/workload"
+)
+
+// The cluster's DNS.
+func dnsFaults() []Scenario {
+	return []Scenario{
+		{Name: "dns-coredns-dead", About: "CoreDNS crashed; its pod is still an endpoint", Build: corednsDead},
+		{Name: "dns-no-endpoints", About: "no CoreDNS pod is ready", Build: corednsNotReady},
+	}
+}
+
+func corednsDead(ctx context.Context, s *Stage) (*Scene, error) {
+	sc, err := s.lookup(ctx, s.Pick(), "kubernetes.default.svc.cluster.local.")
+	if err != nil {
+		return nil, err
+	}
+	pod := s.PodNamed(metav1.NamespaceSystem, k8s.DNSPod)
+	sc.Break = func(context.Context) error { return pod.Crash() }
+	sc.Heal = s.ServeDNS
+	sc.Symptom = []workload.Outcome{workload.Refused}
+	sc.Want = Want{Component: "dns", Code: "dns-coredns-down", Object: Object{"Pod", metav1.NamespaceSystem, k8s.DNSPod}}
+	return sc, nil
+}
+
+func corednsNotReady(ctx context.Context, s *Stage) (*Scene, error) {
+	sc, err := s.lookup(ctx, s.Pick(), "kubernetes.default.svc.cluster.local.")
+	if err != nil {
+		return nil, err
+	}
+	pod := s.PodNamed(metav1.NamespaceSystem, k8s.DNSPod)
+	sc.Break = func(ctx context.Context) error { return pod.SetReady(ctx, false) }
+	sc.Heal = func(ctx context.Context) error { return pod.SetReady(ctx, true) }
+	sc.Symptom = []workload.Outcome{workload.Refused}
+	sc.Want = Want{Component: "dns", Code: "dns-coredns-down", Object: Object{"Service", metav1.NamespaceSystem, "kube-dns"}}
+	return sc, nil
+}
+
+// servers is the pod of an app on a node.
+func (s *Stage) servers(app string, n *k8s.Node) *k8s.Pod {
+	pods := s.Pods()
+	i := slices.IndexFunc(pods, func(p *k8s.Pod) bool {
+		return p.Namespace == s.Namespace && p.Labels["app"] == app && p.Node == n.Name
+	})
+	return pods[i]
+}

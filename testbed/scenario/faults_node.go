@@ -1,0 +1,148 @@
+package scenario
+
+import (
+	"context"
+	"strings"
+
+	"github.com/podpath/podpath/testbed/k8s"
+	"github.com/podpath/podpath/testbed/workload"
+)
+
+// The node's own settings.
+func nodeFaults() []Scenario {
+	return []Scenario{
+		{Name: "node-ip-forward-off", About: "the node does not forward", Build: forwardOff},
+		{Name: "node-rp-filter", About: "strict rp_filter, and the answer comes in by another way than the route says", Flavours: overlay, Build: rpFilter},
+		{Name: "node-bridge-nf-off", About: "bridged packets do not pass iptables, so that answers of the same node are not translated back", Flavours: bridged, Build: bridgeNFOff},
+		{Name: "node-foreign-drop", About: "somebody's own nftables table drops the port", Build: foreignDrop},
+		{Name: "node-firewall-reject", About: "somebody's own iptables rule rejects the port in FORWARD", Build: firewallReject},
+		{Name: "node-down", About: "the other node is gone from the network", Build: otherNodeDown},
+	}
+}
+
+func forwardOff(ctx context.Context, s *Stage) (*Scene, error) {
+	sc, from, _, err := s.crossing(ctx, "tcp")
+	if err != nil {
+		return nil, err
+	}
+	sc.undoable(from.Space, words("sysctl -qw net.ipv4.ip_forward=0"), words("sysctl -qw net.ipv4.ip_forward=1"))
+	sc.Symptom = silentOrNo
+	sc.Want = Want{Component: "node", Code: "node-ip-forward-off", Object: Object{Kind: "Node", Name: from.Name}}
+	return sc, nil
+}
+
+// rpFilter sends the way back around: what comes out of the tunnel has its
+// source routed to the underlay by a more specific route.
+func rpFilter(ctx context.Context, s *Stage) (*Scene, error) {
+	sc, from, to, err := s.crossing(ctx, "udp")
+	if err != nil {
+		return nil, err
+	}
+	client := sc.Client.(*k8s.Pod)
+	route := client.Addr.String() + "/32 via " + from.Addr + " dev eth0"
+	sc.Break = func(context.Context) error {
+		for _, key := range []string{"all", "flannel.1"} {
+			if err := to.Run("sysctl", "-qw", "net/ipv4/conf/"+key+"/rp_filter=1"); err != nil {
+				return err
+			}
+		}
+		return to.Run("ip", words("route add %s", route)...)
+	}
+	sc.Heal = func(context.Context) error {
+		for _, key := range []string{"all", "flannel.1"} {
+			if err := to.Run("sysctl", "-qw", "net/ipv4/conf/"+key+"/rp_filter=0"); err != nil {
+				return err
+			}
+		}
+		return to.Run("ip", words("route del %s", route)...)
+	}
+	sc.Node, sc.From = to, client.Addr.String()
+	sc.Symptom = []workload.Outcome{workload.Timeout}
+	sc.Want = Want{Component: "node", Code: "node-rp-filter", Object: Object{Kind: "Node", Name: to.Name}}
+	return sc, nil
+}
+
+func bridgeNFOff(ctx context.Context, s *Stage) (*Scene, error) {
+	n := s.Pick()
+	app, port, target := s.Word(), s.Port(), s.Port()
+	if _, err := s.Server(ctx, n, app, target); err != nil {
+		return nil, err
+	}
+	svc, err := s.Service(ctx, app, port, target, nil)
+	if err != nil {
+		return nil, err
+	}
+	client, err := s.Pod(ctx, n, s.Word())
+	if err != nil {
+		return nil, err
+	}
+	sc := &Scene{
+		Client: client, Network: "tcp", Target: at(svc.Spec.ClusterIP, port), Node: n,
+		From: s.ref("pod", client.Name), To: s.ref("svc", app) + ":" + itoa(port),
+		Symptom: []workload.Outcome{workload.Timeout},
+		Want:    Want{Component: "node", Code: "node-bridge-nf-off", Object: Object{Kind: "Node", Name: n.Name}},
+	}
+	sc.undoable(n.Space, words("sysctl -qw net.bridge.bridge-nf-call-iptables=0"), words("sysctl -qw net.bridge.bridge-nf-call-iptables=1"))
+	return sc, nil
+}
+
+func foreignDrop(ctx context.Context, s *Stage) (*Scene, error) {
+	sc, from, _, err := s.crossing(ctx, "tcp")
+	if err != nil {
+		return nil, err
+	}
+	_, port, _ := cutPort(sc.Target)
+	table := s.Word()
+	sc.Break = func(context.Context) error {
+		return from.Run("nft", "table ip "+table+" { chain forward { type filter hook forward priority 10; tcp dport "+port+" drop; }; }")
+	}
+	sc.Heal = func(context.Context) error { return from.Run("nft", "delete", "table", "ip", table) }
+	sc.Symptom = []workload.Outcome{workload.Timeout}
+	sc.Want = Want{Component: "node", Code: "node-forward-drop", Object: Object{Kind: "FirewallRule", Name: "ip " + table + " forward"}}
+	return sc, nil
+}
+
+func firewallReject(ctx context.Context, s *Stage) (*Scene, error) {
+	sc, from, _, err := s.crossing(ctx, "tcp")
+	if err != nil {
+		return nil, err
+	}
+	_, port, _ := cutPort(sc.Target)
+	iptables := "iptables-nft"
+	if from.Legacy {
+		iptables = "iptables-legacy"
+	}
+	rule := " FORWARD -p tcp --dport " + port + " -j REJECT --reject-with icmp-admin-prohibited"
+	sc.undoable(from.Space, words("%s -w -I%s", iptables, rule), words("%s -w -D%s", iptables, rule))
+	sc.Symptom = []workload.Outcome{workload.Unreachable, workload.Prohibited}
+	sc.Want = Want{Component: "node", Code: "node-firewall-reject", Object: Object{Kind: "FirewallRule", Name: "ip filter FORWARD"}}
+	if from.Legacy {
+		sc.Want.Object.Name = "filter FORWARD"
+	}
+	return sc, nil
+}
+
+// otherNodeDown unplugs the other node.
+func otherNodeDown(ctx context.Context, s *Stage) (*Scene, error) {
+	sc, from, to, err := s.crossing(ctx, "tcp")
+	if err != nil {
+		return nil, err
+	}
+	sc.Break = func(ctx context.Context) error {
+		if err := s.Plug(to, false); err != nil {
+			return err
+		}
+		// Until then packets leave with the address that was last known.
+		return s.await(ctx, "the neighbour entry to fail", func() bool {
+			if _, err := s.try(sc); err != nil {
+				return false
+			}
+			out, err := from.Output("ip", "neighbour", "show", to.Addr, "dev", "eth0")
+			return err == nil && !strings.Contains(out, "lladdr")
+		})
+	}
+	sc.Heal = func(context.Context) error { return s.Plug(to, true) }
+	sc.Symptom = silentOrNo
+	sc.Want = Want{Component: "node", Code: "node-down", Object: Object{Kind: "Node", Name: to.Name}}
+	return sc, nil
+}

@@ -1,0 +1,126 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podpath/podpath/testbed/k8s"
+	"github.com/podpath/podpath/testbed/workload"
+)
+
+// kube-proxy's own state is wrong.
+func proxyFaults() []Scenario {
+	var all []Scenario
+	for i, proxy := range []string{"first", "second"} {
+		all = append(all,
+			Scenario{Name: "proxy-dead-new-service-" + proxy, About: "kube-proxy is dead, and the Service is newer than its rules",
+				Build: func(ctx context.Context, s *Stage) (*Scene, error) { return newService(ctx, s, s.Nodes()[i]) }},
+			Scenario{Name: "proxy-dead-stale-endpoint-" + proxy, About: "kube-proxy is dead, and the only endpoint was replaced",
+				Build: func(ctx context.Context, s *Stage) (*Scene, error) { return staleEndpoint(ctx, s, s.Nodes()[i]) }},
+		)
+	}
+	return all
+}
+
+func (s *Stage) killProxy(n *k8s.Node) error { return n.Daemons["kube-proxy"].Kill() }
+
+func newService(ctx context.Context, s *Stage, n *k8s.Node) (*Scene, error) {
+	sc, err := s.podToService(ctx, n, "tcp", nil)
+	if err != nil {
+		return nil, err
+	}
+	name := sc.Service
+	services := s.Client.CoreV1().Services(s.Namespace)
+	svc, err := services.Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	sc.Break = func(ctx context.Context) error {
+		// With the same address and port, but made while nobody looked.
+		if err := services.Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+			return err
+		}
+		if err := s.await(ctx, "kube-proxy to forget the Service", func() bool {
+			got, err := s.try(sc)
+			return err == nil && !got.all(workload.OK)
+		}); err != nil {
+			return err
+		}
+		if err := s.killProxy(n); err != nil {
+			return err
+		}
+		fresh := svc.DeepCopy()
+		fresh.ResourceVersion, fresh.UID = "", ""
+		_, err := services.Create(ctx, fresh, metav1.CreateOptions{})
+		return err
+	}
+	sc.Heal = n.StartProxy
+	// The default route takes it to a router that knows no such host.
+	sc.Symptom = []workload.Outcome{workload.Unreachable, workload.Timeout}
+	sc.Want = Want{Component: "kube-proxy", Code: "svc-kubeproxy-no-rules", Object: Object{"Service", s.Namespace, name}}
+	return sc, nil
+}
+
+func staleEndpoint(ctx context.Context, s *Stage, n *k8s.Node) (*Scene, error) {
+	app, port, target := s.Word(), s.Port(), s.Port()
+	server, err := s.Server(ctx, n, app, target)
+	if err != nil {
+		return nil, err
+	}
+	svc, err := s.Service(ctx, app, port, target, nil)
+	if err != nil {
+		return nil, err
+	}
+	client, err := s.Pod(ctx, n, s.Word())
+	if err != nil {
+		return nil, err
+	}
+	return &Scene{
+		Client: client, Network: "tcp", Target: at(svc.Spec.ClusterIP, port), Node: n,
+		From: s.ref("pod", client.Name), To: s.ref("svc", app) + ":" + itoa(port),
+		Break: func(ctx context.Context) error {
+			if err := s.killProxy(n); err != nil {
+				return err
+			}
+			if err := server.Remove(ctx); err != nil {
+				return err
+			}
+			_, err := s.Server(ctx, s.Other(n), app, target)
+			if err != nil {
+				return err
+			}
+			return s.awaitEndpoints(ctx, app, 1)
+		},
+		Heal:    n.StartProxy,
+		Symptom: []workload.Outcome{workload.Unreachable, workload.Timeout},
+		Want:    Want{Component: "kube-proxy", Code: "svc-stale-endpoint", Object: Object{"Service", s.Namespace, app}},
+	}, nil
+}
+
+// try is a few tries of the scene's client.
+func (s *Stage) try(sc *Scene) (Tries, error) {
+	out, err := sc.Client.Output(s.Self, "workload", "dial", sc.Target, "--network", sc.Network, "--count", "2", "--limit", "500ms")
+	return tries(out), err
+}
+
+func (s *Stage) awaitEndpoints(ctx context.Context, service string, want int) error {
+	return s.await(ctx, fmt.Sprintf("%d endpoints of %s", want, service), func() bool {
+		list, err := s.Client.DiscoveryV1().EndpointSlices(s.Namespace).List(ctx, metav1.ListOptions{
+			LabelSelector: "kubernetes.io/service-name=" + service,
+		})
+		if err != nil {
+			return false
+		}
+		n := 0
+		for _, slice := range list.Items {
+			for _, e := range slice.Endpoints {
+				if e.Conditions.Ready == nil || *e.Conditions.Ready {
+					n++
+				}
+			}
+		}
+		return n == want
+	})
+}

@@ -1,0 +1,217 @@
+package scenario
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/podpath/podpath/testbed/k8s"
+	"github.com/podpath/podpath/testbed/workload"
+	"github.com/podpath/podpath/tracer/render"
+)
+
+// Runner runs scenarios in one cluster.
+type Runner struct {
+	Cluster *k8s.Cluster
+	// Self is the program whose workload command the pods run, Podpath the one
+	// that is held against the scenarios.
+	Self, Podpath string
+	// Seed chooses names, ports and nodes.
+	Seed uint64
+}
+
+// Result is the outcome of one scenario.
+type Result struct {
+	Name, Flavour string
+	Want, Got     string
+	// Right: component, code and object of every verdict.
+	ComponentRight, CodeRight, ObjectRight bool
+	// Blamed: a control was blamed.
+	Blamed bool
+	// Err: the scenario itself did not work; it says nothing about podpath.
+	Err     string
+	Failing string
+	Detail  string
+	Seconds float64
+}
+
+// Right says whether everything was.
+func (r Result) Right() bool {
+	return r.Err == "" && r.ComponentRight && r.CodeRight && r.ObjectRight
+}
+
+// Run builds, proves, breaks, traces, heals and removes one scenario.
+func (r *Runner) Run(ctx context.Context, s Scenario) Result {
+	begun := time.Now()
+	out := Result{Name: s.Name, Flavour: r.Cluster.Flavour.Name, Failing: s.Failing}
+	if err := r.run(ctx, s, &out); err != nil {
+		out.Err = err.Error()
+	}
+	out.Seconds = time.Since(begun).Seconds()
+	return out
+}
+
+func (r *Runner) run(ctx context.Context, s Scenario, out *Result) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	stage, err := newStage(ctx, r.Cluster, r.Self, r.Seed^hash(s.Name))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stage.close(context.WithoutCancel(ctx))) }()
+	scene, err := s.Build(ctx, stage)
+	if err != nil {
+		return fmt.Errorf("build: %w", err)
+	}
+	out.Want = answer(scene.Want.Component, scene.Want.Code, scene.Want.Object)
+	healthy := []workload.Outcome{scene.Healthy}
+	if scene.Healthy == "" {
+		healthy = []workload.Outcome{workload.OK}
+	}
+	if err := r.prove(ctx, stage, scene, healthy, "before the fault"); err != nil {
+		return err
+	}
+	if scene.Break != nil {
+		if err := scene.Break(ctx); err != nil {
+			return fmt.Errorf("break: %w", err)
+		}
+		healed := false
+		heal := func(ctx context.Context) error {
+			if healed {
+				return nil
+			}
+			healed = true
+			return scene.Heal(ctx)
+		}
+		stage.onClose(heal)
+		if err := r.prove(ctx, stage, scene, scene.Symptom, "the symptom"); err != nil {
+			return err
+		}
+		if err := r.trace(ctx, scene, out); err != nil {
+			return err
+		}
+		if err := heal(ctx); err != nil {
+			return fmt.Errorf("heal: %w", err)
+		}
+		return r.prove(ctx, stage, scene, healthy, "after it was healed")
+	}
+	return r.trace(ctx, scene, out)
+}
+
+// prove waits until real traffic ends as it should, three times in a row.
+func (r *Runner) prove(ctx context.Context, stage *Stage, scene *Scene, want []workload.Outcome, what string) error {
+	var last string
+	err := stage.await(ctx, what, func() bool {
+		got, err := r.tries(scene, 3, time.Second)
+		last = fmt.Sprint(got, err)
+		return err == nil && got.all(want...)
+	})
+	if err != nil {
+		return fmt.Errorf("%w: want %v, got %s", err, want, last)
+	}
+	return nil
+}
+
+func (r *Runner) tries(scene *Scene, n int, limit time.Duration) (Tries, error) {
+	args := []string{"workload", "dial", scene.Target, "--network", scene.Network, "--count", fmt.Sprint(n),
+		"--limit", limit.String(), "--every", "100ms", "--bytes", fmt.Sprint(max(scene.Bytes, 64))}
+	if scene.Lookup != "" {
+		args = append(args, "--lookup", scene.Lookup)
+	}
+	text, err := scene.Client.Output(r.Self, args...)
+	return tries(text), err
+}
+
+// trace runs podpath while the client tries, and compares.
+func (r *Runner) trace(ctx context.Context, scene *Scene, out *Result) error {
+	n := scene.Tries
+	if n == 0 {
+		n = 2
+	}
+	p, err := startPodpath(ctx, r.Podpath, scene, r.Cluster.Kubeconfig())
+	if err != nil {
+		return err
+	}
+	if scene.Noise != nil {
+		noise, stop := context.WithCancel(ctx)
+		done := make(chan struct{})
+		go func() { defer close(done); scene.Noise(noise) }()
+		defer func() { stop(); <-done }()
+	}
+	got, err := r.tries(scene, n, 5*time.Second)
+	if err != nil {
+		return errors.Join(err, p.stop())
+	}
+	if err := p.stop(); err != nil {
+		return err
+	}
+	judge(scene.Want, p.verdicts, out)
+	out.Detail = fmt.Sprintf("client: %v\n%s\n%s", got, &p.errors, p.text())
+	return nil
+}
+
+// judge holds the verdicts against the right answer. Every one has to be right.
+func judge(want Want, verdicts []render.Verdict, out *Result) {
+	out.ComponentRight, out.CodeRight, out.ObjectRight = len(verdicts) > 0, len(verdicts) > 0, len(verdicts) > 0
+	var got []string
+	for _, v := range verdicts {
+		o := Object{}
+		if v.Object != nil {
+			o = Object{v.Object.Kind, v.Object.Namespace, v.Object.Name}
+		}
+		out.ComponentRight = out.ComponentRight && string(v.Component) == want.Component
+		out.CodeRight = out.CodeRight && v.Code == want.Code
+		out.ObjectRight = out.ObjectRight && o == want.Object
+		out.Blamed = out.Blamed || want.Code == "ok" && v.Code != "ok" && v.Code != "unknown"
+		a := answer(string(v.Component), v.Code, o)
+		if !slices.Contains(got, a) {
+			got = append(got, a)
+		}
+	}
+	out.Got = strings.Join(got, "; ")
+	if len(got) == 0 {
+		out.Got = "no verdict"
+	}
+}
+
+func answer(component, code string, o Object) string {
+	return component + "/" + code + " " + o.String()
+}
+
+// Tries are what a client saw.
+type Tries []workload.Try
+
+func tries(text string) Tries {
+	var all Tries
+	for line := range strings.Lines(text) {
+		var t workload.Try
+		if json.Unmarshal([]byte(line), &t) == nil {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
+func (t Tries) all(want ...workload.Outcome) bool {
+	return len(t) > 0 && !slices.ContainsFunc(t, func(one workload.Try) bool { return !slices.Contains(want, one.Outcome) })
+}
+
+func (t Tries) String() string {
+	var words []string
+	for _, one := range t {
+		words = append(words, fmt.Sprintf("%s %.0f ms", one.Outcome, one.Took.Seconds()*1000))
+	}
+	return strings.Join(words, ", ")
+}
+
+func hash(s string) uint64 {
+	h := uint64(14695981039346656037) // FNV-1a
+	for _, b := range []byte(s) {
+		h = (h ^ uint64(b)) * 1099511628211
+	}
+	return h
+}

@@ -1,0 +1,88 @@
+// Package scenario holds what goes wrong in a real cluster, as tables: how each
+// fault is made, which traffic shows it, how it is undone, and what podpath
+// ought to say. The expectation comes from how the fault is made, and each
+// scenario first proves without podpath that its symptom is there.
+package scenario
+
+import (
+	"context"
+	"slices"
+
+	"github.com/podpath/podpath/testbed/k8s"
+	"github.com/podpath/podpath/testbed/workload"
+)
+
+// Scenario is one fault, or a healthy control.
+type Scenario struct {
+	Name, About string
+	// Flavours in which it can be shown; none: in all.
+	Flavours []string
+	// Failing says why podpath does not get it right yet. Such a scenario runs
+	// and is shown as failing; if it is right after all, that is an error, so
+	// that the reason goes away.
+	Failing string
+	// Build makes the workloads, which work when it returns.
+	Build func(ctx context.Context, s *Stage) (*Scene, error)
+}
+
+// Shown says whether the scenario belongs to a flavour.
+func (s Scenario) Shown(flavour string) bool {
+	return len(s.Flavours) == 0 || slices.Contains(s.Flavours, flavour)
+}
+
+// Scene is what Build made.
+type Scene struct {
+	Client Place
+	// Network is tcp or udp, Target HOST:PORT; Lookup, if set, is a name to ask
+	// the cluster's DNS for instead.
+	Network, Target, Lookup string
+	// Bytes to send with each try.
+	Bytes int
+	// Healthy is how the client's tries end when nothing is broken; "": ok.
+	Healthy workload.Outcome
+	// Symptom is how tries may end once it is broken.
+	Symptom []workload.Outcome
+	// Break and Heal; nil in a control. Heal undoes Break.
+	Break, Heal func(ctx context.Context) error
+	// Noise, if set, goes on while podpath traces, and is not what it is asked
+	// about.
+	Noise func(ctx context.Context)
+	// Node is where podpath runs; From and To are its endpoints.
+	Node     *k8s.Node
+	From, To string
+	// Service is the Service of the scenario's namespace that is asked, if any.
+	Service string
+	Tries   int
+	Want    Want
+}
+
+// Place is where a client runs: a pod, a node, the outside.
+type Place interface {
+	Output(name string, args ...string) (string, error)
+}
+
+// Want is the right answer.
+type Want struct {
+	Component, Code string
+	Object          Object
+	// Path are objects that the path has to name, as KIND NAMESPACE/NAME.
+	Path []string
+}
+
+// Object is a Kubernetes object; the zero value stands for none.
+type Object struct{ Kind, Namespace, Name string }
+
+func (o Object) String() string {
+	switch {
+	case o == Object{}:
+		return "none"
+	case o.Namespace == "":
+		return o.Kind + " " + o.Name
+	}
+	return o.Kind + " " + o.Namespace + "/" + o.Name
+}
+
+// All are the scenarios, in the order in which they run.
+func All() []Scenario {
+	return slices.Concat(controls(), serviceFaults(), proxyFaults(), policyFaults(), cniFaults(), nodeFaults(), egressFaults(), dnsFaults(), appFaults())
+}

@@ -1,0 +1,95 @@
+package scenario
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+)
+
+// Surprising says whether the result is not what the table says: wrong without
+// a reason, or right although it is listed as failing.
+func (r Result) Surprising() bool { return r.Right() == (r.Failing != "") }
+
+func (r Result) verdict() string {
+	switch {
+	case r.Err != "":
+		return "BROKEN"
+	case r.Right() && r.Failing != "":
+		return "right, listed as failing"
+	case r.Right():
+		return "right"
+	case r.Failing != "":
+		return "failing"
+	}
+	return "WRONG"
+}
+
+// Report prints one result as it comes.
+func (r Result) Report(w io.Writer, verbose bool) {
+	fmt.Fprintf(w, "%-9s %s/%s (%.1f s)", r.verdict(), r.Flavour, r.Name, r.Seconds)
+	switch {
+	case r.Err != "":
+		fmt.Fprintf(w, ": %s", r.Err)
+	case !r.Right():
+		fmt.Fprintf(w, ": want %s, got %s", r.Want, r.Got)
+	}
+	fmt.Fprintln(w)
+	if verbose && !r.Right() {
+		fmt.Fprintln(w, r.Detail)
+	}
+}
+
+// Print prints the table and the accuracy.
+func Print(w io.Writer, results []Result) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "SCENARIO\tFLAVOUR\tRESULT\tBUILT\tPODPATH SAID")
+	for _, r := range results {
+		said := "the same"
+		switch {
+		case r.Err != "":
+			said = "– (the scenario itself: " + firstLine(r.Err) + ")"
+		case !r.Right():
+			said = r.Got
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.Flavour, r.verdict(), r.Want, said)
+		if r.Failing != "" {
+			fmt.Fprintf(t, "\t\t\t\tbecause %s\n", r.Failing)
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	return accuracy(w, results)
+}
+
+func accuracy(w io.Writer, results []Result) error {
+	var ran, broken, component, code, object, controls, blamed int
+	for _, r := range results {
+		if r.Err != "" {
+			broken++
+			continue
+		}
+		ran++
+		for n, yes := range map[*int]bool{&component: r.ComponentRight, &code: r.CodeRight, &object: r.ObjectRight, &blamed: r.Blamed, &controls: r.control()} {
+			if yes {
+				*n++
+			}
+		}
+	}
+	_, err := fmt.Fprintf(w, "\n%d runs: component right %d, code right %d, object named %d; %d controls, %d blamed; %d scenarios broken\n",
+		ran, component, code, object, controls, blamed, broken)
+	return err
+}
+
+func (r Result) control() bool {
+	return r.Want == answer(healthy.Component, healthy.Code, healthy.Object)
+}
+
+func firstLine(s string) string {
+	for i, c := range s {
+		if c == '\n' {
+			return s[:i]
+		}
+	}
+	return s
+}

@@ -235,6 +235,53 @@ func TestTraceRedacted(t *testing.T) {
 	}
 }
 
+// A field with a type of its own holds one of a few words of ours or the
+// kernel's, which a replay acts on: the redactor has to know it.
+func TestRedactorKeepsOurWords(t *testing.T) {
+	r, err := redact.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const word = "quux"
+	for _, path := range append(worded(reflect.TypeFor[session.Header](), nil), worded(reflect.TypeFor[session.Record](), nil)...) {
+		var v any = word
+		for _, key := range slices.Backward(path) {
+			v = map[string]any{key: v}
+		}
+		line, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err := r.Line(line); err != nil || !bytes.Contains(out, []byte(`"`+word+`"`)) {
+			t.Errorf("%s becomes %s, %v: list %q in tracer/redact/keep.go", line, out, err, strings.Join(path, "."))
+		}
+	}
+}
+
+// worded are the ways to the fields whose type is a string with a name.
+func worded(typ reflect.Type, at []string) (out [][]string) {
+	for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice {
+		typ = typ.Elem()
+	}
+	switch {
+	case typ.Kind() == reflect.String && typ.Name() != "string":
+		return [][]string{slices.Clone(at)}
+	case typ.Kind() != reflect.Struct || typ.PkgPath() == "time" || typ.PkgPath() == "net/netip":
+		return nil
+	}
+	for i := range typ.NumField() {
+		f := typ.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case f.Anonymous && name == "":
+			out = append(out, worded(f.Type, at)...)
+		case f.IsExported():
+			out = append(out, worded(f.Type, append(slices.Clone(at), name))...)
+		}
+	}
+	return out
+}
+
 // Keys of maps are fields to the redactor, unless it knows better: a new map
 // whose keys are names has to be told to it.
 func TestRedactorKnowsTheMaps(t *testing.T) {

@@ -20,7 +20,7 @@ var keep = set(`
 	facts.masquerade.engine facts.masquerade.family facts.masquerade.hook facts.masquerade.verdict
 	facts.masquerade.how facts.masquerade.owner
 	facts.services.implementations
-	count.kind count.last`)
+	count.kind count.last budget.time budget.level`)
 
 // identified are names: every word of them counts.
 var identified = set(`

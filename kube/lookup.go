@@ -51,12 +51,19 @@ func (s *Snapshot) reportedLate(ip netip.Addr) []*Pod {
 	list, _ := s.later.podIPs.get(ip)
 	var out []*Pod
 	for _, p := range list {
-		if !p.Created.After(s.at) {
+		if !p.Created.After(s.at) || s.knew(p) {
 			out = append(out, p)
 		}
 	}
 	slices.SortStableFunc(out, likelierOwner)
 	return out
+}
+
+// knew reports whether the pod had been heard of, which does not rest on the API
+// server's clock and this one's being set alike.
+func (s *Snapshot) knew(p *Pod) bool {
+	old, ok := s.pods.get(p.Key())
+	return ok && old.UID == p.UID
 }
 
 func likelierOwner(a, b *Pod) int {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 var ip7 = netip.MustParseAddr("10.0.0.7")
@@ -213,5 +214,50 @@ func TestHostPodNeedsOneCandidate(t *testing.T) {
 	two := newSnapshot([]object{node, host("a"), host("b")}, at(0))
 	if e := two.Endpoint(netip.MustParseAddr("10.0.0.1"), 9100, 6); e.Name != "n1" {
 		t.Errorf("got %+v, want the node", e)
+	}
+}
+
+// A pod that was known before it had its address had it all the same, also where
+// the API server's clock is ahead of this one's.
+func TestReportedLateByAnotherClock(t *testing.T) {
+	st := NewStore(newSnapshot(nil, at(0)))
+	put(st, ipPod("young", at(500)), at(10))
+	put(st, ipPod("young", at(500), "10.0.0.7"), at(20))
+	if p, ok := st.At(at(15)).PodByIP(ip7); !ok || p.Name != "young" {
+		t.Errorf("got %v", p)
+	}
+	if p, ok := st.At(at(9)).PodByIP(ip7); ok {
+		t.Errorf("before it was known: %v", p)
+	}
+}
+
+// stepped is a time of this process with another wall clock, as it is after a step:
+// only the wall part of the value differs (time.Time: wall, monotonic, location).
+func stepped(at time.Time, by time.Duration) time.Time {
+	wall := at.Add(by)
+	(*struct{ wall, ext uint64 })(unsafe.Pointer(&wall)).ext = (*struct{ wall, ext uint64 })(unsafe.Pointer(&at)).ext
+	return wall
+}
+
+// What the cluster was at a moment does not depend on how the wall clock was set
+// since.
+func TestClockSteps(t *testing.T) {
+	began := time.Now()
+	for _, step := range []time.Duration{time.Hour, -time.Hour} {
+		st := NewStore(newSnapshot(nil, began))
+		old, young := ipPod("old", at(0), "10.0.0.7"), ipPod("young", at(0), "10.0.0.7")
+		put(st, old, began.Add(time.Second))
+		put(st, ipPod("other", at(0)), stepped(began.Add(2*time.Second), step))
+		del(st, old, stepped(began.Add(3*time.Second), step))
+		put(st, young, stepped(began.Add(4*time.Second), step))
+		for second, want := range map[int]string{1: "old", 2: "old", 5: "young"} {
+			moment := began.Add(time.Duration(second)*time.Second + 500*time.Millisecond)
+			if p, ok := st.At(moment).PodByIP(ip7); !ok || p.Name != want {
+				t.Errorf("clock set by %s, after %d s: got %v, want %s", step, second, p, want)
+			}
+		}
+		if n := len(st.history); n != 5 {
+			t.Errorf("clock set by %s: %d snapshots are kept, want 5", step, n)
+		}
 	}
 }

@@ -110,10 +110,17 @@ func (a *analyser) inventory(inv tracer.Inventory) {
 }
 
 // snapshot records the cluster's state that the selection rests on.
-func (a *analyser) snapshot(view *kube.Snapshot) {
+func (a *analyser) snapshot(now time.Time, view *kube.Snapshot) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.rec.cluster(time.Now().Round(0), view)
+	a.rec.cluster(now, view)
+}
+
+// note records a remark for whoever reads the recording.
+func (a *analyser) note(now time.Time, text string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rec.note(now, text)
 }
 
 func (a *analyser) want(w path.Want) {

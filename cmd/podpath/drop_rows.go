@@ -83,9 +83,9 @@ func (d *dropReport) print(r *probe.DropCount, over time.Duration) error {
 		d.found = true
 	}
 	w := render.NewDrop()
-	w.Time, w.Node, w.Reason, w.Location = r.Last, d.ends.node, r.Drop.Reason, r.Drop.Location
+	w.Time, w.Node, w.Reason, w.Location = r.Last.UTC(), d.ends.node, r.Drop.Reason, r.Drop.Location
 	w.Stage, w.Engine, w.Noise = r.Drop.Stage, r.Drop.Engine, r.Drop.Noise
-	w.NetNS, w.Count, w.Bytes, w.First, w.Last = r.NetNS, r.Packets, r.Bytes, r.First, r.Last
+	w.NetNS, w.Count, w.Bytes, w.First, w.Last = r.NetNS, r.Packets, r.Bytes, r.First.UTC(), r.Last.UTC()
 	w.PerSecond = float64(r.Packets) / over.Seconds()
 	w.Example = example(r)
 	dev, _ := d.inv.Device(r.DeviceKey)
@@ -160,7 +160,7 @@ func (d *dropReport) podOn(view *kube.Snapshot, dev tracer.Device) *kube.Pod {
 
 func (d *dropReport) summary() error {
 	s := render.NewSummary()
-	s.Time, s.Node = time.Now().Round(0), d.ends.node
+	s.Time, s.Node = d.probe.Now().UTC(), d.ends.node
 	s.Duration = time.Since(d.begun).Round(time.Millisecond).String()
 	s.Tier = string(d.probe.Tier())
 	s.Blind = append(s.Blind, d.probe.Blind()...)

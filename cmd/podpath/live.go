@@ -49,6 +49,7 @@ type live struct {
 	gone    string         // why the endpoints cannot be resolved any more
 	asked   map[string]*tracer.NodeFacts
 	alarmed bool
+	stepped time.Duration // of the wall clock, as it was said last
 
 	budget *budget
 	// countAfter is when reading the flow counts is due again.
@@ -106,7 +107,7 @@ func (l *live) retarget(ctx context.Context) error {
 	}
 	aim.addHost(l.cluster.current(), &inv, l.analyser.node)
 	if l.cluster.store != nil {
-		l.analyser.snapshot(l.cluster.current())
+		l.analyser.snapshot(l.probe.Now(), l.cluster.current())
 	}
 	l.analyser.want(aim.want)
 	l.analyser.inventory(inv)
@@ -188,8 +189,9 @@ func (l *live) loop(ctx context.Context, done <-chan struct{}, changed <-chan st
 			return err
 		case <-tick.C:
 			l.analyser.tick(l.probe.CaughtUp(), false)
-		case now := <-count.C:
-			l.counts(now.Round(0))
+		case <-count.C:
+			l.clock()
+			l.counts(l.probe.Now())
 		case <-beat.C:
 			l.heartbeat()
 		case <-wake:
@@ -203,6 +205,37 @@ func (l *live) loop(ctx context.Context, done <-chan struct{}, changed <-chan st
 			wake, rested = changed, nil
 		}
 	}
+}
+
+// clockSlack is how far the wall clock may be off before that is worth a word.
+const clockSlack = 500 * time.Millisecond
+
+// clock tells when the wall clock was set: the trace keeps the one it began with,
+// or a flow would seem to last for as long as the step.
+func (l *live) clock() {
+	step, suspended := l.probe.ClockStep()
+	if (step - l.stepped).Abs() < clockSlack {
+		return
+	}
+	l.stepped = step
+	text := clockNote(step, suspended)
+	l.say("note: %s", text)
+	l.analyser.note(l.probe.Now(), text)
+}
+
+// clockNote says how far the wall clock is from that of the trace.
+func clockNote(step, suspended time.Duration) string {
+	text := fmt.Sprintf("the node's clock was set forward by %s", step.Round(time.Millisecond))
+	if step < 0 {
+		text = fmt.Sprintf("the node's clock was set back by %s", -step.Round(time.Millisecond))
+	}
+	if step.Abs() < clockSlack {
+		text = "the node's clock is again as it was"
+	}
+	if suspended > clockSlack {
+		text += fmt.Sprintf(" (it slept for %s)", suspended.Round(time.Millisecond))
+	}
+	return text + ": the times of this trace go on from its start"
 }
 
 // counts hands the kernel's counts of flows that moved to the analyser, and
@@ -321,6 +354,6 @@ func (l *live) read(q tracer.Query) *tracer.NodeFacts {
 // finish judges what is open after the events have been drained.
 func (l *live) finish() {
 	l.countAfter = time.Time{}
-	l.counts(time.Now().Round(0))
-	l.analyser.end(time.Now().Round(0))
+	l.counts(l.probe.Now())
+	l.analyser.end(l.probe.Now())
 }

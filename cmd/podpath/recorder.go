@@ -116,15 +116,13 @@ const (
 	enoughNote = "enough verdicts"
 )
 
-func (r *recorder) enough(now time.Time) {
-	if r.w != nil {
-		r.try(r.w.Note(now, enoughNote))
-	}
-}
+func (r *recorder) enough(now time.Time) { r.note(now, enoughNote) }
 
-func (r *recorder) end(now time.Time) {
+func (r *recorder) end(now time.Time) { r.note(now, endNote) }
+
+func (r *recorder) note(now time.Time, text string) {
 	if r.w != nil {
-		r.try(r.w.Note(now, endNote))
+		r.try(r.w.Note(now, text))
 	}
 }
 

@@ -214,7 +214,7 @@ func (s *traceSession) record(f traceFlags) error {
 		return err
 	}
 	w, err := session.CreateThrough(f.write, session.Header{
-		Podpath: version, Node: s.ends.node, Kernel: kernelRelease(), Tier: string(l.probe.Tier()), Started: time.Now().Round(0),
+		Podpath: version, Node: s.ends.node, Kernel: kernelRelease(), Tier: string(l.probe.Tier()), Started: l.probe.Now().UTC(),
 		Command: []string{"trace", "--from", f.from, "--to", f.to}, HostNetNS: l.node.HostNetNS(),
 		MaxCPU: float64(f.budget.cpu), MaxEvents: uint64(f.budget.events),
 		From: f.from, To: f.to, Namespace: s.app.namespace(), Selector: s.app.selector, Hosts: s.ends.names.all(),
@@ -302,7 +302,7 @@ func (s *traceSession) show(p render.Printer, f traceFlags, v *tracer.Verdict) e
 // nothingSeen says so, with what the node's state suggests.
 func (s *traceSession) nothingSeen() {
 	if t, ok := s.live.current.first(); ok {
-		s.live.analyser.unseen(t, time.Now().Round(0))
+		s.live.analyser.unseen(t, s.live.probe.Now())
 		return
 	}
 	s.app.say("no packet from %s to %s was seen in %s", s.live.current.from.Description, s.live.current.to.Description, time.Since(s.begun).Round(time.Millisecond))
@@ -326,7 +326,7 @@ func (s *traceSession) result(ctx context.Context, printErr error) error {
 func (s *traceSession) summary() *render.Summary {
 	l := s.live
 	sum := render.NewSummary()
-	sum.Time, sum.Node, sum.Tier = time.Now().Round(0), s.ends.node, string(l.probe.Tier())
+	sum.Time, sum.Node, sum.Tier = l.probe.Now().UTC(), s.ends.node, string(l.probe.Tier())
 	sum.Duration = time.Since(s.begun).Round(time.Millisecond).String()
 	sum.Flows = s.tally.flows
 	for k, v := range s.tally.codes {

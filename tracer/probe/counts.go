@@ -63,7 +63,7 @@ type DropTotal struct {
 // FlowCounts reads the counts of selected flows. The kernel keeps the 65,536
 // most recent; the order is not defined.
 func (p *Probe) FlowCounts() ([]FlowCount, error) {
-	c := newClock()
+	c := &p.clock
 	var out []FlowCount
 	err := p.each(bpf.TraceMapFlows, func(it *ebpf.MapIterator) error {
 		var k bpf.TraceFlowKey
@@ -95,20 +95,20 @@ func (p *Probe) FlowCounts() ([]FlowCount, error) {
 // DropCounts reads the drop report of the namespaces of this node (with
 // Config.DropsAll) or of the selected flows.
 func (p *Probe) DropCounts() ([]DropCount, error) {
-	c := newClock()
 	var out []DropCount
 	err := p.each(bpf.TraceMapDrops, func(it *ebpf.MapIterator) error {
 		var k bpf.TraceDropKey
 		var v bpf.TraceDropValue
 		for it.Next(&k, &v) {
-			out = append(out, p.dropCount(&k, &v, &c))
+			out = append(out, p.dropCount(&k, &v))
 		}
 		return it.Err()
 	})
 	return out, err
 }
 
-func (p *Probe) dropCount(k *bpf.TraceDropKey, v *bpf.TraceDropValue, c *clock) DropCount {
+func (p *Probe) dropCount(k *bpf.TraceDropKey, v *bpf.TraceDropValue) DropCount {
+	c := &p.clock
 	d := DropCount{
 		DeviceKey: tracer.DeviceKey{NetNS: k.Netns, IfIndex: k.Ifindex},
 		Proto:     k.Proto,

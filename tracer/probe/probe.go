@@ -37,7 +37,8 @@ type Probe struct {
 	reasons  reasons
 	symbols  *Symbols
 	samples  samples
-	caughtUp atomic.Int64 // wall clock, nanoseconds
+	clock    clock
+	caughtUp atomic.Int64 // nanoseconds since clock.began
 
 	mu      sync.Mutex
 	links   map[string]link.Link // of the tracing programs, by name
@@ -83,6 +84,7 @@ func Open(c Config) (*Probe, error) {
 		symbols:  c.Symbols,
 		samples:  newSamples(),
 		links:    map[string]link.Link{},
+		clock:    newClock(),
 		devices:  map[tracer.DeviceKey]deviceLinks{},
 		level:    tracer.BudgetFull,
 		netns:    map[uint32]struct{}{},

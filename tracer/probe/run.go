@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
-	"golang.org/x/sys/unix"
 
 	"github.com/podpath/podpath/bpf"
 	"github.com/podpath/podpath/tracer"
@@ -28,21 +27,20 @@ const (
 // the context ends; what is in the ring buffer by then is still handed over.
 // f runs on Run's goroutine: while it blocks, the ring buffer fills.
 func (p *Probe) Run(ctx context.Context, f func(tracer.Event)) error {
-	r := run{probe: p, handle: f, clock: newClock()}
+	r := run{probe: p, handle: f}
 	for {
 		if ctx.Err() != nil {
 			return r.drain()
 		}
-		began := time.Now()
+		began := p.clock.now()
 		p.reader.SetDeadline(began.Add(pollInterval))
 		empty, err := r.batch()
 		if err != nil {
 			return err
 		}
 		if empty {
-			p.caughtUp.Store(began.UnixNano())
+			p.caughtUp.Store(int64(began.Sub(p.clock.began)))
 		}
-		r.clock.refresh()
 		p.refreshLearned()
 	}
 }
@@ -50,7 +48,6 @@ func (p *Probe) Run(ctx context.Context, f func(tracer.Event)) error {
 type run struct {
 	probe  *Probe
 	handle func(tracer.Event)
-	clock  clock
 	record ringbuf.Record
 	seq    uint64
 	last   time.Time // of the last event
@@ -58,7 +55,9 @@ type run struct {
 
 // CaughtUp is the moment up to which Run has handed over every event. A clock
 // that judges silence must not run ahead of it.
-func (p *Probe) CaughtUp() time.Time { return time.Unix(0, p.caughtUp.Load()) }
+func (p *Probe) CaughtUp() time.Time {
+	return p.clock.began.Add(time.Duration(p.caughtUp.Load()))
+}
 
 // batch reads until nothing is left or it has been busy for long enough.
 func (r *run) batch() (empty bool, err error) {
@@ -72,7 +71,7 @@ func (r *run) batch() (empty bool, err error) {
 		}
 		r.one(r.record.RawSample)
 	}
-	r.probe.caughtUp.Store(r.last.UnixNano())
+	r.probe.caughtUp.Store(int64(r.last.Sub(r.probe.clock.began)))
 	return false, nil
 }
 
@@ -108,38 +107,7 @@ func (r *run) one(data []byte) {
 	}
 	r.seq++
 	e.Seq = r.seq
-	e.Time = r.clock.wall(raw.Event.MonoNs)
+	e.Time = r.probe.clock.wall(raw.Event.MonoNs)
 	r.last = e.Time
 	r.handle(e)
-}
-
-// clock turns CLOCK_MONOTONIC into wall time; the difference moves when the
-// wall clock is set.
-type clock struct {
-	offset int64
-	taken  time.Time
-}
-
-func newClock() clock {
-	c := clock{}
-	c.take()
-	return c
-}
-
-func (c *clock) take() {
-	var mono unix.Timespec
-	// Cannot fail: the clock exists on every kernel.
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono)
-	c.taken = time.Now()
-	c.offset = c.taken.UnixNano() - mono.Nano()
-}
-
-func (c *clock) refresh() {
-	if time.Since(c.taken) > time.Second {
-		c.take()
-	}
-}
-
-func (c *clock) wall(mono uint64) time.Time {
-	return time.Unix(0, c.offset+int64(mono)).UTC()
 }

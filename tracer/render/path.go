@@ -154,7 +154,7 @@ func (p *pather) hopLine(h *tracer.Hop) HopLine {
 		l.Mark = "answer"
 	}
 	l.Packets, l.Event = h.Packets, h.Event
-	first := h.First
+	first := h.First.UTC()
 	l.Time = &first
 	l.What = map[tracer.EventKind]string{tracer.EventRX: "received", tracer.EventTX: "sent"}[h.Kind]
 	return l
@@ -209,7 +209,7 @@ func (p *pather) drop(d *tracer.DropSeen, seen []tracer.Tuple) {
 		l.told = whole
 	}
 	l.Packets, l.Event = d.Count, d.Event
-	first := d.First
+	first := d.First.UTC()
 	l.Time = &first
 	p.lines = append(p.lines, l)
 }

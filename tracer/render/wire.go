@@ -2,6 +2,7 @@ package render
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/podpath/podpath/tracer"
@@ -190,18 +191,27 @@ func meta(kind string) TypeMeta { return TypeMeta{APIVersion: APIVersion, Kind: 
 // NewVerdict gives a verdict its published form.
 func NewVerdict(v *tracer.Verdict, inv *tracer.Inventory) *Verdict {
 	w := &Verdict{
-		TypeMeta: meta("Verdict"), Time: v.Time, Node: v.Node, Component: v.Component, Code: v.Code,
+		TypeMeta: meta("Verdict"), Time: v.Time.UTC(), Node: v.Node, Component: v.Component, Code: v.Code,
 		Confidence: v.Confidence, Summary: v.Summary, Outcome: v.Outcome, Object: v.Object,
 		Flow:     newFlowRef(v.Journey, v.Cluster, v.Node),
-		Evidence: orEmpty(v.Evidence), AlsoSeen: orEmpty(v.AlsoSeen), Remedy: orEmpty(v.Remedy), Blind: orEmpty(v.Blind),
+		Evidence: inUTC(v.Evidence), AlsoSeen: orEmpty(v.AlsoSeen), Remedy: orEmpty(v.Remedy), Blind: orEmpty(v.Blind),
 		LostEvents: v.LostEvents, Rule: newRule(v.Rule), Hops: orEmpty(Path(v.Journey, v.Cluster, inv, v.Node)),
 	}
 	return w
 }
 
+// inUTC gives evidence its times in UTC, wherever the node is.
+func inUTC(list []tracer.Evidence) []tracer.Evidence {
+	out := orEmpty(slices.Clone(list))
+	for i := range out {
+		out[i].Time = out[i].Time.UTC()
+	}
+	return out
+}
+
 // NewFlow gives a journey its published form.
 func NewFlow(j *tracer.Journey, c *tracer.ClusterFacts, inv *tracer.Inventory, node string, o tracer.Outcome) *Flow {
-	return &Flow{TypeMeta: meta("Flow"), Time: j.First, Node: node, ID: j.ID, Outcome: o,
+	return &Flow{TypeMeta: meta("Flow"), Time: j.First.UTC(), Node: node, ID: j.ID, Outcome: o,
 		Flow: newFlowRef(j, c, node), Hops: orEmpty(Path(j, c, inv, node))}
 }
 

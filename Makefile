@@ -57,7 +57,7 @@ demo: build ## break a small cluster of namespaces, trace it, explain it (root)
 
 .PHONY: test
 test: ## every test; as root the privileged ones must run
-	.ci/need ip:iproute2 nft:nftables iptables-legacy:iptables tcpdump:tcpdump cpio:cpio
+	.ci/need ip:iproute2 nft:nftables iptables-legacy:iptables ipvsadm:ipvsadm tcpdump:tcpdump cpio:cpio
 	$(GO) build -o bin/testsum ./testbed/testsum
 	$(GO) build ./...
 	if [ "$$(id -u)" = 0 ]; then \
@@ -69,7 +69,8 @@ test: ## every test; as root the privileged ones must run
 
 .PHONY: test-kernels
 test-kernels: ## tests and faults on Debian kernels, emulated (KERNELS=5.10,6.1; FULL=1: all of them)
-	.ci/need qemu-system-x86_64:qemu-system-x86 xz:xz-utils dpkg-deb:dpkg
+	.ci/need qemu-system-x86_64:qemu-system-x86 qemu-system-aarch64:qemu-system-arm xz:xz-utils zstd:zstd dpkg-deb:dpkg \
+		/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 	$(GO) run ./testbed/kernels -kernels '$(KERNELS)' $(if $(FULL),-full) $(KERNEL_FLAGS)
 
 .PHONY: testbed testbed-up testbed-down e2e

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
@@ -105,5 +104,3 @@ func reader(t testing.TB, ns *os.File) *Reader {
 	t.Cleanup(func() { _ = r.Close() })
 	return r
 }
-
-func stringReader(s string) *strings.Reader { return strings.NewReader(s) }

@@ -6,10 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
 
 	"github.com/podpath/podpath/tracer"
 	pnetns "github.com/podpath/podpath/tracer/netns"
@@ -154,19 +156,57 @@ COMMIT
 	}
 }
 
+// The kernel's own list of virtual servers, as kube-proxy makes them.
+func TestServicesOfIPVS(t *testing.T) {
+	if _, err := os.Stat("/proc/net/ip_vs"); err != nil {
+		t.Skip("needs IPVS (module ip_vs)")
+	}
+	l := newLab(t)
+	must(t, handle(t, l.node).LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "kube-ipvs0"}}))
+	l.tool("", "ipvsadm", "-A", "-u", "10.96.0.20:53", "-s", "rr")
+	l.tool("", "ipvsadm", "-a", "-u", "10.96.0.20:53", "-r", "10.8.0.2:8080", "-m")
+	l.tool("", "ipvsadm", "-a", "-u", "10.96.0.20:53", "-r", "10.8.0.3:8080", "-m")
+	l.tool("", "ipvsadm", "-A", "-u", "10.96.0.20:54", "-s", "rr")
+	l.tool("", "ipvsadm", "-A", "-u", "[fd96::20]:53", "-s", "rr")
+	l.tool("", "ipvsadm", "-a", "-u", "[fd96::20]:53", "-r", "[fd08::2]:8080", "-m")
+	want := []netip.AddrPort{netip.MustParseAddrPort("10.8.0.2:8080"), netip.MustParseAddrPort("10.8.0.3:8080")}
+	s := l.collect(serviceFlow(53)).Services
+	slices.SortFunc(s.Targets, netip.AddrPort.Compare) // the kernel lists the newest first
+	if !s.Any || !s.HasFrontend || s.NoEndpoints || !s.Complete || !slices.Equal(s.Targets, want) || !slices.Equal(s.Implementations, []string{"ipvs"}) {
+		t.Errorf("frontend: %+v", s)
+	}
+	if s := l.collect(serviceFlow(54)).Services; !s.NoEndpoints || !s.HasFrontend {
+		t.Errorf("no endpoints: %+v", s)
+	}
+	if s := l.collect(serviceFlow(55)).Services; s.HasFrontend || !s.Any {
+		t.Errorf("other port: %+v", s)
+	}
+	six := serviceFlow(53)
+	six.Flow.Src, six.Flow.Dst = netip.MustParseAddrPort("[fd07::2]:40000"), netip.MustParseAddrPort("[fd96::20]:53")
+	if s := l.collect(six).Services; !slices.Equal(s.Targets, []netip.AddrPort{netip.MustParseAddrPort("[fd08::2]:8080")}) {
+		t.Errorf("IPv6: %+v", s)
+	}
+}
+
 // shell restores rules with a tool of iptables, if it is there.
 func (l *lab) shell(tool, rules string) {
 	l.t.Helper()
-	path, err := exec.LookPath(tool + "-restore")
+	l.tool(rules, tool+"-restore")
+}
+
+// tool runs a program of Debian's on the node.
+func (l *lab) tool(stdin string, argv ...string) {
+	l.t.Helper()
+	path, err := exec.LookPath(argv[0])
 	if err != nil {
 		if os.Getenv("PODPATH_REQUIRE_PRIVILEGED") == "1" {
-			l.t.Fatalf("needs %s-restore", tool)
+			l.t.Fatalf("needs %s", argv[0])
 		}
-		l.t.Skipf("needs %s-restore", tool)
+		l.t.Skipf("needs %s", argv[0])
 	}
 	must(l.t, pnetns.Do(int(l.node.Fd()), func() error {
-		cmd := exec.Command(path)
-		cmd.Stdin = stringReader(rules)
+		cmd := exec.Command(path, argv[1:]...)
+		cmd.Stdin = strings.NewReader(stdin)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			l.t.Logf("%s", out)

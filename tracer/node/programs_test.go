@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"os"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/podpath/podpath/tracer"
+	"github.com/podpath/podpath/tracer/netns"
 )
 
 func classifier(t *testing.T, name string) *ebpf.Program {
@@ -36,7 +38,7 @@ func TestCollectPrograms(t *testing.T) {
 	ownID, _ := ownInfo.ID()
 
 	// One by TCX with ours beside it, one by a clsact filter.
-	c.n1.in(func() error {
+	err = netns.Do(int(c.n1.fd), func() error {
 		for _, p := range []*ebpf.Program{foreign, own} {
 			l, err := link.AttachTCX(link.TCXOptions{Interface: int(c.n1.index("veth1")), Program: p, Attach: ebpf.AttachTCXIngress})
 			if err != nil {
@@ -46,6 +48,10 @@ func TestCollectPrograms(t *testing.T) {
 		}
 		return nil
 	})
+	if errors.Is(err, ebpf.ErrNotSupported) {
+		t.Skip("needs TCX (kernel 6.6)")
+	}
+	c.n1.must(err)
 	attrs := netlink.QdiscAttrs{LinkIndex: int(c.n1.index("veth2")), Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}
 	c.n1.must(c.n1.h.QdiscAdd(&netlink.GenericQdisc{QdiscAttrs: attrs, QdiscType: "clsact"}))
 	c.n1.must(c.n1.h.FilterAdd(&netlink.BpfFilter{FilterAttrs: netlink.FilterAttrs{LinkIndex: attrs.LinkIndex, Parent: netlink.HANDLE_MIN_EGRESS, Handle: 1, Protocol: unix.ETH_P_ALL, Priority: 1},

@@ -18,12 +18,10 @@ type report struct {
 	loadEnd string
 	version string
 
-	// tracers that were compared, and what they gave under which load.
-	tracers []*tracer
-	rows    []*row
-	limits  []*limit
-	costs   []cost
-	attach  []*attaching
+	rows   []*row
+	limits []*limit
+	costs  []cost
+	attach []*attaching
 
 	cluster *clusterReport
 }
@@ -39,6 +37,7 @@ func (r *report) markdown() string {
 	r.head(&w)
 	if len(r.rows) > 0 {
 		r.overview(&w)
+		r.against(&w)
 		r.accounts(&w)
 		r.details(&w)
 	}

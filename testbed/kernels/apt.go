@@ -32,15 +32,23 @@ func findMirror() (string, error) {
 	return "", errors.New("apt has no source of Debian: set DEBIAN_MIRROR to the address that has debian/ and debian-security/")
 }
 
-// archives are where the kernels come from.
-var archives = []struct{ archive, suite string }{
-	{"debian", "bullseye"},
-	{"debian-security", "bullseye-security"},
-	{"debian", "bookworm"},
-	{"debian-security", "bookworm-security"},
-	{"debian", "trixie"},
-	{"debian-security", "trixie-security"},
-	{"debian", "trixie-backports"},
+// archive is where packages come from.
+type archive struct{ archive, suite string }
+
+// archives are where the kernels come from, and the newest Debian's tools.
+func archives(a arch) []archive {
+	if a != amd64 {
+		return []archive{{"debian", "trixie"}, {"debian-security", "trixie-security"}}
+	}
+	return []archive{
+		{"debian", "bullseye"},
+		{"debian-security", "bullseye-security"},
+		{"debian", "bookworm"},
+		{"debian-security", "bookworm-security"},
+		{"debian", "trixie"},
+		{"debian-security", "trixie-security"},
+		{"debian", "trixie-backports"},
+	}
 }
 
 // apt is a root of its own: nothing of the machine's packages, sources or
@@ -51,7 +59,7 @@ type apt struct {
 	config string
 }
 
-func newApt(dir string) (*apt, error) {
+func newApt(dir string, kind arch) (*apt, error) {
 	a := &apt{dir: dir, config: filepath.Join(dir, "apt.conf")}
 	for _, d := range []string{"lists/partial", "archives/partial", "etc/parts"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
@@ -63,14 +71,15 @@ func newApt(dir string) (*apt, error) {
 		return nil, err
 	}
 	var sources strings.Builder
-	for _, s := range archives {
+	for _, s := range archives(kind) {
 		fmt.Fprintf(&sources, "deb [signed-by=%s] %s/%s %s main\n", keyring, mirror, s.archive, s.suite)
 	}
 	// APT_CONFIG is read first, so that these hide the machine's settings.
-	config := fmt.Sprintf(`APT::Architecture "amd64";
-APT::Architectures { "amd64"; };
+	config := fmt.Sprintf(`APT::Architecture "%[2]s";
+APT::Architectures { "%[2]s"; };
 APT::Sandbox::User "root";
 Acquire::Languages "none";
+Acquire::Retries "5";
 Dir %[1]q;
 Dir::State %[1]q;
 Dir::State::status "%[1]s/status";
@@ -81,7 +90,7 @@ Dir::Etc::parts "%[1]s/etc/parts";
 Dir::Etc::main "%[1]s/etc/none";
 Dir::Etc::preferences "%[1]s/etc/none";
 Dir::Etc::preferencesparts "%[1]s/etc/parts";
-`, dir)
+`, dir, kind)
 	for name, text := range map[string]string{
 		"status": "", "etc/none": "", "etc/sources.list": sources.String(), "apt.conf": config,
 	} {
@@ -117,47 +126,54 @@ func (a *apt) images(ctx context.Context) ([]string, error) {
 
 var kernelPart = regexp.MustCompile(`(?m)^ *Depends: (linux-(?:binary|modules)-\S+)$`)
 
-// unpack downloads a kernel's package, and those that newer kernels are split
-// into, and unpacks them into one folder, once.
-func (a *apt) unpack(ctx context.Context, image, into string) error {
-	if _, err := os.Stat(into); err == nil {
-		return nil
-	}
+// kernelParts are a kernel's package, and those that newer kernels are split
+// into.
+func (a *apt) kernelParts(ctx context.Context, image string) ([]string, error) {
 	out, err := a.run(ctx, a.dir, "apt-cache", "depends", image)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	names := []string{image}
 	for _, m := range kernelPart.FindAllStringSubmatch(out, -1) {
 		names = append(names, m[1])
 	}
+	return names, nil
+}
+
+// kernel downloads and unpacks a kernel, once.
+func (a *apt) kernel(ctx context.Context, image, into string) error {
+	parts, err := a.kernelParts(ctx, image)
+	if err != nil {
+		return err
+	}
+	return a.unpack(ctx, parts, into)
+}
+
+// unpack downloads packages and unpacks them into one folder, once.
+func (a *apt) unpack(ctx context.Context, names []string, into string) error {
+	if _, err := os.Stat(into); err == nil {
+		return nil
+	}
 	tmp, err := os.MkdirTemp(filepath.Dir(into), "unpack-")
 	if err != nil {
-		return fmt.Errorf("unpack %s: %w", image, err)
+		return fmt.Errorf("unpack %s: %w", names[0], err)
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
+	if _, err := a.run(ctx, tmp, append([]string{"apt-get", "-qq", "download"}, names...)...); err != nil {
+		return err
+	}
+	debs, err := filepath.Glob(filepath.Join(tmp, "*.deb"))
+	if err != nil || len(debs) != len(names) {
+		return fmt.Errorf("download %s: got %d files", strings.Join(names, " "), len(debs))
+	}
 	root := filepath.Join(tmp, "root")
-	for _, name := range names {
-		if err := a.unpackOne(ctx, name, tmp, root); err != nil {
+	for _, deb := range debs {
+		if _, err := a.run(ctx, tmp, "dpkg-deb", "-x", deb, root); err != nil {
 			return err
 		}
 	}
 	if err := os.Rename(root, into); err != nil && !errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("unpack %s: %w", image, err)
+		return fmt.Errorf("unpack %s: %w", names[0], err)
 	}
 	return nil
-}
-
-func (a *apt) unpackOne(ctx context.Context, name, dir, root string) error {
-	if _, err := a.run(ctx, dir, "apt-get", "-qq", "download", name); err != nil {
-		return err
-	}
-	debs, err := filepath.Glob(filepath.Join(dir, "*.deb"))
-	if err != nil || len(debs) != 1 {
-		return fmt.Errorf("download %s: got %d files", name, len(debs))
-	}
-	if _, err := a.run(ctx, dir, "dpkg-deb", "-x", debs[0], root); err != nil {
-		return err
-	}
-	return os.Remove(debs[0])
 }

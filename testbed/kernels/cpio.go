@@ -9,26 +9,27 @@ import (
 	"strings"
 )
 
-// archive writes an initramfs: the "newc" format of cpio (kernel:
+// cpio writes an initramfs: the "newc" format of cpio (kernel:
 // Documentation/driver-api/early-userspace/buffer-format.rst).
-type archive struct {
+type cpio struct {
 	w     *bufio.Writer
 	inode int
 	dirs  map[string]bool
 	err   error
 }
 
-func newArchive(w io.Writer) *archive {
-	return &archive{w: bufio.NewWriter(w), dirs: map[string]bool{".": true}}
+func newCpio(w io.Writer) *cpio {
+	return &cpio{w: bufio.NewWriter(w), dirs: map[string]bool{".": true}}
 }
 
 const (
 	modeDir  = 0o040755
 	modeFile = 0o100755
+	modeLink = 0o120777
 	modeChar = 0o020600
 )
 
-func (a *archive) entry(name string, mode, major, minor int, data []byte) {
+func (a *cpio) entry(name string, mode, major, minor int, data []byte) {
 	if a.err != nil {
 		return
 	}
@@ -44,7 +45,7 @@ func (a *archive) entry(name string, mode, major, minor int, data []byte) {
 	a.write(pad(len(data)))
 }
 
-func (a *archive) write(s string) {
+func (a *cpio) write(s string) {
 	if _, err := a.w.WriteString(s); err != nil {
 		a.err = err
 	}
@@ -54,7 +55,7 @@ func (a *archive) write(s string) {
 func pad(n int) string { return strings.Repeat("\x00", -n&3) }
 
 // dir adds a folder and those above it.
-func (a *archive) dir(name string) {
+func (a *cpio) dir(name string) {
 	if a.dirs[name] {
 		return
 	}
@@ -63,13 +64,13 @@ func (a *archive) dir(name string) {
 	a.entry(name, modeDir, 0, 0, nil)
 }
 
-func (a *archive) file(name string, data []byte) {
+func (a *cpio) file(name string, data []byte) {
 	name = strings.TrimPrefix(name, "/")
 	a.dir(path.Dir(name))
 	a.entry(name, modeFile, 0, 0, data)
 }
 
-func (a *archive) copy(name, from string) {
+func (a *cpio) copy(name, from string) {
 	data, err := os.ReadFile(from)
 	if err != nil {
 		a.err = err
@@ -78,13 +79,20 @@ func (a *archive) copy(name, from string) {
 	a.file(name, data)
 }
 
+// link adds a symbolic link.
+func (a *cpio) link(name, to string) {
+	name = strings.TrimPrefix(name, "/")
+	a.dir(path.Dir(name))
+	a.entry(name, modeLink, 0, 0, []byte(to))
+}
+
 // console is what the kernel gives the first process as its output.
-func (a *archive) console() {
+func (a *cpio) console() {
 	a.dir("dev")
 	a.entry("dev/console", modeChar, 5, 1, nil)
 }
 
-func (a *archive) close() error {
+func (a *cpio) close() error {
 	a.entry("TRAILER!!!", 0, 0, 0, nil)
 	if a.err != nil {
 		return fmt.Errorf("write initramfs: %w", a.err)

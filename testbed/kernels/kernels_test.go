@@ -196,27 +196,28 @@ func TestRecord(t *testing.T) {
 // The archive is one that cpio reads.
 func TestArchive(t *testing.T) {
 	var b bytes.Buffer
-	a := newArchive(&b)
+	a := newCpio(&b)
 	a.console()
 	a.file("/init", []byte("hello"))
 	a.file("/modules/a.ko", []byte("module"))
+	a.link("/usr/sbin/b", "a")
 	if err := a.close(); err != nil {
 		t.Fatal(err)
 	}
 	if b.Len()%4 != 0 {
 		t.Errorf("%d bytes are not aligned", b.Len())
 	}
-	cpio, err := exec.LookPath("cpio")
+	program, err := exec.LookPath("cpio")
 	if err != nil {
 		if os.Getenv("PODPATH_REQUIRE_PRIVILEGED") == "1" {
 			t.Fatal("needs cpio")
 		}
 		t.Skip("needs cpio")
 	}
-	cmd := exec.Command(cpio, "-t", "--quiet")
+	cmd := exec.Command(program, "-t", "--quiet")
 	cmd.Stdin = &b
 	out, err := cmd.CombinedOutput()
-	if got := strings.Fields(string(out)); err != nil || strings.Join(got, " ") != "dev dev/console init modules modules/a.ko" {
+	if got := strings.Fields(string(out)); err != nil || strings.Join(got, " ") != "dev dev/console init modules modules/a.ko usr usr/sbin usr/sbin/b" {
 		t.Errorf("%v, %v", got, err)
 	}
 }

@@ -13,11 +13,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"regexp"
 	"runtime"
-	"slices"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -55,35 +52,20 @@ func main() {
 	}
 }
 
-// matrix is one run over the kernels.
-type matrix struct {
-	options
-	apt    *apt
-	cache  string
-	work   string
-	progs  programs
-	checks []check
-	table  *table
-}
-
 func run(ctx context.Context, o options) error {
 	list, err := chosen(o.kernels)
 	if err != nil {
 		return err
 	}
-	m := &matrix{options: o, table: newTable()}
+	m := &matrix{options: o, table: newTable(), platforms: map[arch]*platform{}}
 	if m.work, err = os.MkdirTemp("", "podpath-kernels-"); err != nil {
 		return fmt.Errorf("make work folder: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(m.work) }()
-	if err := m.prepare(ctx); err != nil {
+	if err := m.prepare(ctx, list); err != nil {
 		return err
 	}
-	names, err := m.apt.images(ctx)
-	if err != nil {
-		return err
-	}
-	errs := m.each(list, func(r release) error { return m.kernel(ctx, r, names) })
+	errs := m.each(list, func(r release) error { return m.kernel(ctx, r) })
 	m.table.sort()
 	errs = append(errs, m.table.markdown(os.Stdout))
 	if m.record != "" {
@@ -93,64 +75,6 @@ func run(ctx context.Context, o options) error {
 		errs = append(errs, fmt.Errorf("%d cells of the table are not as they have to be", n))
 	}
 	return errors.Join(errs...)
-}
-
-// each runs f for the releases, a few at once.
-func (m *matrix) each(list []release, f func(release) error) []error {
-	errs := make([]error, len(list))
-	next := make(chan int)
-	var all sync.WaitGroup
-	for range max(1, m.atOnce) {
-		all.Go(func() {
-			for i := range next {
-				if err := f(list[i]); err != nil {
-					errs[i] = fmt.Errorf("kernel %s: %w", list[i].name, err)
-				}
-			}
-		})
-	}
-	for i := range list {
-		next <- i
-	}
-	close(next)
-	all.Wait()
-	return errs
-}
-
-func (m *matrix) prepare(ctx context.Context) error {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return fmt.Errorf("find the cache: %w", err)
-	}
-	m.cache = filepath.Join(cache, "podpath", "kernels")
-	if m.apt, err = newApt(filepath.Join(m.cache, "apt")); err != nil {
-		return err
-	}
-	if !m.offline {
-		if err := m.apt.update(ctx); err != nil {
-			return err
-		}
-	}
-	return m.build(ctx)
-}
-
-func (m *matrix) build(ctx context.Context) error {
-	all := suites()
-	for _, s := range all {
-		if err := s.list(ctx); err != nil {
-			return err
-		}
-	}
-	faults, err := listFaults(ctx)
-	if err != nil {
-		return err
-	}
-	m.checks = slices.DeleteFunc(checks(all, faults, m.full), func(c check) bool { return !m.only.matches(c.row()) })
-	if len(m.checks) == 0 {
-		return errors.New("no row matches")
-	}
-	m.progs, err = buildPrograms(ctx, m.work, "amd64", all)
-	return err
 }
 
 // pattern is a regular expression as a flag. The zero value matches all.

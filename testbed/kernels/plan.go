@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/podpath/podpath/testbed/kernels/job"
+	"github.com/podpath/podpath/tracer/lab"
 )
 
 // Software emulation is some ten times slower than the machine; the limit is
@@ -45,7 +46,7 @@ func labRuns() map[string]string {
 }
 
 // checks lists what is to run on every kernel.
-func checks(all []*suite, faults []fault, full bool) []check {
+func checks(all []*suite, full bool) []check {
 	var list []check
 	for _, s := range all {
 		for _, test := range s.tests {
@@ -54,16 +55,16 @@ func checks(all []*suite, faults []fault, full bool) []check {
 			}
 		}
 		if s.name == commandSuite {
-			list = append(list, labChecks(s, faults, full)...)
+			list = append(list, labChecks(s, full)...)
 		}
 	}
 	return list
 }
 
-func labChecks(s *suite, faults []fault, full bool) []check {
+func labChecks(s *suite, full bool) []check {
 	var list []check
 	for _, run := range []string{"default", "other_names,_IPv6", "other_names,_UDP,_tracepoints"} {
-		for _, f := range faults {
+		for _, f := range lab.Faults() {
 			if f.IPv4Only && strings.Contains(run, "IPv6") || !full && !slices.Contains(quickFaults()[run], f.Name) {
 				continue
 			}
@@ -121,6 +122,7 @@ func (t task) job() job.Job {
 	pattern = append(pattern, "^("+strings.Join(names, "|")+")$")
 	return job.Job{
 		Name: s.name,
+		Dir:  s.dir(),
 		Argv: []string{
 			s.file(), "-test.v=test2json", "-test.timeout=0", fmt.Sprintf("-test.parallel=%d", s.atOnce),
 			"-test.run=" + strings.Join(pattern, "/"),

@@ -12,22 +12,37 @@ import (
 // release is a line of kernels that Debian offers; the newest of it is tested.
 type release struct {
 	name  string
+	arch  arch
 	image *regexp.Regexp // of the package
 	tcx   bool           // the kernel has TCX
+	// quick limits the rows of every change; nil for none.
+	quick *regexp.Regexp
 }
 
 // Images for clouds have all that podpath needs, and are small.
 func releases() []release {
-	r := func(name, pattern string, tcx bool) release {
-		return release{name, regexp.MustCompile(`^linux-image-` + pattern + `-cloud-amd64$`), tcx}
+	r := func(name string, a arch, version string, tcx bool) release {
+		return release{name: name, arch: a, tcx: tcx, image: regexp.MustCompile(`^linux-image-` + version + `-cloud-` + string(a) + `$`)}
 	}
+	other := r("arm64", arm64, `6\.12\.\d+\+deb\d+`, true)
+	other.quick = regexp.MustCompile("^(probe Test(DropByRule|TCPAtEveryDevice|Translation|VXLANDevice)|lab (healthy|policy-ingress))$")
 	return []release{
-		r("5.10", `5\.10\.\d+-\d+`, false),
-		r("6.1", `6\.1\.\d+-\d+`, false),
-		r("6.12", `6\.12\.\d+\+deb\d+`, true),
-		r("6.18", `6\.18\.\d+\+deb\d+`, true),
-		r("7", `7\.\d+\.\d+\+deb\d+`, true),
+		r("5.10", amd64, `5\.10\.\d+-\d+`, false),
+		r("6.1", amd64, `6\.1\.\d+-\d+`, false),
+		r("6.12", amd64, `6\.12\.\d+\+deb\d+`, true),
+		r("6.18", amd64, `6\.18\.\d+\+deb\d+`, true),
+		r("7", amd64, `7\.\d+\.\d+\+deb\d+`, true),
+		other, // the processor is another: what every change runs shows that programs load and see
 	}
+}
+
+// version is how the table calls a kernel: by its package's name, shortened.
+func (r release) version(image string) string {
+	v := strings.TrimSuffix(strings.TrimPrefix(image, "linux-image-"), "-cloud-"+string(r.arch))
+	if r.arch != amd64 {
+		v += " " + string(r.arch)
+	}
+	return v
 }
 
 // lacks is what tests may be skipped for.

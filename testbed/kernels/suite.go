@@ -1,12 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"os/exec"
+	"path"
+	"path/filepath"
 	"regexp"
 	"strings"
 )
@@ -27,6 +30,15 @@ type suite struct {
 
 // file is the program's name in the machine.
 func (s *suite) file() string { return "/" + s.name + ".test" }
+
+// dir is where the tests run in the machine: beside the files that they read,
+// which are where the sources have them.
+func (s *suite) dir() string { return path.Join("/src", s.pkg) }
+
+// reads are the folders with these files.
+func (s *suite) reads() []string {
+	return []string{path.Join(s.pkg, "testdata"), "docs/schema"}
+}
 
 // commandSuite has the tests of the program itself, and the lab's faults.
 const commandSuite = "podpath"
@@ -49,49 +61,36 @@ func suites() []*suite {
 	}
 }
 
-func goBuild(ctx context.Context, arch string, argv ...string) error {
+func goBuild(ctx context.Context, a arch, argv ...string) error {
 	argv = append([]string{argv[0], "-trimpath", "-buildvcs=false", "-ldflags=-s -w"}, argv[1:]...)
 	cmd := exec.CommandContext(ctx, "go", argv...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+string(a))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go %s: %w\n%s", strings.Join(argv, " "), err, out)
 	}
 	return nil
 }
 
-// list reads the names of the tests.
-func (s *suite) list(ctx context.Context) error {
-	out, err := exec.CommandContext(ctx, "go", "test", "-list", "^Test", s.pkg).Output()
-	if err != nil {
-		return fmt.Errorf("list the tests of %s: %w", s.pkg, err)
+// list reads the names of the tests from the sources.
+func (s *suite) list() error {
+	files, err := filepath.Glob(filepath.Join(s.pkg, "*_test.go"))
+	if err != nil || len(files) == 0 {
+		return fmt.Errorf("list the tests of %s: no sources here", s.pkg)
 	}
-	for _, name := range strings.Fields(string(out)) {
-		if strings.HasPrefix(name, "Test") && s.kernel.MatchString(name) && !s.pure.MatchString(name) {
-			s.tests = append(s.tests, name)
+	for _, file := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return fmt.Errorf("list the tests of %s: %w", s.pkg, err)
+		}
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && s.wants(fn.Name.Name) {
+				s.tests = append(s.tests, fn.Name.Name)
+			}
 		}
 	}
 	return nil
 }
 
-// fault is what the lab can break.
-type fault struct {
-	Name     string `json:"name"`
-	IPv4Only bool   `json:"ipv4_only"`
-}
-
-// listFaults asks the program that has them.
-func listFaults(ctx context.Context) ([]fault, error) {
-	out, err := exec.CommandContext(ctx, "go", "run", "./cmd/podpath", "demo", "--list", "-o", "json").Output()
-	if err != nil {
-		return nil, fmt.Errorf("list the lab's faults: %w", err)
-	}
-	var faults []fault
-	for line := range bytes.Lines(out) {
-		var f fault
-		if err := json.Unmarshal(line, &f); err != nil {
-			return nil, fmt.Errorf("list the lab's faults: %w", err)
-		}
-		faults = append(faults, f)
-	}
-	return faults, nil
+func (s *suite) wants(name string) bool {
+	return strings.HasPrefix(name, "Test") && name != "TestMain" && s.kernel.MatchString(name) && !s.pure.MatchString(name)
 }

@@ -19,7 +19,7 @@ import (
 
 // machine is a kernel with what it is to run.
 type machine struct {
-	dir     string // of its files
+	arch    arch
 	kernel  string // the image
 	initrd  string
 	memory  int // MiB
@@ -29,8 +29,8 @@ type machine struct {
 }
 
 // newMachine puts the kernel's modules and the programs into an initramfs.
-func newMachine(ctx context.Context, dir, root string, tree *moduleTree, progs programs, jobs []job.Job) (*machine, error) {
-	m := &machine{dir: dir, initrd: filepath.Join(dir, "initrd"), console: filepath.Join(dir, "console.log"), memory: 2048}
+func newMachine(ctx context.Context, a arch, dir, root string, tree *moduleTree, progs programs, jobs []job.Job) (*machine, error) {
+	m := &machine{arch: a, initrd: filepath.Join(dir, "initrd"), console: filepath.Join(dir, "console.log"), memory: 2048}
 	var err error
 	if m.kernel, err = findKernel(root); err != nil {
 		return nil, err
@@ -48,20 +48,26 @@ func newMachine(ctx context.Context, dir, root string, tree *moduleTree, progs p
 		return nil, fmt.Errorf("write initramfs: %w", err)
 	}
 	defer f.Close()
-	a := newArchive(f)
-	a.console()
-	a.dir("root")
+	c := newCpio(f)
+	c.console()
+	c.dir("root")
+	for _, j := range jobs {
+		c.dir(strings.TrimPrefix(j.Dir, "/"))
+	}
 	for name, file := range progs {
-		a.copy(name, file)
+		c.copy(name, file)
+	}
+	for name, to := range toolLinks() {
+		c.link(name, to)
 	}
 	var names strings.Builder
 	for _, mod := range modules {
-		a.file(mod.file, mod.image)
+		c.file(mod.file, mod.image)
 		fmt.Fprintln(&names, mod.file)
 	}
-	a.file(job.ModulesFile, []byte(names.String()))
-	a.file(job.ListFile, list)
-	if err := a.close(); err != nil {
+	c.file(job.ModulesFile, []byte(names.String()))
+	c.file(job.ListFile, list)
+	if err := c.close(); err != nil {
 		return nil, err
 	}
 	return m, f.Close()
@@ -84,21 +90,28 @@ func findKernel(root string) (string, error) {
 	return found, nil
 }
 
+func (m *machine) argv() []string {
+	messages, answers := m.arch.lines()
+	return append(m.arch.emulator(m.console),
+		// The machine's clock counts its instructions, a nanosecond each, and skips
+		// what it sleeps: no test waits longer than it has to, and none is late
+		// because this computer is busy.
+		"-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-rtc", "clock=vm",
+		"-smp", "1", "-m", fmt.Sprint(m.memory),
+		"-nodefaults", "-no-reboot", "-display", "none", "-nic", "none",
+		"-kernel", m.kernel, "-initrd", m.initrd,
+		// The kernel hands what it does not know to its first process.
+		"-append", "console="+messages+" "+job.Answers+"=/dev/"+answers+
+			" quiet loglevel=4 panic=-1 mitigations=off nokaslr random.trust_cpu=on")
+}
+
 // run boots the machine and hands over its answers as they come. It returns
 // nil only if all jobs were run.
 func (m *machine) run(ctx context.Context, each func(job.Line) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, m.limit, fmt.Errorf("the machine did not end within %v", m.limit))
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
-		// The machine's clock counts its instructions, a nanosecond each, and skips
-		// what it sleeps: no test waits longer than it has to, and none is late
-		// because this computer is busy.
-		"-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-rtc", "clock=vm",
-		"-cpu", "max", "-smp", "1", "-m", fmt.Sprint(m.memory),
-		"-nodefaults", "-no-reboot", "-display", "none", "-nic", "none",
-		"-serial", "file:"+m.console, "-serial", "stdio",
-		"-kernel", m.kernel, "-initrd", m.initrd,
-		"-append", "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr random.trust_cpu=on")
+	argv := m.argv()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Stderr = os.Stderr
 	// Held open, or the serial line ends at once.

@@ -62,7 +62,7 @@ func serve(answers *json.Encoder) error {
 
 // openLine makes the serial line carry bytes as they are.
 func openLine() (*os.File, error) {
-	f, err := os.OpenFile(job.Answers, os.O_WRONLY|unix.O_NOCTTY, 0)
+	f, err := os.OpenFile(os.Getenv(job.Answers), os.O_WRONLY|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open the line for answers: %w", err)
 	}
@@ -134,8 +134,8 @@ func run(j job.Job, answers *json.Encoder) job.Result {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(j.Seconds)*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, j.Argv[0], j.Argv[1:]...)
-	cmd.Env = append([]string{"HOME=/tmp", "TMPDIR=/tmp", "PATH=/usr/sbin:/"}, j.Env...)
-	cmd.Dir = "/tmp"
+	cmd.Env = append([]string{"HOME=/tmp", "TMPDIR=/tmp", "PATH=/usr/sbin:/usr/bin"}, j.Env...)
+	cmd.Dir = j.Dir
 	out := &output{answers: answers}
 	cmd.Stdout, cmd.Stderr = out, out // the same, so that one goroutine writes
 	cmd.WaitDelay = killGrace

@@ -5,14 +5,17 @@ package job
 const (
 	ListFile    = "/jobs.json"
 	ModulesFile = "/modules.txt" // one file name a line, in the order of loading
-	// Answers is the device that takes Lines, one JSON object each.
-	Answers = "/dev/ttyS1"
 )
+
+// Answers is the environment variable that names the device that takes Lines,
+// one JSON object each.
+const Answers = "ANSWERS"
 
 // Job is one program to run.
 type Job struct {
 	Name string   `json:"name"`
 	Argv []string `json:"argv"`
+	Dir  string   `json:"dir"`
 	Env  []string `json:"env,omitempty"`
 	// Seconds after which the program is killed.
 	Seconds int `json:"seconds"`

@@ -4,6 +4,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 )
@@ -138,6 +139,13 @@ func (a *addresses) bit(block [aes.BlockSize]byte, length byte, four bool) bool 
 	block[0] ^= length
 	a.prf.Encrypt(block[:], block[:])
 	return block[0]&1 == 1
+}
+
+// number is the pseudorandom function of a hash, as 48 bits.
+func (a *addresses) number(hash [32]byte) uint64 {
+	var block [aes.BlockSize]byte
+	a.prf.Encrypt(block[:], hash[:aes.BlockSize])
+	return binary.BigEndian.Uint64(block[:]) >> 16
 }
 
 // network is the pseudonym of a range: of an address with the length of its

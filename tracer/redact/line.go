@@ -8,6 +8,10 @@ import (
 	"strings"
 )
 
+// maxNames bounds the memory for pseudonyms: 10,000 pods with their UIDs, labels
+// and devices take a tenth.
+const maxNames = 1 << 20
+
 // Line replaces what one line of a recording, the header or a record, must not
 // tell. The result is one line too, without its end.
 func (r *Redactor) Line(line []byte) ([]byte, error) {
@@ -20,10 +24,14 @@ func (r *Redactor) Line(line []byte) ([]byte, error) {
 	if _, header := v["format"]; header {
 		v["redacted"] = true
 	}
+	v, _ = r.value("", v).(map[string]any)
+	if n := len(r.names.given) + len(r.macs); n > maxNames {
+		return nil, fmt.Errorf("redact: more than %d different names", maxNames)
+	}
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(r.value("", v)); err != nil {
+	if err := e.Encode(v); err != nil {
 		return nil, fmt.Errorf("redact: encode: %w", err)
 	}
 	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
@@ -91,7 +99,7 @@ func (r *Redactor) sysctl(k string) string {
 func (r *Redactor) replaced(path, s string) string {
 	switch {
 	case placed[path] && strings.HasPrefix(s, "0x"):
-		return "0x" + strconv.Itoa(r.id(s))
+		return "0x" + strconv.FormatUint(r.id(s), 16)
 	case keep[path]:
 		return s
 	case identified[path]:

@@ -41,24 +41,29 @@ func set(words string) map[string]bool {
 
 // names gives out pseudonyms for words, in the order in which they turn up.
 type names struct {
-	given map[string]string
+	given map[string]int
 	// said are words of names, which are no longer taken for podpath's own.
 	said map[string]bool
 	own  map[string]bool
 }
 
 func newNames() *names {
-	return &names{given: map[string]string{}, said: map[string]bool{}, own: set(ownWords)}
+	return &names{given: map[string]int{}, said: map[string]bool{}, own: set(ownWords)}
 }
 
+// pseudonym is "x1" or, of a word with capitals, "X1": names of hosts are equal in
+// any case of letters, labels are not.
 func (n *names) pseudonym(word string) string {
-	word = strings.ToLower(word) // DNS names are compared so
-	p, ok := n.given[word]
+	low := strings.ToLower(word)
+	i, ok := n.given[low]
 	if !ok {
-		p = "x" + strconv.Itoa(len(n.given)+1)
-		n.given[word] = p
+		i = len(n.given) + 1
+		n.given[low] = i
 	}
-	return p
+	if word != low {
+		return "X" + strconv.Itoa(i)
+	}
+	return "x" + strconv.Itoa(i)
 }
 
 var (

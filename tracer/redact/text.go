@@ -1,6 +1,7 @@
 package redact
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -15,7 +16,6 @@ type Redactor struct {
 	addrs *addresses
 	names *names
 	macs  map[string]string
-	ids   map[string]int
 }
 
 // New draws a mapping.
@@ -24,7 +24,7 @@ func New() (*Redactor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Redactor{addrs: a, names: newNames(), macs: map[string]string{}, ids: map[string]int{}}, nil
+	return &Redactor{addrs: a, names: newNames(), macs: map[string]string{}}, nil
 }
 
 var (
@@ -212,12 +212,8 @@ func (r *Redactor) held(s string) string {
 	return netip.PrefixFrom(r.addr(p.Addr()), p.Bits()).String()
 }
 
-// id numbers what identifies without meaning, as a kernel's pointers.
-func (r *Redactor) id(s string) int {
-	n, ok := r.ids[s]
-	if !ok {
-		n = len(r.ids) + 1
-		r.ids[s] = n
-	}
-	return n
+// id is the pseudonym of what identifies without meaning, as a kernel's pointers:
+// a number of 48 bits. It remembers nothing, because there can be very many.
+func (r *Redactor) id(s string) uint64 {
+	return r.addrs.number(sha256.Sum256([]byte(s)))
 }

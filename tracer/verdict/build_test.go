@@ -385,3 +385,12 @@ func neighbourIs(ip, state string) change {
 func unseen(s *scene) {
 	s.j.Hops, s.j.Attempts, s.Outcome = nil, 0, tracer.OutcomeNotSeen
 }
+
+// unread is a cluster of which a kind may not be read, and what rests on it is
+// not known.
+func unread(kind string) change {
+	return func(s *scene) {
+		s.c.Unread = append(s.c.Unread, kind)
+		s.c.Egress, s.c.Ingress, s.c.Service = nil, nil, nil
+	}
+}

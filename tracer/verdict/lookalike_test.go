@@ -48,6 +48,11 @@ func lookalikes() []lookalike {
 		}}, "pol-egress-deny", "pol-dns-egress", ""},
 		{"no cluster data: no policy, no foreigner", []change{filtered(), rule("calico", "drop"), noCluster}, "unknown", "pol-agent-stale node-forward-drop", ""},
 		{"no cluster data: ufw is ufw", []change{filtered(), rule("ufw", "drop"), noCluster}, "node-forward-drop", "pol-agent-stale", probable},
+		{"policies unread: no policy, no foreigner", []change{filtered(), rule("calico", "drop"), unread("NetworkPolicy")}, "unknown", "pol-agent-stale node-forward-drop", ""},
+		{"policies unread: a rule of nobody known", []change{filtered(), rule("", "drop"), unread("NetworkPolicy")}, "unknown", "pol-agent-stale node-forward-drop", ""},
+		{"policies unread: ufw is ufw", []change{filtered(), rule("ufw", "drop"), unread("NetworkPolicy")}, "node-forward-drop", "pol-agent-stale", probable},
+		{"policies unread: an agent's program", []change{byTC(), program("cilium", "tc ingress", on(hostNS, vethWeb)), unread("NetworkPolicy")}, "unknown", "pol-agent-stale pol-ingress-deny", ""},
+		{"namespaces unread: their labels select", []change{filtered(), rule("calico", "drop"), unread("Namespace")}, "unknown", "pol-agent-stale node-forward-drop", ""},
 		// Programs.
 		{"one packet dropped by a program, then a policy", []change{byTC(once...), filtered(times(2)), denies("ingress", "peer")}, "pol-ingress-deny", "pol-foreign-bpf", ""},
 		{"one packet dropped by a rule, then silence outside", world4(left(nodeIP), filtered(once...)), "node-forward-drop", "", ""},

@@ -43,6 +43,8 @@ type TraceConfig struct {
 	GenevePort   uint16
 	KfreeArgs    uint8
 	DropsAll     uint8
+	Direct       uint8
+	_            [3]byte
 }
 
 type TraceDropEvent struct {
@@ -117,9 +119,9 @@ type TraceEvent struct {
 	Tunnel        TraceTunnel
 	InnerTcpFlags uint8
 	Tuple         TraceTuple
-	Aux           TraceTuple
 	Orig          TraceTuple
 	Reply         TraceTuple
+	Aux           TraceTuple
 }
 
 type TraceEventFlag uint16
@@ -167,6 +169,8 @@ type TraceFlowValue struct {
 	HoleEnd          uint32
 	Isn              uint32
 	Held             uint32
+	Epoch            uint32
+	Tick             uint32
 	TcpFlags         uint8
 	SeqKnown         uint8
 	Unused           [2]uint8
@@ -220,7 +224,9 @@ type TraceSelection struct {
 	_          structs.HostLayout
 	Any        uint32
 	Generation uint8
-	Unused     [3]uint8
+	Prefixed4  uint8
+	Prefixed6  uint8
+	Unused     uint8
 	Hosts      [16384]uint8
 	Prefixes4  [8192]uint8
 	Prefixes6  [8192]uint8
@@ -313,6 +319,7 @@ const (
 	TraceVarBudget           = "budget"
 	TraceVarBudgetUsed       = "budget_used"
 	TraceVarConfig           = "config"
+	TraceVarEpoch            = "epoch"
 	TraceVarLearnedSlots     = "learned_slots"
 	TraceVarSelection        = "selection"
 )
@@ -389,6 +396,7 @@ type TraceVariableSpecs struct {
 	Budget       *ebpf.VariableSpec `ebpf:"budget"`
 	BudgetUsed   *ebpf.VariableSpec `ebpf:"budget_used"`
 	Config       *ebpf.VariableSpec `ebpf:"config"`
+	Epoch        *ebpf.VariableSpec `ebpf:"epoch"`
 	LearnedSlots *ebpf.VariableSpec `ebpf:"learned_slots"`
 	Selection    *ebpf.VariableSpec `ebpf:"selection"`
 }
@@ -447,6 +455,7 @@ type TraceVariables struct {
 	Budget       *ebpf.Variable `ebpf:"budget"`
 	BudgetUsed   *ebpf.Variable `ebpf:"budget_used"`
 	Config       *ebpf.Variable `ebpf:"config"`
+	Epoch        *ebpf.Variable `ebpf:"epoch"`
 	LearnedSlots *ebpf.Variable `ebpf:"learned_slots"`
 	Selection    *ebpf.Variable `ebpf:"selection"`
 }

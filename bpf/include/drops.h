@@ -54,7 +54,7 @@ static __always_inline int socket_tuple(struct sock *sk, struct packet *p)
 
 static __always_inline int drop_parse(struct sk_buff *skb, struct sock *sk, struct packet *p)
 {
-	if (p->nh && p->nh != HEADER_UNSET && !parse_packet(KIND_DROP))
+	if (p->nh && p->nh != HEADER_UNSET && !parse(KIND_DROP))
 		return 0;
 	return socket_tuple(sk, p);
 }
@@ -187,6 +187,7 @@ static __always_inline void drop_record(void *ctx, struct hook_stats *s, struct 
 		return;
 	}
 	count(s, STAT_SELECTED);
+	learn(s, p->nfct);
 	how = flow_record(KIND_DROP);
 	if (how == STAT_EVENTS)
 		drop_emit(ctx, s, p, STAT_EVENTS, STAT_RING_FULL);
@@ -200,7 +201,7 @@ static __always_inline void drop_packet(void *ctx, struct sk_buff *skb, struct s
 	__u32 nh = skb->network_header, inum, l3_len;
 	struct hook_stats *s = stats_of(KIND_DROP);
 	__u16 protocol = bpf_ntohs(skb->protocol);
-	struct quick_packet q = {};
+	struct quick_packet q;
 	bool has_tuple, selected;
 	struct net_device *dev;
 	struct packet *p;
@@ -213,8 +214,8 @@ static __always_inline void drop_packet(void *ctx, struct sk_buff *skb, struct s
 		if (protocol == ETH_P_8021Q || protocol == ETH_P_8021AD)
 			protocol = skip_vlan(skb, &nh, protocol);
 		l3_len = skb->len + (__u32)(skb->data - skb->head) - nh;
-		if (!config.drops_all &&
-		    quick_look(ctx, skb, true, nh, protocol, l3_len, &q) == QUICK_MISS) {
+		if (!config.drops_all && quick_look(ctx, skb, true, nh, protocol, l3_len,
+						    skb->_nfct, &q) == QUICK_MISS) {
 			count(s, STAT_MISS);
 			return;
 		}
@@ -237,7 +238,7 @@ static __always_inline void drop_packet(void *ctx, struct sk_buff *skb, struct s
 		count(s, STAT_MISS);
 		return;
 	}
-	event_complete(skb, p);
+	event_complete(skb, e, p->nfct, p->l3_len);
 	e->netns = inum;
 	dev = skb->dev;
 	if (dev)

@@ -9,48 +9,52 @@
  * woken only when much has gathered. */
 #define OUTPUTS_PER_WAKEUP 512
 
-static __always_inline int emit(struct hook_stats *s, void *data, __u64 size)
-{
-	__u64 flags = BPF_RB_NO_WAKEUP;
+#define EVENT_PLAIN   offsetof(struct event, orig)
+#define EVENT_CT_ENDS offsetof(struct event, aux)
 
-	if (++s->outputs % OUTPUTS_PER_WAKEUP == 0)
-		flags = BPF_RB_FORCE_WAKEUP;
-	return bpf_ringbuf_output(&events, data, size, flags);
+static __always_inline __u64 output_flags(struct hook_stats *s)
+{
+	return ++s->outputs % OUTPUTS_PER_WAKEUP == 0 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 static __always_inline void emit_event(struct hook_stats *s, struct packet *p, enum stat sent,
 				       enum stat lost)
 {
+	struct event *e = &p->out.event;
+	__u64 size = sizeof(*e);
 	int err;
 
-	if (p->out.event.kind == KIND_DROP)
-		err = emit(s, &p->out, sizeof(p->out));
-	else
-		err = emit(s, &p->out.event, sizeof(p->out.event));
+	if (e->kind == KIND_DROP)
+		size = sizeof(p->out);
+	else if (!(e->flags & (EVENT_INNER | EVENT_QUOTED)))
+		size = e->flags & EVENT_CT ? EVENT_CT_ENDS : EVENT_PLAIN;
+	err = bpf_ringbuf_output(&events, e, size, output_flags(s));
 	count(s, err ? lost : sent);
 }
 
 static __always_inline __u16 gso_segs(struct sk_buff *skb)
 {
-	struct skb_shared_info *info = (void *)(skb->head + skb->end);
+	const struct skb_shared_info *info = (void *)(skb->head + skb->end);
 
+	if (config.direct)
+		return ((const struct skb_shared_info *)readable(info))->gso_segs;
 	return BPF_CORE_READ(info, gso_segs);
 }
 
-/* What is only needed once a packet is known to be of interest. */
-static __always_inline void event_complete(struct sk_buff *skb, struct packet *p)
+/* What is only needed once a packet is known to be of interest. l3_len: bytes from
+ * the network header on. */
+static __always_inline void event_complete(struct sk_buff *skb, struct event *e, unsigned long nfct,
+					   __u32 l3_len)
 {
-	struct event *e = &p->out.event;
-
 	e->mono_ns = bpf_ktime_get_ns();
 	e->skb = (__u64)skb;
 	e->iif = skb->skb_iif;
 	e->mark = skb->mark;
 	/* Two segments of the smallest size and their header. */
-	if (p->l3_len > 512)
+	if (l3_len > 512)
 		e->gso_segs = gso_segs(skb);
-	if (p->nfct)
-		ct_fill(e, p->nfct);
+	if (nfct)
+		ct_fill(e, nfct);
 }
 
 /* A packet of a selected flow. Returns whether it is to be an event. */
@@ -67,18 +71,15 @@ __noinline enum stat flow_record(__u32 kind)
 		return STAT_EVENTS;
 	e = &p->out.event;
 	flow_key_of(e, &k);
-	v = flow_get(s, &k, e->mono_ns);
+	v = bpf_map_lookup_elem(&flows, &k);
+	if (!v)
+		v = flow_new(s, &k);
 	/* Uncounted, so rather an event too many than none. */
 	if (!v)
 		return budget_take(NULL, e->mono_ns, event_is_urgent(e));
 	how = flow_count(v, e);
-	if (how == STAT_EVENTS)
-		v->events++;
-	else if (how >= STAT_HELD_FLOW && how <= STAT_HELD_URGENT)
-		v->held++;
+	flow_note(v, how);
 	v->ct = p->nfct;
-	if ((e->flags & EVENT_CT) && ct_translated(e))
-		learn(s, e);
 	return how;
 }
 

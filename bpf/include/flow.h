@@ -23,15 +23,12 @@ static __always_inline void flow_key_of(const struct event *e, struct flow_key *
 	k->arp = !!(e->flags & EVENT_ARP);
 }
 
-static __always_inline struct flow_value *flow_get(struct hook_stats *s, struct flow_key *k,
-						   __u64 now)
+/* Adds a flow. NULL, and counted, if there is no room. */
+static __noinline struct flow_value *flow_new(struct hook_stats *s, const struct flow_key *k)
 {
-	struct flow_value *v = bpf_map_lookup_elem(&flows, k);
-	struct flow_value fresh = {};
+	struct flow_value *v, fresh = {};
 
-	if (v)
-		return v;
-	fresh.first_ns = now;
+	fresh.first_ns = bpf_ktime_get_ns();
 	/* Another CPU may come first; then its entry is as good. */
 	bpf_map_update_elem(&flows, k, &fresh, BPF_NOEXIST);
 	v = bpf_map_lookup_elem(&flows, k);
@@ -56,17 +53,18 @@ static __always_inline void flow_restart(struct flow_value *v, __u32 seq, __u32 
  * skipped earlier is late or a retransmission of one lost before this device:
  * not seen here, so not one.
  */
-static __always_inline bool flow_retransmit(struct flow_value *v, const struct event *e)
+static __always_inline bool flow_retransmit(struct flow_value *v, __u8 tcp_flags, __u32 seq,
+					    __u32 payload)
 {
-	__u32 seq = e->seq, end = seq + e->payload;
+	__u32 end = seq + payload;
 
-	if (e->tcp_flags & TCP_RST)
+	if (tcp_flags & TCP_RST)
 		return false;
-	if (e->tcp_flags & (TCP_SYN | TCP_FIN))
+	if (tcp_flags & (TCP_SYN | TCP_FIN))
 		end++;
 	if (end == seq)
 		return false;
-	if (!v->seq_known || ((e->tcp_flags & TCP_SYN) && seq != v->isn)) {
+	if (!v->seq_known || ((tcp_flags & TCP_SYN) && seq != v->isn)) {
 		flow_restart(v, seq, end);
 		return false;
 	}
@@ -142,11 +140,27 @@ static __always_inline bool event_is_urgent(const struct event *e)
 	       (e->flags & (EVENT_QUOTED | EVENT_RETRANSMIT)) || event_is_icmp_error(e);
 }
 
-static __always_inline void flow_add(struct flow_value *v, __u32 bytes, __u64 now)
+/* The time is read once a tick of the kernel's own clock. */
+static __always_inline void flow_add(struct flow_value *v, __u32 bytes)
 {
+	__u32 tick = bpf_jiffies64();
+
 	__sync_fetch_and_add(&v->packets, 1);
 	__sync_fetch_and_add(&v->bytes, bytes);
-	v->last_ns = now;
+	if (v->tick != tick || !v->last_ns) {
+		v->tick = tick;
+		v->last_ns = bpf_ktime_get_ns();
+	}
+}
+
+/* Whether a packet that is no ARP and no drop is worth an event. */
+static __always_inline bool flow_wants(struct flow_value *v, __u8 tcp_flags, bool urgent)
+{
+	if (v->connection_events >= config.first_events && !urgent &&
+	    !(tcp_flags & (TCP_SYN | TCP_FIN)))
+		return false;
+	v->connection_events++;
+	return true;
 }
 
 /* Counts the packet. Returns the counter to blame if there is to be no event. */
@@ -154,7 +168,7 @@ static __always_inline enum stat flow_count(struct flow_value *v, struct event *
 {
 	bool urgent;
 
-	flow_add(v, e->len, e->mono_ns);
+	flow_add(v, e->len);
 	v->tcp_flags |= e->tcp_flags;
 	if (e->kind == KIND_DROP)
 		return flow_within(v, e->mono_ns, config.drop_events)
@@ -164,16 +178,23 @@ static __always_inline enum stat flow_count(struct flow_value *v, struct event *
 		return flow_within(v, e->mono_ns, config.arp_events)
 			       ? budget_take(NULL, e->mono_ns, false)
 			       : STAT_RATE_LIMITED;
-	if (e->tuple.proto == PROTO_TCP && e->tcp_flags && flow_retransmit(v, e)) {
+	if (e->tuple.proto == PROTO_TCP && e->tcp_flags &&
+	    flow_retransmit(v, e->tcp_flags, e->seq, e->payload)) {
 		e->flags |= EVENT_RETRANSMIT;
 		__sync_fetch_and_add(&v->retransmits, 1);
 	}
 	urgent = event_is_urgent(e);
-	if (v->connection_events >= config.first_events && !urgent &&
-	    !((e->tcp_flags | e->inner_tcp_flags) & (TCP_SYN | TCP_FIN)))
+	if (!flow_wants(v, e->tcp_flags | e->inner_tcp_flags, urgent))
 		return STAT_AGGREGATED;
-	v->connection_events++;
 	return budget_take(v, e->mono_ns, urgent);
+}
+
+static __always_inline void flow_note(struct flow_value *v, enum stat how)
+{
+	if (how == STAT_EVENTS)
+		v->events++;
+	else if (how >= STAT_HELD_FLOW && how <= STAT_HELD_URGENT)
+		v->held++;
 }
 
 #endif

@@ -96,40 +96,43 @@ static __always_inline const __u8 *direct_headers(struct __sk_buff *ctx, __u32 o
 	return data + len <= end ? data : NULL;
 }
 
-/* A device hook's packet. */
+/* A device hook's packet that is not quickly dealt with. */
 static __always_inline void device_full(struct hook_stats *s, void *ctx, struct sk_buff *skb,
-					struct flow_key *k, bool tap, bool known, __u32 nh,
-					__u16 protocol)
+					struct flow_key *k, bool tap, __u32 nh, __u16 protocol)
 {
 	__u32 kind = k->kind;
-	struct packet *p = packet_begin(s, ctx, skb, kind, tap, nh, protocol);
+	struct packet *p;
 	struct event *e;
 	enum stat how;
 
+	if (tap && !bpf_map_lookup_elem(&netns, &k->netns)) {
+		count(s, STAT_OTHER_NETNS);
+		return;
+	}
+	p = packet_begin(s, ctx, skb, kind, tap, nh, protocol);
 	if (!p) {
 		count(s, STAT_MISS);
 		return;
 	}
 	e = &p->out.event;
-	if (parse_packet(kind) || (!known && !packet_selected(kind))) {
+	if (parse(kind) || !packet_selected(kind)) {
 		count_quality(s, e);
 		count(s, STAT_MISS);
 		return;
 	}
 	count_quality(s, e);
 	count(s, STAT_SELECTED);
-	event_complete(skb, p);
+	event_complete(skb, e, p->nfct, p->l3_len);
 	e->netns = k->netns;
 	e->ifindex = k->ifindex;
 	e->len = p->l3_len + link_header(skb, kind, tap, nh);
+	learn(s, p->nfct);
 	how = flow_record(kind);
 	if (how == STAT_EVENTS)
 		emit_event(s, p, STAT_EVENTS, STAT_RING_FULL);
 	else
 		count_held(s, how);
 }
-
-#define TCP_MORE (sizeof(struct tcp) - 8)
 
 /* The quick look in a program on a device: at the packet where it lies. */
 static __always_inline enum quick device_quick(struct __sk_buff *ctx, __u32 off, __u32 ip_len,
@@ -141,44 +144,49 @@ static __always_inline enum quick device_quick(struct __sk_buff *ctx, __u32 off,
 
 	if (!h)
 		return QUICK_ODD;
-	how = quick_select(h, protocol, &q->key.tuple, nfct);
-	if (how == QUICK_SELECTED) {
-		more = direct_headers(ctx, off, ip_len + 8 + TCP_MORE);
+	how = quick_sift(h, protocol, nfct);
+	if (how == QUICK_MAYBE) {
+		more = direct_headers(ctx, off, ip_len + sizeof(struct tcp));
 		if (more)
-			quick_lengths(h, protocol, l3_len, (void *)(more + ip_len), q);
+			quick_read(h, protocol, l3_len, (void *)(more + ip_len), q);
 		else
-			quick_lengths(h, protocol, l3_len, NULL, q);
+			quick_read(h, protocol, l3_len, NULL, q);
 	}
 	return how;
 }
 
-/* The quick look in a tracing program: at a copy. */
+/* The quick look in a tracing program: through a pointer, or at a copy. */
 static __always_inline enum quick tap_quick(struct sk_buff *skb, __u32 nh, __u32 ip_len,
 					    __u16 protocol, __u32 l3_len, unsigned long nfct,
 					    struct quick_packet *q)
 {
-	__u8 h[sizeof(struct ip6) + sizeof(struct tcp)];
+	__u8 copy[sizeof(struct ip6) + sizeof(struct tcp)];
 	__u32 end = skb->tail;
+	const __u8 *h = copy;
 	enum quick how;
 
 	if (nh + ip_len + 8 > end)
 		return QUICK_ODD;
+	if (config.direct)
+		h = readable(skb->head + nh);
 	/* May read past the end of a short packet: skb_shared_info follows. */
-	if (bpf_probe_read_kernel(h, ip_len + sizeof(struct tcp), skb->head + nh))
+	else if (bpf_probe_read_kernel(copy, ip_len + sizeof(struct tcp), skb->head + nh))
 		return QUICK_ODD;
-	how = quick_select(h, protocol, &q->key.tuple, nfct);
-	if (how == QUICK_SELECTED)
-		quick_lengths(h, protocol, l3_len,
-			      nh + ip_len + sizeof(struct tcp) <= end ? (void *)(h + ip_len) : NULL,
-			      q);
+	how = quick_sift(h, protocol, nfct);
+	if (how == QUICK_MAYBE) {
+		if (nh + ip_len + sizeof(struct tcp) <= end)
+			quick_read(h, protocol, l3_len, (void *)(h + ip_len), q);
+		else
+			quick_read(h, protocol, l3_len, NULL, q);
+	}
 	return how;
 }
 
 static __always_inline enum quick quick_look(void *ctx, struct sk_buff *skb, bool tap, __u32 nh,
-					     __u16 protocol, __u32 l3_len, struct quick_packet *q)
+					     __u16 protocol, __u32 l3_len, unsigned long nfct,
+					     struct quick_packet *q)
 {
 	__u32 off = nh - (__u32)(skb->data - skb->head);
-	unsigned long nfct = skb->_nfct;
 
 	if (protocol == ETH_P_IP)
 		return tap ? tap_quick(skb, nh, sizeof(struct ip4), ETH_P_IP, l3_len, nfct, q)
@@ -198,26 +206,21 @@ static __always_inline __u32 netns_of_device(struct net_device *dev)
 }
 
 /* Where the packet is. False, and counted, if it is not ours to look at. */
-static __always_inline bool device_key(struct hook_stats *s, struct net_device *dev, bool tap,
-				       struct flow_key *k)
+static __always_inline bool device_key(struct hook_stats *s, struct net_device *dev, __u32 kind,
+				       bool tap, struct flow_key *k)
 {
 	if (!dev) {
 		count(s, STAT_NO_NETNS);
 		return false;
 	}
-	k->netns = netns_of_device(dev);
-	k->ifindex = dev->ifindex;
 	/* Attaching to a device is what selects it. */
-	if (!tap)
-		return true;
-	if (dev->flags & IFF_LOOPBACK) {
+	if (tap && (dev->flags & IFF_LOOPBACK)) {
 		count(s, STAT_LOOPBACK);
 		return false;
 	}
-	if (!bpf_map_lookup_elem(&netns, &k->netns)) {
-		count(s, STAT_OTHER_NETNS);
-		return false;
-	}
+	k->netns = netns_of_device(dev);
+	k->ifindex = dev->ifindex;
+	*(long_alias *)&k->kind = kind; /* and no tunnel, no arp */
 	return true;
 }
 
@@ -226,7 +229,8 @@ static __always_inline void device_packet(void *ctx, struct sk_buff *skb, __u32 
 	__u32 nh = network_offset(skb, kind, tap), l3_len;
 	__u16 protocol = bpf_ntohs(skb->protocol);
 	struct hook_stats *s = stats_of(kind);
-	struct quick_packet q = {};
+	unsigned long nfct = skb->_nfct;
+	struct quick_packet q;
 	enum quick how;
 
 	if (!s)
@@ -240,18 +244,18 @@ static __always_inline void device_packet(void *ctx, struct sk_buff *skb, __u32 
 		return;
 	}
 	l3_len = skb->len + (__u32)(skb->data - skb->head) - nh;
-	how = quick_look(ctx, skb, tap, nh, protocol, l3_len, &q);
+	how = quick_look(ctx, skb, tap, nh, protocol, l3_len, nfct, &q);
 	if (how == QUICK_MISS) {
 		count(s, STAT_MISS);
 		return;
 	}
-	q.key.kind = kind;
-	if (!device_key(s, skb->dev, tap, &q.key))
+	if (!device_key(s, skb->dev, kind, tap, &q.key))
 		return;
-	if (how == QUICK_SELECTED &&
-	    quick_count(s, &q, skb->_nfct, l3_len + link_header(skb, kind, tap, nh), tap))
-		return;
-	device_full(s, ctx, skb, &q.key, tap, how == QUICK_SELECTED, nh, protocol);
+	if (how == QUICK_MAYBE && q.whole)
+		quick_packet(s, &q, skb, nfct, l3_len, l3_len + link_header(skb, kind, tap, nh),
+			     tap);
+	else
+		device_full(s, ctx, skb, &q.key, tap, nh, protocol);
 }
 
 #endif

@@ -169,7 +169,12 @@ struct nf_conntrack_tuple {
 	} dst;
 };
 
+struct hlist_nulls_node {
+	void *next, **pprev;
+};
+
 struct nf_conntrack_tuple_hash {
+	struct hlist_nulls_node hnnode;
 	struct nf_conntrack_tuple tuple;
 };
 
@@ -182,6 +187,11 @@ struct nf_conn {
 	struct nf_conntrack_tuple_hash tuplehash[2];
 	unsigned long status;
 	__u32 mark;
+};
+
+/* Of this the type is wanted, not the members: see direct.h. */
+struct bpf_raw_tracepoint_args {
+	__u64 args[0];
 };
 
 #pragma clang attribute pop

@@ -9,6 +9,12 @@ const volatile struct config config = {};
 struct selection selection = {};
 
 /*
+ * User space begins a new one after each change of what is selected. A flow that
+ * was found to be selected stays so in the epoch.
+ */
+__u32 epoch = 0;
+
+/*
  * The generation in which a tuple of this slot was last learned or seen. User
  * space begins a new generation when too many have gathered; a slot counts in
  * its own and the next, so that what is in use is never lost.

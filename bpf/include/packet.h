@@ -385,13 +385,21 @@ static __noinline int parse_ports(struct packet *p, struct tuple *t, const struc
 	return 0;
 }
 
-/* The packet inside: what a tunnel carries, or an ICMP error quotes. */
-static __noinline int parse_aux(struct packet *p)
+/*
+ * After parse_packet: the packet inside, which a tunnel carries or an ICMP error
+ * quotes. Not called from there, for the stack is short.
+ */
+__noinline int parse_aux(__u32 kind)
 {
-	struct event *e = &p->out.event;
-	__u32 end = p->l4 + p->l4_len;
+	struct packet *p = bpf_map_lookup_elem(&scratch, &kind);
 	struct ip_info info = {};
+	struct event *e;
+	__u32 end;
 
+	if (!p)
+		return -1;
+	e = &p->out.event;
+	end = p->l4 + p->l4_len;
 	if (!p->aux || p->aux >= end)
 		return -1;
 	if (parse_ip(p, p->aux, end - p->aux, &e->aux, &info))
@@ -572,7 +580,7 @@ static __always_inline void parse_transport(struct packet *p, const struct ip_in
 }
 
 /*
- * Everything that the headers say. -1: no addresses to be had.
+ * Everything that the outer headers say. -1: no addresses to be had.
  * Not static: the verifier then checks it once, instead of once for every way
  * that leads here. Its argument must therefore be a number.
  */
@@ -597,10 +605,16 @@ __noinline int parse_packet(__u32 kind)
 	p->l4 = info.l4;
 	p->l4_len = info.l4_len;
 	p->proto = info.proto;
-	if (p->l4) {
+	if (p->l4)
 		parse_transport(p, &info);
-		parse_aux(p);
-	}
+	return 0;
+}
+
+static __always_inline int parse(__u32 kind)
+{
+	if (parse_packet(kind))
+		return -1;
+	parse_aux(kind);
 	return 0;
 }
 

@@ -27,6 +27,17 @@ static __always_inline __u32 tuple_slot(const struct tuple *t)
 	       (FILTER_SLOTS - 1);
 }
 
+/* As addr_slot, of an IPv4 address. */
+static __always_inline __u32 slot4(__be32 a)
+{
+	return mix(0, 0, bpf_htonl(0xffff), a) & (FILTER_SLOTS - 1);
+}
+
+static __always_inline bool prefix_bit(const __u8 *bitmap, __u16 top)
+{
+	return bitmap[top / 8] >> top % 8 & 1;
+}
+
 static __noinline __u32 prefix_sides(const struct addr *a)
 {
 	struct lpm_key key = {.prefix_len = 128, .addr = *a};
@@ -35,16 +46,16 @@ static __noinline __u32 prefix_sides(const struct addr *a)
 	return bits ? *bits : 0;
 }
 
+static __always_inline bool is_v4(const struct addr *a)
+{
+	return a->word[0] == 0 && a->word[1] == 0 && a->word[2] == bpf_htonl(0xffff);
+}
+
 static __always_inline bool maybe_prefix(const struct addr *a)
 {
-	__u16 top;
-
-	if (a->word[0] == 0 && a->word[1] == 0 && a->word[2] == bpf_htonl(0xffff)) {
-		top = bpf_ntohs((__u16)a->word[3]);
-		return selection.prefixes4[top / 8] & (1 << top % 8);
-	}
-	top = bpf_ntohs((__u16)a->word[0]);
-	return selection.prefixes6[top / 8] & (1 << top % 8);
+	if (is_v4(a))
+		return prefix_bit(selection.prefixes4, bpf_ntohs((__u16)a->word[3]));
+	return prefix_bit(selection.prefixes6, bpf_ntohs((__u16)a->word[0]));
 }
 
 /* Without the sides that every address belongs to. */
@@ -64,6 +75,11 @@ static __always_inline __u32 named_sides(const struct addr *a)
 }
 
 /* One end in A and the other in B, whichever way it travels. */
+static __always_inline bool ends_match(__u32 s, __u32 d)
+{
+	return s & (d >> 1 | d << 1) & SIDE_BOTH;
+}
+
 static __always_inline bool tuple_selected(const struct tuple *t)
 {
 	__u32 any = selection.any, s, d;
@@ -75,7 +91,7 @@ static __always_inline bool tuple_selected(const struct tuple *t)
 	if (!s)
 		return false;
 	d = named_sides(&t->daddr) | any;
-	return ((s & SIDE_A) && (d & SIDE_B)) || ((s & SIDE_B) && (d & SIDE_A));
+	return ends_match(s, d);
 }
 
 /* Address resolution counts for whoever asks or is asked for. */
@@ -95,14 +111,13 @@ static __always_inline bool is_learned(const struct tuple *t)
 }
 
 /* header: the packet's own addresses were looked up, and are those of the flow.
- * Without translation conntrack then has nothing to add. */
-static __noinline bool ct_selected(unsigned long nfct, bool header)
+ * Without translation conntrack then has nothing to add. Compared, not taken from
+ * the status bits: IPVS does not set IPS_DST_NAT. */
+static __always_inline bool ct_selected(unsigned long nfct, bool header)
 {
-	struct tuple orig = {}, reply = {};
+	struct tuple orig, reply;
 
-	if (!(nfct & ~NFCT_INFO_MASK))
-		return false;
-	if (ct_tuple(nfct, DIR_ORIG, &orig) || ct_tuple(nfct, DIR_REPLY, &reply))
+	if (ct_tuples(nfct, &orig, &reply))
 		return false;
 	if (header && tuples_mirror(&orig, &reply))
 		return false;
@@ -147,17 +162,21 @@ static __always_inline void learn_tuple(struct hook_stats *s, struct tuple *t, _
  * its header can tell that it belongs to a selected flow. The same holds for
  * the forward direction after translation, in a tunnel or behind one.
  */
-static __noinline int learn(struct hook_stats *s, struct event *e)
+static __noinline int learn(struct hook_stats *s, unsigned long nfct)
 {
-	struct tuple t = {};
+	struct tuple orig, reply;
+	__u64 now;
 
-	t = e->reply;
-	learn_tuple(s, &t, e->mono_ns);
-	t.saddr = e->reply.daddr;
-	t.daddr = e->reply.saddr;
-	t.sport = e->reply.dport;
-	t.dport = e->reply.sport;
-	learn_tuple(s, &t, e->mono_ns);
+	if (!nfct || ct_tuples(nfct, &orig, &reply) || tuples_mirror(&orig, &reply))
+		return 0;
+	now = bpf_ktime_get_ns();
+	learn_tuple(s, &reply, now);
+	/* Its inverse, in the room of the other. */
+	orig.saddr = reply.daddr;
+	orig.daddr = reply.saddr;
+	orig.sport = reply.dport;
+	orig.dport = reply.sport;
+	learn_tuple(s, &orig, now);
 	return 0;
 }
 

@@ -2,7 +2,7 @@
 #ifndef PODPATH_STATS_H
 #define PODPATH_STATS_H
 
-#include "maps.h"
+#include "direct.h"
 
 /*
  * A hook never interrupts itself on one CPU: the device hooks run with bottom

@@ -139,9 +139,10 @@ struct event {
 	enum tunnel tunnel;
 	__u8 inner_tcp_flags;
 	struct tuple tuple;
-	struct tuple aux;
+	/* A record ends before orig or aux if nothing from there on is set. */
 	struct tuple orig;
 	struct tuple reply;
+	struct tuple aux;
 };
 _Static_assert(sizeof(struct event) == 240, "ABI: regenerate and review");
 
@@ -174,7 +175,7 @@ struct flow_value {
 	__u64 first_ns;
 	__u64 last_ns;
 	__u64 window_ns; /* start of the present second of the event limit */
-	__u64 ct;	 /* entry whose tuples were learned last */
+	__u64 ct;	 /* skb->_nfct of the last packet; its tuples are learned */
 	__u64 events;	 /* handed to the ring buffer, or tried */
 	__u64 retransmits;
 	__u32 window_events;	 /* events in the present second */
@@ -184,11 +185,13 @@ struct flow_value {
 	__u32 hole_end;
 	__u32 isn;	/* of the last SYN */
 	__u32 held;	/* events that the budget held back */
+	__u32 epoch;	/* in which the flow was found to be selected */
+	__u32 tick;	/* jiffies of last_ns */
 	__u8 tcp_flags; /* all seen, ORed */
 	__u8 seq_known;
 	__u8 unused[2];
 };
-_Static_assert(sizeof(struct flow_value) == 96, "ABI: regenerate and review");
+_Static_assert(sizeof(struct flow_value) == 104, "ABI: regenerate and review");
 
 struct drop_total_key {
 	__u64 location;
@@ -244,8 +247,10 @@ struct hook_stats {
 struct selection {
 	enum side any;	 /* that every address belongs to */
 	__u8 generation; /* of learned_slots, from 2 on */
-	__u8 unused[3];
-	__u8 hosts[FILTER_SLOTS];
+	__u8 prefixed4;	 /* prefixes4 is not empty */
+	__u8 prefixed6;
+	__u8 unused;
+	__u8 hosts[FILTER_SLOTS]; /* sides of the addresses of the slot */
 	/* A bit for every first 16 bits of an address in some prefix. */
 	__u8 prefixes4[PREFIX_BYTES];
 	__u8 prefixes6[PREFIX_BYTES];
@@ -281,6 +286,7 @@ struct config {
 	__u16 geneve_port;
 	__u8 kfree_args; /* parameters of the kfree_skb tracepoint */
 	__u8 drops_all;	 /* count drops of flows not selected too */
+	__u8 direct;	 /* the kernel has bpf_rdonly_cast */
 };
 
 #endif

@@ -117,6 +117,7 @@ func (p *Probe) setNetNS(list []tracer.NetNS) error {
 		}
 		p.netns[ns.Inode] = struct{}{}
 	}
+	forgotten := false
 	for inode := range p.netns {
 		if _, ok := next[inode]; ok {
 			continue
@@ -125,6 +126,10 @@ func (p *Probe) setNetNS(list []tracer.NetNS) error {
 			return fmt.Errorf("forget netns %d: %w", inode, err)
 		}
 		delete(p.netns, inode)
+		forgotten = true
+	}
+	if forgotten {
+		return p.nextEpochLocked()
 	}
 	return nil
 }

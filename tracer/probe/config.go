@@ -56,6 +56,9 @@ type Config struct {
 	VXLANPorts []uint16
 	// GenevePort carries Geneve; 0 means 6081.
 	GenevePort uint16
+
+	// copyReads reads the kernel as those before 6.2 have to be read.
+	copyReads bool
 }
 
 func orDefault[T uint16 | uint32 | int](v, def T) T {

@@ -28,7 +28,7 @@ type FlowCount struct {
 	Retransmits uint64
 	TCPFlags    uint8 // all seen, ORed
 	First       time.Time
-	Last        time.Time
+	Last        time.Time // to a tick of the kernel's clock, 10 ms at most
 	FirstMonoNS uint64
 	LastMonoNS  uint64
 }

@@ -13,24 +13,40 @@ import (
 // errRecord means that a ring buffer record is none of ours.
 var errRecord = errors.New("record of unknown size")
 
+// What a record may end with (struct event in bpf/include/types.h).
 const (
+	plainSize = int(unsafe.Offsetof(bpf.TraceEvent{}.Orig))
+	ctSize    = int(unsafe.Offsetof(bpf.TraceEvent{}.Aux))
 	eventSize = int(unsafe.Sizeof(bpf.TraceEvent{}))
 	dropSize  = int(unsafe.Sizeof(bpf.TraceDropEvent{}))
 )
 
-// decode copies a record into the generated type. The length says which of the
-// two records it is.
+// decode copies a record into the generated type. The length says which of its
+// parts it has.
 func decode(data []byte) (*bpf.TraceDropEvent, error) {
-	if len(data) != eventSize && len(data) != dropSize {
+	if len(data) < plainSize || len(data) > dropSize {
 		return nil, errRecord
 	}
 	var raw bpf.TraceDropEvent
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&raw)), dropSize), data)
-	drop := raw.Event.Kind == bpf.TraceKindKIND_DROP
-	if drop != (len(data) == dropSize) {
+	if len(data) != recordSize(&raw.Event, len(data)) {
 		return nil, errRecord
 	}
 	return &raw, nil
+}
+
+// recordSize is how long the record of this event is. One that has room for the
+// conntrack tuples may lack them: the entry could not be read.
+func recordSize(e *bpf.TraceEvent, have int) int {
+	switch {
+	case e.Kind == bpf.TraceKindKIND_DROP:
+		return dropSize
+	case e.Flags&(bpf.TraceEventFlagEVENT_INNER|bpf.TraceEventFlagEVENT_QUOTED) != 0:
+		return eventSize
+	case e.Flags&bpf.TraceEventFlagEVENT_CT != 0 || have == ctSize:
+		return ctSize
+	}
+	return plainSize
 }
 
 // event converts all but time, number and drop.

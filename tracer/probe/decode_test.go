@@ -54,6 +54,33 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// A record is as long as what is set in it.
+func TestDecodeLengths(t *testing.T) {
+	const ct, quoted = bpf.TraceEventFlagEVENT_CT, bpf.TraceEventFlagEVENT_QUOTED
+	for name, c := range map[string]struct {
+		flags bpf.TraceEventFlag
+		size  int
+		ok    bool
+	}{
+		"plain":                             {0, plainSize, true},
+		"plain, too long":                   {0, eventSize, false},
+		"conntrack":                         {ct, ctSize, true},
+		"conntrack, too short":              {ct, plainSize, false},
+		"conntrack entry that had no tuple": {0, ctSize, true},
+		"quoted":                            {quoted, eventSize, true},
+		"quoted, too short":                 {quoted | ct, ctSize, false},
+	} {
+		in := bpf.TraceEvent{Kind: bpf.TraceKindKIND_RX, Flags: c.flags, Tuple: rawTuple("10.0.0.1", "10.0.0.2", 1, 2, 17)}
+		raw, err := decode(bytesOf(&in)[:c.size])
+		if (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil && raw.Event.Tuple != in.Tuple {
+			t.Errorf("%s: tuple %+v", name, raw.Event.Tuple)
+		}
+	}
+}
+
 func TestDecodeRefuses(t *testing.T) {
 	drop := bpf.TraceEvent{Kind: bpf.TraceKindKIND_DROP}
 	path := bpf.TraceDropEvent{Event: bpf.TraceEvent{Kind: bpf.TraceKindKIND_RX}}
@@ -71,6 +98,10 @@ func FuzzDecode(f *testing.F) {
 	e := bpf.TraceEvent{Kind: bpf.TraceKindKIND_RX, Flags: 0xffff, Tuple: rawTuple("10.0.0.1", "10.0.0.2", 1, 2, 6)}
 	d := bpf.TraceDropEvent{Event: bpf.TraceEvent{Kind: bpf.TraceKindKIND_DROP}, StackLen: 1 << 30}
 	f.Add(bytesOf(&e))
+	e.Flags = 0
+	f.Add(bytesOf(&e)[:plainSize])
+	e.Flags = bpf.TraceEventFlagEVENT_CT
+	f.Add(bytesOf(&e)[:ctSize])
 	f.Add(bytesOf(&d))
 	f.Add([]byte{})
 	p := &Probe{symbols: newSymbols("/nonexistent", "")}

@@ -22,6 +22,14 @@ func tracepointArgs(kernel *btf.Spec, name string) uint8 {
 	return uint8(min(len(proto.Params)-1, 255))
 }
 
+// kernelReadsDirectly looks for what bpf/include/direct.h needs.
+func kernelReadsDirectly(kernel *btf.Spec) bool {
+	var cast *btf.Func
+	var window *btf.Struct
+	return kernel.TypeByName("bpf_rdonly_cast", &cast) == nil &&
+		kernel.TypeByName("bpf_raw_tracepoint_args", &window) == nil
+}
+
 // kernelHasTCX looks for the type that every attachment point holds
 // (include/net/tcx.h, 6.6, CONFIG_NET_XGRESS).
 func kernelHasTCX(kernel *btf.Spec) bool {

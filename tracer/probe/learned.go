@@ -51,5 +51,5 @@ func (p *Probe) nextGenerationLocked() error {
 	if err := p.coll.Variables[bpf.TraceVarSelection].Set(p.selected.filter()); err != nil {
 		return fmt.Errorf("begin generation: %w", err)
 	}
-	return nil
+	return p.nextEpochLocked()
 }

@@ -48,6 +48,7 @@ type Probe struct {
 	inventory tracer.Inventory
 	netns     map[uint32]struct{}
 	selected  selected
+	epoch     uint32
 	blind     []tracer.Blind
 	closed    bool
 	// learnedChecked is when refreshLearned last looked.
@@ -179,6 +180,9 @@ func kernelConfig(c Config, kernel *btf.Spec) bpf.TraceConfig {
 	}
 	if c.DropsAll {
 		cfg.DropsAll = 1
+	}
+	if !c.copyReads && kernelReadsDirectly(kernel) {
+		cfg.Direct = 1
 	}
 	ports := c.VXLANPorts
 	if ports == nil {

@@ -179,6 +179,16 @@ func (p *Probe) apply(next selected) error {
 		return err
 	}
 	p.selected = next
+	return p.nextEpochLocked()
+}
+
+// nextEpochLocked makes the programs look up every flow again, now that the
+// tables are what they are to be.
+func (p *Probe) nextEpochLocked() error {
+	p.epoch++
+	if err := p.coll.Variables[bpf.TraceVarEpoch].Set(p.epoch); err != nil {
+		return fmt.Errorf("begin epoch: %w", err)
+	}
 	return nil
 }
 
@@ -206,8 +216,8 @@ func unionOf[K comparable](a, b map[K]bpf.TraceSide) map[K]bpf.TraceSide {
 
 func (s *selected) filter() bpf.TraceSelection {
 	f := bpf.TraceSelection{Any: uint32(s.any), Generation: s.generation}
-	for a := range s.hosts {
-		f.Hosts[addrSlot(rawAddress(a))] = 1
+	for a, side := range s.hosts {
+		f.Hosts[addrSlot(rawAddress(a))] |= uint8(side)
 	}
 	for p, side := range s.prefixes {
 		if side != 0 {
@@ -219,10 +229,11 @@ func (s *selected) filter() bpf.TraceSelection {
 
 // markPrefix sets the bit of every 16-bit beginning that the prefix covers.
 func markPrefix(f *bpf.TraceSelection, p netip.Prefix) {
-	bitmap := f.Prefixes4[:]
+	bitmap, used := f.Prefixes4[:], &f.Prefixed4
 	if p.Addr().Is6() {
-		bitmap = f.Prefixes6[:]
+		bitmap, used = f.Prefixes6[:], &f.Prefixed6
 	}
+	*used = 1
 	b := p.Addr().AsSlice()
 	top := int(b[0])<<8 | int(b[1])
 	for i := range 1 << max(0, 16-p.Bits()) {

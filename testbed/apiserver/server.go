@@ -43,6 +43,7 @@ type Server struct {
 	fault  Fault
 	addr   string
 	http   *http.Server
+	port   net.Listener
 	gone   chan struct{} // closed when the server goes away
 }
 
@@ -90,7 +91,7 @@ func (s *Server) serve(l net.Listener) error {
 	if s.TLS != nil {
 		l = tls.NewListener(l, s.TLS)
 	}
-	s.gone = make(chan struct{})
+	s.gone, s.port = make(chan struct{}), l
 	s.http = &http.Server{Handler: s, ErrorLog: quiet()}
 	go func(h *http.Server) { _ = h.Serve(l) }(s.http)
 	return nil
@@ -100,13 +101,14 @@ func (s *Server) serve(l net.Listener) error {
 // objects stay.
 func (s *Server) Close() {
 	s.mu.Lock()
-	h, gone := s.http, s.gone
+	h, gone, port := s.http, s.gone, s.port
 	s.http = nil
 	s.mu.Unlock()
 	if h == nil {
 		return
 	}
 	close(gone)
+	_ = port.Close() // which the server may not know of yet
 	_ = h.Close()
 }
 

@@ -37,12 +37,12 @@ type totals struct {
 // compare measures every tracer in every round. Each window with a tracer has
 // one without it right before or after, so that a slow minute of the machine
 // hits both; which comes first alternates, and so does who begins a round.
-func (b *bench) compare(ctx context.Context) ([]*row, error) {
+func (b *bench) compare(ctx context.Context) ([]*tracer, []*row, error) {
 	loads, tracers := b.top.loads(), b.tracers()
 	rows := newRows(tracers, loads)
 	for _, l := range loads { // fill caches, and show that packets arrive
 		if _, err := l.send(ctx, b.opts.window); err != nil {
-			return nil, fmt.Errorf("warm up: %s: %w", l.name, err)
+			return nil, nil, fmt.Errorf("warm up: %s: %w", l.name, err)
 		}
 	}
 	for round := range b.opts.rounds {
@@ -51,11 +51,11 @@ func (b *bench) compare(ctx context.Context) ([]*row, error) {
 		order := slices.Concat(tracers[at:], tracers[:at])
 		for two := range slices.Chunk(order, 2) {
 			if err := b.two(ctx, two, rows, round%2 == 0); err != nil {
-				return nil, fmt.Errorf("round %d: %w", round+1, err)
+				return nil, nil, fmt.Errorf("round %d: %w", round+1, err)
 			}
 		}
 	}
-	return inOrder(loads, rows), nil
+	return tracers, inOrder(loads, rows), nil
 }
 
 func newRows(tracers []*tracer, loads []*load) []*row {

@@ -7,40 +7,74 @@ import (
 	"strings"
 )
 
-// overview is one number for each tool and load.
+// overview is one number for each tool and load, by what the tool is for.
 func (r *report) overview(w *strings.Builder) {
 	fmt.Fprintf(w, "\n### Rate while traced\n\n")
-	fmt.Fprintf(w, "Ratio to the untraced rate, median of %d pairs; 1.00 is no cost. At a fixed rate: ratio of the sender's CPU time for each packet. Details are at the end.\n\n", r.opts.rounds)
-	loads, tracers := r.columns()
-	fmt.Fprint(w, "| meanwhile |")
+	fmt.Fprintf(w, "Ratio %s, median of %d pairs; 1.00 is no cost. At a fixed rate it is always by CPU time. ", r.basis(), r.opts.rounds)
+	fmt.Fprintln(w, "**Bold**: ahead of podpath at the same job. Missing: of what the tool should have told of, in all of its runs and under all loads. Everything behind these numbers is in the tables further down.")
+	loads := r.loads()
+	fmt.Fprintln(w)
+	for _, l := range loads {
+		fmt.Fprintf(w, "- *%s*: %s\n", l.short, l.name)
+	}
+	for _, job := range []job{passOver, follow, drops} {
+		r.ofJob(w, job, loads)
+	}
+	r.standings(w)
+}
+
+// byCPU: other work makes rates worthless, but not the sender's own CPU time.
+func (r *report) byCPU() basis {
+	noise, _ := r.noise()
+	return basis{inline: r.inline(), noisy: noise > quietNoise}
+}
+
+func (r *report) basis() string {
+	if b := r.byCPU(); b.inline && b.noisy {
+		return "of the sender's CPU time for each packet (the run was noisy, and rates are in doubt)"
+	}
+	return "to the untraced rate"
+}
+
+// ofJob is the table of the tools that do one job, and of nothing.
+func (r *report) ofJob(w *strings.Builder, job job, loads []*load) {
+	tracers := r.doing(job)
+	if len(tracers) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n#### Tool that %s\n\n| meanwhile |", job)
 	for _, l := range loads {
 		fmt.Fprintf(w, " %s |", l.short)
 	}
-	fmt.Fprintf(w, "\n|---|%s\n", strings.Repeat("---:|", len(loads)))
-	for _, tr := range tracers {
+	fmt.Fprintf(w, " missing |\n|---|%s---:|\n", strings.Repeat("---:|", len(loads)))
+	for _, tr := range append(r.doing(nothing), tracers...) {
 		fmt.Fprintf(w, "| %s |", tr.name)
 		for _, l := range loads {
 			fmt.Fprintf(w, " %s |", r.cell(tr, l))
 		}
-		fmt.Fprintln(w)
-	}
-	fmt.Fprintln(w)
-	for _, l := range loads {
-		fmt.Fprintf(w, "- %s: %s\n", l.short, l.name)
+		fmt.Fprintf(w, " %s |\n", r.missing(tr))
 	}
 }
 
-// columns are the loads and the tracers of the rows, each once.
-func (r *report) columns() (loads []*load, tracers []*tracer) {
+// loads are those that were measured, each once.
+func (r *report) loads() []*load {
+	var out []*load
 	for _, row := range r.rows {
-		if !slices.Contains(loads, row.load) {
-			loads = append(loads, row.load)
-		}
-		if !slices.Contains(tracers, row.tracer) {
-			tracers = append(tracers, row.tracer)
+		if !slices.Contains(out, row.load) {
+			out = append(out, row.load)
 		}
 	}
-	return loads, tracers
+	return out
+}
+
+func (r *report) doing(job job) []*tracer {
+	var out []*tracer
+	for _, tr := range r.tracers {
+		if tr.job == job {
+			out = append(out, tr)
+		}
+	}
+	return out
 }
 
 func (r *report) row(tr *tracer, l *load) *row {
@@ -57,7 +91,23 @@ func (r *report) cell(tr *tracer, l *load) string {
 	if row == nil {
 		return ""
 	}
-	return number("%.2f", row.worth(r.inline()))
+	text := number("%.2f", row.worth(r.byCPU()))
+	if r.standing(row) == behind {
+		return "**" + text + "**"
+	}
+	return text
+}
+
+func (r *report) missing(tr *tracer) string {
+	t := r.totals(tr)
+	switch {
+	case tr.absent != "":
+		return "did not run here"
+	case tr.kind == nobody, tr.peer != nil && t.due == 0:
+		return ""
+	}
+	missing, _ := t.missing(tr)
+	return fmt.Sprintf("%.1f %%", missing)
 }
 
 func number(format string, x float64) string {
@@ -70,62 +120,77 @@ func number(format string, x float64) string {
 // level is how near two ratios may lie without one being ahead.
 const level = 0.02
 
-// against sets podpath beside each other tool that does the same job.
-func (r *report) against(w *strings.Builder) {
+// standing is how podpath fares beside another tool.
+type standing int
+
+const (
+	alone standing = iota
+	ahead
+	even
+	behind
+)
+
+// within is how near two ratios are the same.
+func (r *report) within() float64 {
 	noise, _ := r.noise()
-	within := max(level, noise)
-	fmt.Fprintf(w, "\n### Beside other tools\n\n")
-	fmt.Fprintf(w, "The same ratios, by what one wants to know. \"Level\" is within %.2f. Missing: of what the tool should have told of in all of its runs, under all loads.\n\n", within)
-	fmt.Fprintln(w, "| traffic | other tool | ratio | missing | podpath | ratio | every packet an event | missing | podpath is |")
-	fmt.Fprintln(w, "|---|---|---:|---:|---|---:|---:|---:|---|")
-	for _, row := range r.rows {
-		if row.tracer.peer == nil || len(row.traced) == 0 {
-			continue
-		}
-		ours := r.ours(row, false)
-		if ours == nil {
-			continue
-		}
-		theirs, mine := row.worth(r.inline()), ours.worth(r.inline())
-		events := ""
-		lossOf := ours
-		if all := r.ours(row, true); all != nil {
-			events, lossOf = number("%.2f", all.worth(r.inline())), all
-		}
-		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", row.load.short, row.tracer.name, number("%.2f", theirs), loss(row),
-			ours.tracer.name, number("%.2f", mine), events, loss(lossOf), standing(mine, theirs, within))
-	}
+	return max(level, noise)
 }
 
-func standing(mine, theirs, within float64) string {
+// standing sets podpath beside a row of another tool.
+func (r *report) standing(peer *row) standing {
+	if peer.tracer.peer == nil {
+		return alone
+	}
+	ours := r.ours(peer)
+	if ours == nil {
+		return alone
+	}
+	mine, theirs := ours.worth(r.byCPU()), peer.worth(r.byCPU())
 	switch {
-	case mine > theirs+within:
-		return "ahead"
-	case mine >= theirs-within:
-		return "level"
 	case math.IsNaN(mine - theirs):
-		return "–"
+		return alone
+	case mine > theirs+r.within():
+		return ahead
+	case mine >= theirs-r.within():
+		return even
 	}
-	return "**behind**"
+	return behind
 }
 
-// ours is podpath at the same job under the same load.
-func (r *report) ours(peer *row, everyPacket bool) *row {
+// ours is podpath at the same job under the same load, as it is by default.
+func (r *report) ours(peer *row) *row {
 	for _, row := range r.rows {
 		tr := row.tracer
-		if tr.kind != nobody && tr.peer == nil && tr.job == peer.tracer.job && row.load == peer.load && !tr.wide && tr.everyPacket == everyPacket && len(row.traced) > 0 {
+		if tr.kind != nobody && tr.peer == nil && tr.job == peer.tracer.job && row.load == peer.load && !tr.wide && !tr.everyPacket && len(row.traced) > 0 {
 			return row
 		}
 	}
 	return nil
 }
 
-func loss(row *row) string {
-	missing, _ := row.totals.missing(row.tracer)
-	if row.tracer.peer != nil && row.totals.due == 0 {
-		return ""
+// standings counts where podpath is ahead, and names where it is not.
+func (r *report) standings(w *strings.Builder) {
+	count := map[standing]int{}
+	var lines []string
+	for _, row := range r.rows {
+		if len(row.traced) == 0 {
+			continue
+		}
+		how := r.standing(row)
+		count[how]++
+		if how == behind {
+			ours := r.ours(row)
+			lines = append(lines, fmt.Sprintf("- %s: %s is at %.2f, %s at %.2f", row.load.short, ours.tracer.name, ours.worth(r.byCPU()), row.tracer.name, row.worth(r.byCPU())))
+		}
 	}
-	return fmt.Sprintf("%.1f %%", missing)
+	all := count[ahead] + count[even] + count[behind]
+	if all == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\nBeside another tool at the same job, podpath as it is by default is ahead in %d of %d rows, level (within %.2f) in %d, and behind in %d:\n\n", count[ahead], all, r.within(), count[even], count[behind])
+	for _, line := range lines {
+		fmt.Fprintln(w, line)
+	}
 }
 
 // accounts says what each tool made of the packets, against the truth.
@@ -133,8 +198,7 @@ func (r *report) accounts(w *strings.Builder) {
 	fmt.Fprintf(w, "\n### Seen and lost\n\nTruth is what the devices' and the rules' counters say; a run of podpath that differs from it by one packet fails.\n\n")
 	fmt.Fprintln(w, "| tool | runs | start to ready, s | largest RSS, MiB | in truth | told | missing | said to be lost |")
 	fmt.Fprintln(w, "|---|---:|---:|---:|---|---|---:|---:|")
-	_, tracers := r.columns()
-	for _, tr := range tracers {
+	for _, tr := range r.tracers {
 		t := r.totals(tr)
 		switch {
 		case tr.absent != "":
@@ -189,8 +253,7 @@ func (r *report) details(w *strings.Builder) {
 	fmt.Fprintln(w, "One sender on one CPU. Ratio by CPU, and the nanoseconds added to each packet, round trip, connection or MB, are")
 	fmt.Fprintln(w, "from the sender's CPU time, which leaves out what other processes took of that CPU: medians of the same pairs.")
 	fmt.Fprintln(w, "CPU % is the tool's own, of one CPU, while packets are sent; what its programs do is in the ratio.")
-	loads, _ := r.columns()
-	for _, l := range loads {
+	for _, l := range r.loads() {
 		r.detail(w, l)
 	}
 }

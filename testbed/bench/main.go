@@ -154,7 +154,7 @@ func (b *bench) run(ctx context.Context) (*report, error) {
 		return nil, err
 	}
 	parts := map[string]func() error{
-		"compare": func() (err error) { r.rows, err = b.compare(ctx); return },
+		"compare": func() (err error) { r.tracers, r.rows, err = b.compare(ctx); return },
 		"events":  func() (err error) { r.limits, err = b.eventLimits(ctx); return },
 		"cost":    func() (err error) { r.costs, err = b.costs(ctx); return },
 		"attach":  func() (err error) { r.attach, err = b.fullNode(ctx); return },

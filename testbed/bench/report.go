@@ -18,10 +18,12 @@ type report struct {
 	loadEnd string
 	version string
 
-	rows   []*row
-	limits []*limit
-	costs  []cost
-	attach []*attaching
+	// tracers that were compared, and what they gave under which load.
+	tracers []*tracer
+	rows    []*row
+	limits  []*limit
+	costs   []cost
+	attach  []*attaching
 
 	cluster *clusterReport
 }
@@ -37,7 +39,6 @@ func (r *report) markdown() string {
 	r.head(&w)
 	if len(r.rows) > 0 {
 		r.overview(&w)
-		r.against(&w)
 		r.accounts(&w)
 		r.details(&w)
 	}

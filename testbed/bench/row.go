@@ -25,16 +25,22 @@ func (r *row) addedNS() []float64 { return pairwise(r.traced, r.untraced, rate.c
 // cpuRatios are ratios, had the sender had its CPU for itself.
 func (r *row) cpuRatios() []float64 { return pairwise(r.untraced, r.traced, rate.cpuNS, divide) }
 
+// basis is what numbers of a run may be compared by.
+type basis struct {
+	inline bool // packets are on their sender's account
+	noisy  bool // rates are not to be relied on
+}
+
 // worth is the one number to compare by: the ratio of rates or, if the rate is
-// given, of the sender's CPU time.
-func (r *row) worth(inline bool) float64 {
+// given or in doubt, of the sender's CPU time.
+func (r *row) worth(b basis) float64 {
 	switch {
-	case !r.load.paced:
-		return median(r.ratios())
-	case inline:
+	case b.inline && (b.noisy || r.load.paced):
 		return median(r.cpuRatios())
+	case r.load.paced:
+		return math.NaN()
 	}
-	return math.NaN()
+	return median(r.ratios())
 }
 
 // missing is how much of what a tool should have told of it did not, in percent,

@@ -33,7 +33,7 @@ type job string
 const (
 	nothing  job = "nothing"
 	passOver job = "looks for other packets"
-	follow   job = "counts or records these packets"
+	follow   job = "follows these packets"
 	drops    job = "reports drops"
 )
 

@@ -139,11 +139,17 @@ gobench: ## the Go benchmarks that match BENCH (root for some)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -p 1 ./...
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZTIME each
-	@grep -rHoE '^func Fuzz[A-Za-z0-9_]*' --include='*_test.go' . | sed 's/:func / /' | sort | \
+fuzz: ## every fuzz target for FUZZTIME each; as root also the programs in the kernel
+	@if [ "$$(id -u)" = 0 ]; then \
+		export PODPATH_REQUIRE_PRIVILEGED=1; \
+	else \
+		echo "not root: the programs in the kernel are left out"; \
+	fi; \
+	grep -rHoE '^func Fuzz[A-Za-z0-9_]*' --include='*_test.go' . | sed 's/:func / /' | sort | \
 	while read -r file target; do \
 		echo "== $$target in $${file%/*} for $(FUZZTIME)"; \
-		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$${file%/*}" </dev/null; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$${file%/*}" </dev/null || \
+			{ echo "$$target in $${file%/*} failed; what did it is in $${file%/*}/testdata/fuzz/$$target"; exit 1; }; \
 	done
 
 .PHONY: image

@@ -1,6 +1,9 @@
 package node
 
 import (
+	"maps"
+	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,5 +39,28 @@ func FuzzParseCounters(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		_ = parsePairs(strings.NewReader(s), counters{})
 		_ = parseSNMP6(strings.NewReader(s), counters{})
+	})
+}
+
+// Conntrack's statistics of any bytes: only the counters that are known, and no
+// more than the message has room for.
+func FuzzConntrackStats(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 0, 8, 0, 9, 0, 0, 0, 0, 3, 8, 0, 9, 0, 0, 0, 0, 4})
+	f.Add([]byte{0, 0, 0, 0, 0, 0, 4, 0})
+	f.Add([]byte{0, 0, 0, 0, 0xff, 0xff, 4, 0, 1})
+	f.Add([]byte{0, 0})
+	f.Fuzz(func(t *testing.T, m []byte) {
+		out := counters{}
+		addConntrack(m, out)
+		var sum uint64
+		for name, n := range out {
+			if !slices.Contains(slices.Collect(maps.Values(conntrackNames)), name) {
+				t.Errorf("counter %q", name)
+			}
+			sum += n
+		}
+		if sum > uint64(len(m)/8)*math.MaxUint32 {
+			t.Errorf("%d out of %d bytes", sum, len(m))
+		}
 	})
 }

@@ -153,11 +153,8 @@ func (r *reference) ip6(off, avail int, t *bpf.TraceTuple) (refIP, bool) {
 	cur := off + 40
 	for range refExtensions + 1 {
 		t.Proto = ip.proto
-		size := 0
 		switch ip.proto {
-		case 0, 43, 60: // hop-by-hop, routing, destination
-			size = 8
-		case 44, 51: // fragment, authentication
+		case 0, 43, 44, 51, 60: // hop-by-hop, routing, fragment, authentication, destination
 		default:
 			ip.l4, ip.l4Len = cur, max(0, end-cur)
 			return ip, true
@@ -166,16 +163,16 @@ func (r *reference) ip6(off, avail int, t *bpf.TraceTuple) (refIP, bool) {
 		if x == nil {
 			return ip, true
 		}
-		switch {
-		case ip.proto == 44:
+		size := 8
+		switch ip.proto {
+		case 44:
 			ip.flags |= bpf.TraceEventFlagEVENT_FRAG
 			ip.id = binary.BigEndian.Uint16(x[6:])
 			if binary.BigEndian.Uint16(x[2:])&^7 != 0 {
 				ip.proto, t.Proto = x[0], x[0]
 				return ip, true
 			}
-			size = 8
-		case ip.proto == 51:
+		case 51:
 			size = (int(x[1]) + 2) * 4
 		default:
 			size = (int(x[1]) + 1) * 8

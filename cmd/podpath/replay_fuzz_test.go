@@ -1,0 +1,35 @@
+package main
+
+import (
+	"path/filepath"
+	"testing"
+)
+
+// FuzzReplay judges made-up recordings: whatever is in one, and in whatever
+// format it is shown, nothing but text reaches the terminal, and the exit code
+// is one of the contract.
+func FuzzReplay(f *testing.F) {
+	for _, data := range recordings(f) {
+		if len(data) < 200_000 {
+			f.Add(data, uint8(len(data)))
+		}
+	}
+	file := filepath.Join(f.TempDir(), "session")
+	f.Fuzz(func(t *testing.T, data []byte, how uint8) {
+		args := []string{"-o", []string{"text", "wide", "json", "yaml"}[how%4]}
+		if how&4 != 0 {
+			args = append(args, "--flows")
+		}
+		if how&8 != 0 {
+			args = append(args, "--pcap", file+".pcapng")
+		}
+		r := replayBytes(t, file, data, args...)
+		switch r.code {
+		case exitHealthy, exitFault, exitUsage, exitUndetermined:
+		default:
+			t.Errorf("exit code %d", r.code)
+		}
+		text(t, r.out)
+		text(t, r.err)
+	})
+}

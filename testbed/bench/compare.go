@@ -24,6 +24,8 @@ type row struct {
 // totals is what a tracer had to say, over all of its runs.
 type totals struct {
 	events, lost uint64  // podpath: reported or wanted to, of these lost
+	unwatched    uint64  // podpath: passed where its budget had let it look away
+	stepped      int     // podpath: runs in which its budget made it do less
 	due          uint64  // what it should have told of
 	captured     uint64  // of these told
 	admitted     uint64  // of those missing, how many it says
@@ -233,6 +235,12 @@ func (s *totals) add(tr *tracer, t *tool, f *found, want truth) {
 		s.events += f.summary.Events
 		s.lost += f.summary.Lost
 		s.due += want.rx + want.tx
+		if f.steppedBack() {
+			s.stepped++
+		}
+		if f.unwatched() {
+			s.unwatched += want.rx + want.tx - min(want.rx+want.tx, f.seenAt("rx")+f.seenAt("tx"))
+		}
 		return
 	}
 	s.due += tr.peer.due(want)

@@ -238,13 +238,25 @@ func (s *totals) told(tr *tracer) string {
 	case tr.peer != nil && s.due > 0:
 		return fmt.Sprint(s.captured)
 	case tr.kind == podpathTrace && !tr.selected:
-		return "all passed over"
+		return "all passed over" + s.less()
 	case tr.kind == podpathTrace:
-		return fmt.Sprintf("all counted, %d as events", s.events-s.lost)
+		return fmt.Sprintf("all counted, %d as events%s", s.events-s.lost, s.less())
 	case tr.kind == podpathDrops:
-		return "all counted"
+		return "all counted" + s.less()
 	}
 	return ""
+}
+
+// less says how often the budget made podpath do less than it could.
+func (s *totals) less() string {
+	if s.stepped == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("; did less in %d runs, for its budget", s.stepped)
+	if s.unwatched > 0 {
+		text += fmt.Sprintf(", and left %d packets unwatched", s.unwatched)
+	}
+	return text
 }
 
 // details are all numbers of all rows, a table for each load.

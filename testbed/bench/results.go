@@ -60,6 +60,22 @@ func (f *found) add(raw json.RawMessage) error {
 	return nil
 }
 
+// steppedBack reports whether podpath did less, to stay within its budget.
+func (f *found) steppedBack() bool { return f.summary.Budget != nil && len(f.summary.Budget.Steps) > 0 }
+
+// unwatched reports whether podpath left devices unwatched for a time.
+func (f *found) unwatched() bool {
+	if !f.steppedBack() {
+		return false
+	}
+	for _, s := range f.summary.Budget.Steps {
+		if s.Level.DevicesOff() {
+			return true
+		}
+	}
+	return false
+}
+
 // counter is podpath's counter of one hook, "rx.selected".
 func (f *found) counter(name string) uint64 { return f.summary.Counters[name] }
 
@@ -72,6 +88,9 @@ func (f *found) passedOver(hook string) uint64 {
 	}
 	return sum
 }
+
+// seenAt are all packets of a hook, selected or not.
+func (f *found) seenAt(hook string) uint64 { return f.accounted(hook) + f.passedOver(hook) }
 
 // accounted adds up what became of the selected packets at a hook: reported,
 // only counted, held back, and lost.

@@ -32,6 +32,14 @@ func TestVerify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	budget, err := parsePodpath(strings.NewReader(`{"kind":"Summary","counters":{"rx.events":5},"budget":{"steps":[{"level":"pods-only"}]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	trace := tracer{kind: podpathTrace, selected: true}
+	if trace.verify(budget, truth{rx: 8}) != nil || trace.verify(budget, truth{rx: 4}) == nil {
+		t.Error("what was not watched is said, and what was not there is wrong")
+	}
 	for what, tc := range map[string]struct {
 		tracer tracer
 		want   truth

@@ -49,7 +49,8 @@ func (s *totals) missing(tr *tracer) (missing, said float64) {
 	if tr.peer != nil {
 		return percent(s.due-min(s.due, s.captured), s.due), percent(s.admitted, s.due)
 	}
-	return percent(s.lost, s.events), percent(s.lost, s.events)
+	x := percent(s.lost+s.unwatched, max(s.due, s.drops))
+	return x, x // or verify would have failed
 }
 
 func percent(part, whole uint64) float64 {

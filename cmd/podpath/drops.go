@@ -183,7 +183,7 @@ func (d *dropReport) run(ctx context.Context) error {
 	if st, err := d.probe.Stats(); err == nil {
 		d.budget.begin(time.Now(), &st)
 	}
-	d.app.say("ready: counting drops of %s and %s on node %s", d.aim.from.Description, d.aim.to.Description, d.ends.node)
+	d.app.ready("counting drops of %s and %s on node %s", d.aim.from.Description, d.aim.to.Description, d.ends.node)
 	err := d.loop(runCtx, changed, errs)
 	cancel()
 	<-ended

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -258,7 +259,7 @@ func (s *traceSession) trace(ctx context.Context, f traceFlags, printer render.P
 		}
 		return more
 	}
-	s.app.say("ready: tracing %s to %s on node %s (%s)", l.current.from.Description, l.current.to.Description, s.ends.node, l.probe.Tier())
+	s.app.ready("tracing %s to %s on node %s (%s)", l.current.from.Description, l.current.to.Description, s.ends.node, l.probe.Tier())
 	if s.enough != nil {
 		go func() {
 			select {
@@ -339,6 +340,12 @@ func (s *traceSession) summary() *render.Summary {
 		sum.Cost, sum.Budget = l.budget.cost(sum.Time, &st), l.budget.report(&st)
 	}
 	return sum
+}
+
+// ready says that everything is in place, and gives back what loading took.
+func (a *app) ready(format string, args ...any) {
+	a.say("ready: "+format, args...)
+	go debug.FreeOSMemory() // at leisure: packets are counted meanwhile
 }
 
 // say writes one line of progress to standard error.

@@ -92,6 +92,7 @@ func Open(c Config) (*Probe, error) {
 		selected: selected{generation: firstGeneration},
 		confined: mayNot(netns.Allowed()),
 	}
+	go p.symbols.load() // while the kernel verifies the programs
 	if err := p.load(c, kernel); err != nil {
 		return nil, err
 	}
@@ -140,9 +141,7 @@ func (p *Probe) loadTier(c Config, kernel *btf.Spec, tier Tier) error {
 		return fmt.Errorf("set program configuration: %w", err)
 	}
 	spec.Maps[bpf.TraceMapEvents].MaxEntries = ringSize(c.RingBytes)
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		Programs: ebpf.ProgramOptions{KernelTypes: kernel},
-	})
+	coll, err := loadCollection(spec, kernel)
 	if err != nil {
 		return loadError(err)
 	}

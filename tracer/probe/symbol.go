@@ -17,9 +17,16 @@ import (
 // errHidden means that kptr_restrict hides the addresses.
 var errHidden = errors.New("symbol addresses are hidden")
 
-type symbol struct {
-	addr uint64
-	name string
+// symbolTable holds a hundred thousand names, so they share one piece of memory.
+type symbolTable struct {
+	places []place
+	names  []byte
+}
+
+// place is where a function begins, and where in names its own is.
+type place struct {
+	addr     uint64
+	from, to uint32
 }
 
 // Symbols are the names of the kernel's functions. Reading them takes most of
@@ -32,7 +39,7 @@ type Symbols struct {
 	mu     sync.Mutex
 	read   bool
 	loaded string // the modules when the table was read
-	table  []symbol
+	table  symbolTable
 	names  map[uint64]string
 }
 
@@ -52,7 +59,7 @@ func (s *Symbols) name(addr uint64) string {
 		return n
 	}
 	s.readLocked()
-	n := lookup(s.table, addr)
+	n := s.table.lookup(addr)
 	if n == "" {
 		n = fmt.Sprintf("0x%x", addr)
 	}
@@ -108,8 +115,8 @@ func (s *Symbols) loadLocked() error {
 }
 
 // parseSymbols reads the format of /proc/kallsyms and keeps functions.
-func parseSymbols(r io.Reader) ([]symbol, error) {
-	table := make([]symbol, 0, 1<<16)
+func parseSymbols(r io.Reader) (symbolTable, error) {
+	t := symbolTable{places: make([]place, 0, 1<<16), names: make([]byte, 0, 1<<20)}
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		addr, name, ok := parseSymbol(lines.Bytes())
@@ -117,15 +124,17 @@ func parseSymbols(r io.Reader) ([]symbol, error) {
 			continue
 		}
 		if addr == 0 {
-			return nil, errHidden
+			return symbolTable{}, errHidden
 		}
-		table = append(table, symbol{addr: addr, name: string(name)})
+		from := uint32(len(t.names))
+		t.names = append(t.names, name...)
+		t.places = append(t.places, place{addr: addr, from: from, to: uint32(len(t.names))})
 	}
 	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("read kernel symbols: %w", err)
+		return symbolTable{}, fmt.Errorf("read kernel symbols: %w", err)
 	}
-	slices.SortStableFunc(table, func(a, b symbol) int { return cmp.Compare(a.addr, b.addr) })
-	return table, nil
+	slices.SortStableFunc(t.places, func(a, b place) int { return cmp.Compare(a.addr, b.addr) })
+	return t, nil
 }
 
 func parseSymbol(line []byte) (addr uint64, name []byte, ok bool) {
@@ -142,15 +151,15 @@ func parseSymbol(line []byte) (addr uint64, name []byte, ok bool) {
 }
 
 // lookup finds the last symbol at or below addr.
-func lookup(table []symbol, addr uint64) string {
-	i, found := slices.BinarySearchFunc(table, addr, func(s symbol, a uint64) int { return cmp.Compare(s.addr, a) })
+func (t *symbolTable) lookup(addr uint64) string {
+	i, found := slices.BinarySearchFunc(t.places, addr, func(p place, a uint64) int { return cmp.Compare(p.addr, a) })
 	if !found {
 		if i == 0 {
 			return ""
 		}
 		i--
 	}
-	return plainName(table[i].name)
+	return plainName(string(t.names[t.places[i].from:t.places[i].to]))
 }
 
 // plainName takes off what a compiler appends to the clones of a function

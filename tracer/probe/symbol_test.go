@@ -91,7 +91,7 @@ func FuzzSymbols(f *testing.F) {
 		if err != nil {
 			return
 		}
-		lookup(table, 1)
-		lookup(table, ^uint64(0))
+		table.lookup(1)
+		table.lookup(^uint64(0))
 	})
 }

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -215,14 +216,31 @@ func decodeAs[T any](kindName string, raw json.RawMessage, reduce func(*T) objec
 	return reduce(&v), nil
 }
 
+// kindName reads no further than the kind, which kubectl writes second.
 func kindName(raw json.RawMessage) (string, error) {
-	var head struct {
-		Kind string `json:"kind"`
+	broken := errors.New("is not an object with a kind")
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {
+		return "", broken
 	}
-	if err := json.Unmarshal(raw, &head); err != nil {
-		return "", errors.New("is not an object with a kind")
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return "", broken
+		}
+		if name == "kind" {
+			var k string
+			if err := dec.Decode(&k); err != nil {
+				return "", broken
+			}
+			return k, nil
+		}
+		var skip json.RawMessage
+		if err := dec.Decode(&skip); err != nil {
+			return "", broken
+		}
 	}
-	return head.Kind, nil
+	return "", nil
 }
 
 // nameIn finds the name of an object that does not decode, as far as it can.

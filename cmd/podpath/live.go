@@ -265,13 +265,18 @@ func (l *live) flows(now time.Time) bool {
 		l.log.Debug("flow counts are not available", "error", err)
 		return false
 	}
+	before := l.counted
+	l.counted = make(map[countKey]uint64, len(before)) // without the flows that the kernel forgot
 	for i := range flows {
 		f := &flows[i]
 		k := countKey{f.DeviceKey, f.Kind, f.Tuple}
-		if f.ARP || f.Tunnel != "" || f.Kind == tracer.EventDrop || f.Packets == f.Events || l.counted[k] == f.Packets {
+		if f.ARP || f.Tunnel != "" || f.Kind == tracer.EventDrop || f.Packets == f.Events {
 			continue
 		}
 		l.counted[k] = f.Packets
+		if before[k] == f.Packets {
+			continue
+		}
 		l.analyser.count(&tracer.FlowCount{Kind: f.Kind, Device: f.DeviceKey, Tuple: f.Tuple, Packets: f.Packets, Bytes: f.Bytes, Held: f.Held, TCPFlags: f.TCPFlags, Last: f.Last, FirstMonoNS: f.FirstMonoNS})
 	}
 	return true

@@ -223,7 +223,9 @@ func (s *traceSession) record(f traceFlags) error {
 	if err != nil {
 		return err
 	}
-	l.analyser.rec = recorder{w: w, warn: func(err error) { s.app.say("warning: the recording ends at %s, the trace goes on: %v", time.Now().Format(time.TimeOnly), err) }}
+	l.analyser.rec = recorder{w: w, warn: func(err error) {
+		s.app.say("warning: the recording ends at %s, the trace goes on: %v", time.Now().Format(time.TimeOnly), err)
+	}}
 	s.closer = append(s.closer, func() error { l.analyser.rec.close(); return nil })
 	return nil
 }

@@ -21,6 +21,7 @@ const (
 	maxTuples       = 32
 	maxAskers       = 4096 // addresses whose dropped resolutions are kept
 	maxARP          = 16   // of each
+	maxGone         = 4096 // devices that vanished
 )
 
 // Want says whether a flow, in its original direction as the client sent it,
@@ -97,10 +98,13 @@ func (jn *Joiner) SetWant(want Want) {
 	}
 }
 
-// SetInventory tells which device is what. Devices that vanished stay known, so
-// that what was seen on them keeps its name.
+// SetInventory tells which device is what. Devices that vanished stay known for
+// their last events, which may be read later, until there are too many of them.
 func (jn *Joiner) SetInventory(inv tracer.Inventory) {
 	jn.inv = inv
+	if len(jn.roles) > maxGone+len(inv.Devices) {
+		clear(jn.roles)
+	}
 	for i := range inv.Devices {
 		d := inv.Devices[i]
 		jn.roles[d.DeviceKey] = &d

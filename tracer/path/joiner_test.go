@@ -771,3 +771,21 @@ func TestAdoption(t *testing.T) {
 		}
 	})
 }
+
+// On a node where pods come and go for days, what is kept of their devices is
+// bounded; one that has just gone is still known.
+func TestGoneDevicesAreBounded(t *testing.T) {
+	jn := New(nil)
+	for n := range uint32(3 * maxGone) {
+		d := tracer.Device{DeviceKey: tracer.DeviceKey{NetNS: n + 1, IfIndex: 2}, Name: "eth0", Role: tracer.RolePod}
+		jn.SetInventory(tracer.Inventory{Devices: []tracer.Device{d}})
+	}
+	if n := len(jn.roles); n > maxGone+2 {
+		t.Errorf("%d devices are kept", n)
+	}
+	last := tracer.DeviceKey{NetNS: 3 * maxGone, IfIndex: 2}
+	jn.SetInventory(tracer.Inventory{})
+	if _, ok := jn.Device(last); !ok {
+		t.Error("a device that has just gone is not known any more")
+	}
+}

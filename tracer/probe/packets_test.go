@@ -40,7 +40,8 @@ func icmpHeader(kind, code uint8, rest uint32, payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// inject sends a frame as it is, by a packet socket.
+// inject sends frames as they are, by a packet socket, from one CPU: they then
+// stay in order, and so do their events.
 func (s *space) inject(device string, to *space, toDevice string, frames ...[]byte) {
 	s.t.Helper()
 	mac := to.link(toDevice).Attrs().HardwareAddr
@@ -52,6 +53,9 @@ func (s *space) inject(device string, to *space, toDevice string, frames ...[]by
 			return err
 		}
 		defer unix.Close(fd)
+		if err := stayOnOneCPU(); err != nil {
+			return err
+		}
 		for _, f := range frames {
 			copy(f[0:], mac)
 			copy(f[6:], own)
@@ -61,6 +65,21 @@ func (s *space) inject(device string, to *space, toDevice string, frames ...[]by
 		}
 		return nil
 	})
+}
+
+// stayOnOneCPU keeps the calling thread on the first CPU that it may use.
+func stayOnOneCPU() error {
+	var all, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		return err
+	}
+	for cpu := range 64 * len(all) {
+		if all.IsSet(cpu) {
+			one.Set(cpu)
+			break
+		}
+	}
+	return unix.SchedSetaffinity(0, &one)
 }
 
 func concat(parts ...[]byte) []byte {

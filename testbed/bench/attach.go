@@ -77,6 +77,11 @@ func (b *bench) attachOnce(ctx context.Context, a *attaching, c *command) error 
 	}
 	a.ready = append(a.ready, t.attach.Seconds())
 	a.ended = append(a.ended, t.ending.Seconds())
+	return untilGone(ctx, ids)
+}
+
+// untilGone waits for programs to go: the kernel frees them after a grace period.
+func untilGone(ctx context.Context, ids []uint32) error {
 	for deadline := time.Now().Add(detachTime); ; {
 		left := leftover(ids)
 		if left == 0 {
@@ -88,7 +93,7 @@ func (b *bench) attachOnce(ctx context.Context, a *attaching, c *command) error 
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(10 * time.Millisecond): // the kernel frees them after a grace period
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }

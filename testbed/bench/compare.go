@@ -25,6 +25,7 @@ type row struct {
 type totals struct {
 	events, lost uint64  // podpath: reported or wanted to, of these lost
 	unwatched    uint64  // podpath: passed where its budget had let it look away
+	held         uint64  // podpath: only counted, for its budget
 	stepped      int     // podpath: runs in which its budget made it do less
 	due          uint64  // what it should have told of
 	captured     uint64  // of these told
@@ -214,8 +215,18 @@ func (b *bench) watch(ctx context.Context, tr *tracer, sum *totals, f func(*tool
 		t.kill()
 		return err
 	}
+	ids, err := t.programs()
+	if err != nil {
+		t.kill()
+		return err
+	}
 	if err := t.stop(); err != nil {
 		return err
+	}
+	if tr.peer == nil {
+		if err := untilGone(ctx, ids); err != nil {
+			return err
+		}
 	}
 	said, err := tr.parse(t)
 	if err != nil {
@@ -235,6 +246,7 @@ func (s *totals) add(tr *tracer, t *tool, f *found, want truth) {
 		s.events += f.summary.Events
 		s.lost += f.summary.Lost
 		s.due += want.rx + want.tx
+		s.held += f.held("rx") + f.held("tx") + f.held("drop")
 		if f.steppedBack() {
 			s.stepped++
 		}

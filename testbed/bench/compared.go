@@ -249,10 +249,13 @@ func (s *totals) told(tr *tracer) string {
 
 // less says how often the budget made podpath do less than it could.
 func (s *totals) less() string {
-	if s.stepped == 0 {
-		return ""
+	text := ""
+	if s.held > 0 {
+		text += fmt.Sprintf(", %d not, for its budget", s.held)
 	}
-	text := fmt.Sprintf("; did less in %d runs, for its budget", s.stepped)
+	if s.stepped > 0 {
+		text += fmt.Sprintf("; stepped back in %d runs", s.stepped)
+	}
 	if s.unwatched > 0 {
 		text += fmt.Sprintf(", and left %d packets unwatched", s.unwatched)
 	}

@@ -82,11 +82,7 @@ func (f *found) counter(name string) uint64 { return f.summary.Counters[name] }
 // passedOver adds up the packets of a hook that were not selected, or not this
 // node's.
 func (f *found) passedOver(hook string) uint64 {
-	var sum uint64
-	for _, c := range []string{"miss", "other_netns", "loopback", "no_netns"} {
-		sum += f.counter(hook + "." + c)
-	}
-	return sum
+	return f.sum(hook, "miss", "other_netns", "loopback", "no_netns")
 }
 
 // seenAt are all packets of a hook, selected or not.
@@ -95,8 +91,17 @@ func (f *found) seenAt(hook string) uint64 { return f.accounted(hook) + f.passed
 // accounted adds up what became of the selected packets at a hook: reported,
 // only counted, held back, and lost.
 func (f *found) accounted(hook string) uint64 {
+	return f.sum(hook, "events", "aggregated", "rate_limited", "ring_full") + f.held(hook)
+}
+
+// held adds up the events of a hook that the budget made mere counts.
+func (f *found) held(hook string) uint64 {
+	return f.sum(hook, "held_flow", "held_plain", "held_counting", "held_urgent")
+}
+
+func (f *found) sum(hook string, counters ...string) uint64 {
 	var sum uint64
-	for _, c := range []string{"events", "aggregated", "rate_limited", "ring_full"} {
+	for _, c := range counters {
 		sum += f.counter(hook + "." + c)
 	}
 	return sum

@@ -71,7 +71,8 @@ func (m *model) owner(ip netip.Addr, t time.Time) string {
 		return ""
 	}
 	for _, p := range m.last().owners(ip) { // reported late
-		if !p.Created.After(t) {
+		known := s.pods[p.Name]
+		if !p.Created.After(t) || known != nil && known.UID == p.UID {
 			return p.Name
 		}
 	}
@@ -85,7 +86,7 @@ func TestHistoryAgainstModel(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		st, m := NewStore(newSnapshot(nil, at(0))), &model{states: []state{{at(0), map[string]*Pod{}, map[netip.Addr]Former{}}}}
 		now := at(0)
-		for range 120 {
+		for i := range 120 {
 			now = now.Add(time.Duration(1+rnd.IntN(3000)) * time.Millisecond)
 			name := fmt.Sprint("pod-", rnd.IntN(8))
 			p := randomPod(rnd, name, now)
@@ -95,6 +96,10 @@ func TestHistoryAgainstModel(t *testing.T) {
 				}
 				del(st, ipPod(name, now), now)
 				continue
+			}
+			p.UID = fmt.Sprint(i)
+			if old := m.last().pods[name]; old != nil {
+				p.UID = old.UID
 			}
 			if old := m.last().pods[name]; old == nil || !same(old, p) {
 				m.take(name, p, now)

@@ -20,7 +20,7 @@ import (
 // measurements behind it).
 const (
 	defaultMaxCPU    cpus = 0.5
-	defaultMaxEvents      = 50000
+	defaultMaxEvents      = 20000
 )
 
 // cpus is a number of CPUs, written as in Kubernetes: 0.5 or 500m.
@@ -106,19 +106,19 @@ func newBudget(f budgetFlags, p *probe.Probe, say func(string, ...any)) *budget 
 
 // begin starts to count: what it took to load and attach was no load of the
 // trace's.
-func (b *budget) begin(now time.Time, st *probe.Stats) {
+func (b *budget) begin(st *probe.Stats) {
 	b.governor = probe.NewGovernor(b.limits, b.probe.BudgetLevels())
-	b.begun = used(now, st)
+	b.begun = used(b.probe.Now(), st)
 	b.last = b.begun
 }
 
 // look steps back or forward if the load since the last look asks for it.
-func (b *budget) look(now time.Time, st *probe.Stats) {
+func (b *budget) look(st *probe.Stats) {
 	if b.governor == nil {
-		b.begin(now, st)
+		b.begin(st)
 		return
 	}
-	u := used(now, st)
+	u := used(b.probe.Now(), st)
 	load := u.since(&b.last)
 	b.last = u
 	was := b.governor.Level()
@@ -129,7 +129,7 @@ func (b *budget) look(now time.Time, st *probe.Stats) {
 	if err := b.probe.SetBudgetLevel(level); err != nil {
 		b.say("warning: budget: step to %s: %v", level, err)
 	}
-	step := tracer.BudgetStep{Time: now, Level: level, Why: why}
+	step := tracer.BudgetStep{Time: u.at.UTC().Round(0), Level: level, Why: why}
 	b.steps = append(b.steps, step)
 	b.say("%s", announcement(&step))
 	if b.took != nil {
@@ -177,8 +177,8 @@ func (u *usage) since(before *usage) probe.Load {
 }
 
 // cost is what podpath took up from begin until now.
-func (b *budget) cost(now time.Time, st *probe.Stats) *render.Cost {
-	u := used(now, st)
+func (b *budget) cost(st *probe.Stats) *render.Cost {
+	u := used(b.probe.Now(), st)
 	c := &render.Cost{
 		CPUSeconds: (u.user + u.sys).Seconds(), UserSeconds: u.user.Seconds(), SystemSeconds: u.sys.Seconds(),
 		MaxRSSKiB: u.maxRSSKiB, Runs: map[string]uint64{},

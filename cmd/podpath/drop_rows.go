@@ -168,7 +168,7 @@ func (d *dropReport) summary() error {
 	if err != nil {
 		return err
 	}
-	s.Cost, s.Budget = d.budget.cost(s.Time, &st), d.budget.report(&st)
+	s.Cost, s.Budget = d.budget.cost(&st), d.budget.report(&st)
 	s.Events, s.Lost = st.Seen, st.Lost
 	for kind, counters := range st.Hooks {
 		for name, n := range counters {

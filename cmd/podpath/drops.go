@@ -181,7 +181,7 @@ func (d *dropReport) run(ctx context.Context) error {
 	go func() { errs <- d.node.Watch(runCtx, poke) }()
 	go func() { errs <- d.cluster.watch(runCtx, poke) }()
 	if st, err := d.probe.Stats(); err == nil {
-		d.budget.begin(time.Now(), &st)
+		d.budget.begin(&st)
 	}
 	d.app.ready("counting drops of %s and %s on node %s", d.aim.from.Description, d.aim.to.Description, d.ends.node)
 	err := d.loop(runCtx, changed, errs)
@@ -218,9 +218,9 @@ func (d *dropReport) loop(ctx context.Context, changed <-chan struct{}, errs <-c
 			if err := d.retarget(ctx); err != nil && ctx.Err() == nil {
 				d.app.say("warning: selection may be out of date: %v", err)
 			}
-		case now := <-tick.C:
+		case <-tick.C:
 			if st, err := d.probe.Stats(); err == nil {
-				d.budget.look(now.Round(0), &st)
+				d.budget.look(&st)
 			}
 			if d.flags.duration == 0 {
 				if err := d.live(); err != nil {

@@ -161,7 +161,7 @@ func (l *live) run(ctx context.Context, done <-chan struct{}) error {
 		}
 	}
 	if st, err := l.probe.Stats(); err == nil {
-		l.budget.begin(time.Now(), &st)
+		l.budget.begin(&st)
 	}
 	start(func() error { return l.probe.Run(ctx, func(ev tracer.Event) { l.analyser.event(&ev) }) })
 	start(func() error { return l.node.Watch(ctx, poke) })
@@ -246,7 +246,7 @@ func (l *live) counts(now time.Time) {
 		l.log.Debug("counters are not available", "error", err)
 		return
 	}
-	l.budget.look(now, &st)
+	l.budget.look(&st)
 	l.outlook()
 	s := l.stats(&st)
 	s.Counted = now.After(l.countAfter) && l.flows(now)
@@ -259,7 +259,8 @@ const countShare = 20
 
 // flows hands on the counts of the flows that moved.
 func (l *live) flows(now time.Time) bool {
-	defer func() { l.countAfter = now.Add(countShare * time.Since(now)) }()
+	began := time.Now()
+	defer func() { l.countAfter = now.Add(countShare * time.Since(began)) }()
 	flows, err := l.probe.FlowCounts()
 	if err != nil {
 		l.log.Debug("flow counts are not available", "error", err)

@@ -339,7 +339,7 @@ func (s *traceSession) summary() *render.Summary {
 	if st, err := l.probe.Stats(); err == nil {
 		counted := l.stats(&st)
 		sum.Events, sum.Lost, sum.Counters = counted.Seen, counted.Lost, counted.Counters
-		sum.Cost, sum.Budget = l.budget.cost(sum.Time, &st), l.budget.report(&st)
+		sum.Cost, sum.Budget = l.budget.cost(&st), l.budget.report(&st)
 	}
 	return sum
 }

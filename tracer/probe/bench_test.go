@@ -9,6 +9,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/podpath/podpath/bpf"
 )
 
 // blast sends n small datagrams from one end of a veth pair to the other,
@@ -117,4 +119,31 @@ func BenchmarkAttach(b *testing.B) {
 		b.ReportMetric(float64(attached.Sub(opened).Milliseconds()), "ms-attach")
 		b.ReportMetric(float64(time.Since(attached).Milliseconds()), "ms-close")
 	}
+}
+
+// BenchmarkFlowCounts reads a table that is as full as it gets.
+func BenchmarkFlowCounts(b *testing.B) {
+	needPrivilege(b)
+	p, err := Open(Config{Tier: TierTracepoint})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer p.Close()
+	flows := p.coll.Maps[bpf.TraceMapFlows]
+	for i := range flows.MaxEntries() {
+		k := bpf.TraceFlowKey{Tuple: bpf.TraceTuple{Sport: uint16(i), Dport: uint16(i >> 16), Family: 4, Proto: 17}, Netns: 1, Ifindex: 2, Kind: bpf.TraceKindKIND_RX}
+		if err := flows.Put(k, bpf.TraceFlowValue{Packets: uint64(i)}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ResetTimer()
+	n := 0
+	for range b.N {
+		list, err := p.FlowCounts()
+		if err != nil {
+			b.Fatal(err)
+		}
+		n = len(list)
+	}
+	b.ReportMetric(float64(n), "flows")
 }

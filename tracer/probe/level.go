@@ -18,7 +18,7 @@ const (
 	// fewOf is what is left of the events at the last level.
 	fewOf = 0.1
 	// defaultEvents is what fewOf is of if the events are not limited.
-	defaultEvents = 50000
+	defaultEvents = 20000
 )
 
 // BudgetLevels lists the levels that this probe has, from the first to the last:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -114,9 +115,9 @@ func budgetLines(p *program) (lines []string) {
 	return lines
 }
 
-// TestBudgetUnderFlood: many more packets than the budget allows. What is handed
-// over stays within it, a flow that is dropped meanwhile gets its verdict, and what
-// podpath says of its own cost is what the kernel says of it.
+// TestBudgetUnderFlood: many more packets than the budget allows, which the node
+// turns away besides. What is handed over stays within it, and what podpath says of
+// its own cost is what the kernel says of it.
 func TestBudgetUnderFlood(t *testing.T) {
 	t.Parallel()
 	const limit = 300
@@ -127,14 +128,13 @@ func TestBudgetUnderFlood(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "session")
 	p := launch(t, append(l.args, "-o", "json", "--first-packets", "1000000", "--max-events", fmt.Sprint(limit), "--max-cpu", "100", "--write", file)...)
 	p.ready(t)
-	stop := client.flood(serviceAddr(t, api, l.scenario.To))
+	service, _, err := net.SplitHostPort(serviceAddr(t, api, l.scenario.To))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := client.flood(net.JoinHostPort(service, "9999")) // not a port of it
 	defer stop()
 	p.steppedTo(t, tracer.BudgetCounting)
-	before := len(p.verdicts(t))
-	l.show(t)
-	eventually(t, "a verdict of the fault's flow", func() bool {
-		return slices.ContainsFunc(p.verdicts(t)[before:], func(v render.Verdict) bool { return v.Flow.Protocol == "TCP" && v.Code == l.scenario.Code })
-	})
 	stop()
 	used := cpuSeconds(t, p.cmd.Process.Pid)
 	interrupt(t, p)
@@ -146,35 +146,37 @@ func TestBudgetUnderFlood(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Each second of the kernel's begins with an event, and may be cut at both ends.
-	if most := uint64(took.Seconds()+2) * (limit + 10); sum.Events > most || recorded+sum.Lost != sum.Events {
+	most := uint64(took.Seconds()+2) * (limit + 10)
+	if sum.Events > most || recorded+sum.Lost != sum.Events {
 		t.Errorf("%d events in %s, %d allowed; %d recorded, %d lost", sum.Events, took, most, recorded, sum.Lost)
 	}
-	if sum.Budget.Held < 10*limit || sum.Cost.EventsPerSecond > limit+10 {
+	if sum.Budget.Held < 10*limit || sum.Cost.EventsPerSecond <= 0 || sum.Cost.EventsPerSecond > float64(most)/took.Seconds() {
 		t.Errorf("held back %d, %f events a second", sum.Budget.Held, sum.Cost.EventsPerSecond)
 	}
 	if c := sum.Cost; c.CPUSeconds < used || c.CPUSeconds > used+5 || c.CPUPercent <= 0 || c.Runs["rx"] == 0 {
 		t.Errorf("cost %+v, by /proc %.2f s", c, used)
 	}
-	for _, v := range p.verdicts(t) {
-		if v.Flow.Protocol == "TCP" && v.Code != l.scenario.Code && v.Code != tracer.CodeUnknown {
-			t.Errorf("%s: %s", v.Code, v.Summary)
-		}
-	}
 }
 
-// flood sends datagrams to one address, some thousands a second, until stopped.
+// flood sends datagrams to one address, some thousands a second, until stopped:
+// from so many ports that a few packets of each are still too many.
 func (p *place) flood(to string) (stop func()) {
 	p.t.Helper()
-	c, err := p.dial("udp", to, time.Second)
-	p.must(err)
+	var conns []net.Conn
+	for range 256 {
+		c, err := p.dial("udp", to, time.Second)
+		p.must(err)
+		conns = append(conns, c)
+	}
 	end, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		pace := time.NewTicker(5 * time.Millisecond)
 		defer pace.Stop()
-		for {
+		for next := 0; ; {
 			for range 20 {
-				_, _ = c.Write([]byte("flood")) // refused or not, the next one follows
+				_, _ = conns[next].Write([]byte("flood")) // refused or not, the next one follows
+				next = (next + 1) % len(conns)
 			}
 			select {
 			case <-end:
@@ -183,7 +185,13 @@ func (p *place) flood(to string) (stop func()) {
 			}
 		}
 	}()
-	return sync.OnceFunc(func() { close(end); <-ended; _ = c.Close() })
+	return sync.OnceFunc(func() {
+		close(end)
+		<-ended
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	})
 }
 
 // cpuSeconds is what a process has used, by /proc/PID/stat (proc_pid_stat(5),

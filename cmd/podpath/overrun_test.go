@@ -32,7 +32,7 @@ func TestOverrunIsSaid(t *testing.T) {
 	if len(sure.verdicts) == 0 || sure.summary.Lost != 0 {
 		t.Fatalf("without pressure: %d verdicts, %d events lost", len(sure.verdicts), sure.summary.Lost)
 	}
-	const sent = 15_000
+	const sent = 30_000
 	got := overrun(t, sent)
 	sum := got.summary
 	if sum.Lost == 0 || got.recorded+sum.Lost != sum.Events {

@@ -30,7 +30,7 @@ func TestVanish(t *testing.T) {
 			cancel()
 			<-answered
 			<-ended
-			if n < 20 {
+			if n < 10 {
 				t.Errorf("only %d namespaces ended meanwhile", n)
 			}
 			t.Logf("%d namespaces ended", n)

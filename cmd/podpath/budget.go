@@ -19,8 +19,8 @@ import (
 // What podpath may take up unless told otherwise (docs/limits.md has the
 // measurements behind it).
 const (
-	defaultMaxCPU    cpus = 0.5
-	defaultMaxEvents      = 20000
+	defaultMaxCPU    cpus      = 0.5
+	defaultMaxEvents eventRate = 20000
 )
 
 // cpus is a number of CPUs, written as in Kubernetes: 0.5 or 500m.

@@ -163,7 +163,7 @@ func (d *dropReport) summary() error {
 	s.Time, s.Node = d.probe.Now().UTC(), d.ends.node
 	s.Duration = time.Since(d.begun).Round(time.Millisecond).String()
 	s.Tier = string(d.probe.Tier())
-	s.Blind = append(s.Blind, d.probe.Blind()...)
+	s.Blind = append(s.Blind, d.hidden()...)
 	st, err := d.probe.Stats()
 	if err != nil {
 		return err

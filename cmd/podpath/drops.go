@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/podpath/podpath/tracer"
-	"github.com/podpath/podpath/tracer/node"
 	"github.com/podpath/podpath/tracer/probe"
 	"github.com/podpath/podpath/tracer/render"
 )
@@ -66,7 +65,11 @@ func (a *app) drops(ctx context.Context, f dropFlags) error {
 		return err
 	}
 	d := &dropReport{app: a, flags: f, printer: printer, cluster: cluster, ends: &ends, told: map[dropKey]uint64{}}
-	defer d.close()
+	defer func() {
+		if err := d.closeNode(); err != nil {
+			a.logger().Debug("close", "error", err)
+		}
+	}()
 	if err := d.open(ctx); err != nil {
 		return err
 	}
@@ -75,15 +78,13 @@ func (a *app) drops(ctx context.Context, f dropFlags) error {
 
 // dropReport is one run of drops.
 type dropReport struct {
+	onNode
 	app     *app
 	flags   dropFlags
 	printer render.Printer
 	cluster *clusterSource
 	ends    *endpoints
 	aim     *aim
-	node    *node.Node
-	probe   *probe.Probe
-	budget  *budget
 	inv     tracer.Inventory
 	begun   time.Time
 	told    map[dropKey]uint64
@@ -101,15 +102,6 @@ type dropKey struct {
 	port     uint16
 }
 
-func (d *dropReport) close() {
-	if d.probe != nil {
-		_ = d.probe.Close()
-	}
-	if d.node != nil {
-		_ = d.node.Close()
-	}
-}
-
 // everything: the whole node, not only selected flows.
 func (d *dropReport) everything() bool {
 	return d.aim.selection.AnyA && d.aim.selection.AnyB && d.aim.from.Port == 0 && d.aim.to.Port == 0
@@ -120,20 +112,13 @@ func (d *dropReport) open(ctx context.Context) error {
 	if d.aim, err = d.ends.resolve(ctx, d.cluster.current()); err != nil {
 		return err
 	}
-	log := d.app.logger()
-	d.probe, err = probe.Open(probe.Config{Logger: log, Symbols: d.app.symbols, DropsOnly: true, DropsAll: d.everything(), MaxEvents: uint32(d.flags.budget.events)})
-	if err != nil {
-		return err
-	}
-	d.budget = newBudget(d.flags.budget, d.probe, d.app.say)
-	d.node, err = node.New(node.Config{Logger: log, HostNetNS: d.flags.hostNetNS})
-	if err != nil {
+	if d.onNode, err = d.app.open(probe.Config{DropsOnly: true, DropsAll: d.everything()}, d.flags.budget, d.flags.hostNetNS); err != nil {
 		return err
 	}
 	if err := d.retarget(ctx); err != nil {
 		return err
 	}
-	for _, b := range append(d.probe.Blind(), d.node.Blind()...) {
+	for _, b := range d.hidden() {
 		d.app.say("not visible: %s: %s", b.What, b.Effect)
 	}
 	return nil

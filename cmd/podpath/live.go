@@ -12,7 +12,6 @@ import (
 
 	"github.com/podpath/podpath/kube"
 	"github.com/podpath/podpath/tracer"
-	"github.com/podpath/podpath/tracer/node"
 	"github.com/podpath/podpath/tracer/probe"
 	"github.com/podpath/podpath/tracer/rules"
 	"github.com/podpath/podpath/tracer/session"
@@ -32,11 +31,10 @@ const (
 
 // live traces this node.
 type live struct {
+	onNode
 	log      *slog.Logger
 	say      func(format string, args ...any) // progress, to standard error
-	node     *node.Node
 	rules    *rules.Reader
-	probe    *probe.Probe
 	analyser *analyser
 	cluster  *clusterSource
 	aim      func(*kube.Snapshot) (*aim, error) // resolves the endpoints anew
@@ -51,7 +49,6 @@ type live struct {
 	alarmed bool
 	stepped time.Duration // of the wall clock, as it was said last
 
-	budget *budget
 	// countAfter is when reading the flow counts is due again.
 	countAfter time.Time
 }
@@ -80,7 +77,7 @@ func (l *live) start(ctx context.Context) error {
 // outlook tells the analyser what cannot be seen now, if that changed: devices
 // come and go, and so does the API server.
 func (l *live) outlook() {
-	blind := slices.Concat(l.probe.Blind(), l.node.Blind(), l.cluster.blind())
+	blind := append(l.hidden(), l.cluster.blind()...)
 	if l.blind == nil || !slices.Equal(blind, l.blind) {
 		l.analyser.visibility(blind)
 		l.blind = append([]tracer.Blind{}, blind...)

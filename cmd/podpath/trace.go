@@ -14,7 +14,6 @@ import (
 
 	"github.com/podpath/podpath/kube"
 	"github.com/podpath/podpath/tracer"
-	"github.com/podpath/podpath/tracer/node"
 	"github.com/podpath/podpath/tracer/probe"
 	"github.com/podpath/podpath/tracer/render"
 	"github.com/podpath/podpath/tracer/rules"
@@ -170,21 +169,15 @@ func (a *app) openSession(ctx context.Context, f traceFlags, ends *endpoints, cl
 }
 
 func (s *traceSession) attach(ctx context.Context, f traceFlags) error {
-	l, log := s.live, s.live.log
+	l := s.live
 	var err error
-	l.probe, err = probe.Open(probe.Config{Logger: log, Symbols: s.app.symbols, Tier: tierOf(f.hook), Wide: f.wide, FirstEvents: f.firstPackets, MaxEvents: uint32(f.budget.events)})
+	l.onNode, err = s.app.open(probe.Config{Tier: tierOf(f.hook), Wide: f.wide, FirstEvents: f.firstPackets}, f.budget, f.hostNetNS)
 	if err != nil {
 		return err
 	}
-	s.closer = append(s.closer, l.probe.Close)
-	l.budget = newBudget(f.budget, l.probe, l.say)
+	s.closer = append(s.closer, l.closeNode)
 	l.budget.took = l.analyser.step
-	l.node, err = node.New(node.Config{Logger: log, HostNetNS: f.hostNetNS, OwnProgram: l.probe.OwnProgram})
-	if err != nil {
-		return err
-	}
-	s.closer = append(s.closer, l.node.Close)
-	l.rules, err = rules.New(rules.Config{Logger: log, HostNetNS: f.hostNetNS, OpenNetNS: l.node.OpenNetNS})
+	l.rules, err = rules.New(rules.Config{Logger: l.log, HostNetNS: f.hostNetNS, OpenNetNS: l.node.OpenNetNS})
 	if err != nil {
 		return err
 	}
@@ -335,7 +328,7 @@ func (s *traceSession) summary() *render.Summary {
 	for k, v := range s.tally.codes {
 		sum.Verdicts[k] = v
 	}
-	sum.Blind = append(append(sum.Blind, l.probe.Blind()...), l.node.Blind()...)
+	sum.Blind = append(sum.Blind, l.hidden()...)
 	if st, err := l.probe.Stats(); err == nil {
 		counted := l.stats(&st)
 		sum.Events, sum.Lost, sum.Counters = counted.Seen, counted.Lost, counted.Counters

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -9,9 +11,9 @@ import (
 // format it is shown, nothing but text reaches the terminal, and the exit code
 // is one of the contract.
 func FuzzReplay(f *testing.F) {
-	for _, data := range recordings(f) {
-		if len(data) < 200_000 {
-			f.Add(data, uint8(len(data)))
+	for name, data := range recordings(f) {
+		if strings.HasSuffix(name, "bare") {
+			f.Add(short(data), uint8(len(name)))
 		}
 	}
 	file := filepath.Join(f.TempDir(), "session")
@@ -32,4 +34,16 @@ func FuzzReplay(f *testing.F) {
 		text(t, r.out)
 		text(t, r.err)
 	})
+}
+
+// short is the beginning of a recording, without what makes it long: a fuzzer
+// gets nowhere with the state of a cluster.
+func short(recording []byte) []byte {
+	var out []byte
+	for line := range bytes.Lines(recording) {
+		if len(line) < 4096 && len(out) < 16<<10 {
+			out = append(out, line...)
+		}
+	}
+	return out
 }

@@ -2,7 +2,6 @@ package scenario
 
 import (
 	"context"
-	"strings"
 
 	"github.com/podpath/podpath/testbed/k8s"
 	"github.com/podpath/podpath/testbed/workload"
@@ -128,18 +127,13 @@ func otherNodeDown(ctx context.Context, s *Stage) (*Scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	sc.Break = func(ctx context.Context) error {
+	sc.Break = func(context.Context) error {
 		if err := s.Plug(to, false); err != nil {
 			return err
 		}
-		// Until then packets leave with the address that was last known.
-		return s.await(ctx, "the neighbour entry to fail", func() bool {
-			if _, err := s.try(sc); err != nil {
-				return false
-			}
-			out, err := from.Output("ip", "neighbour", "show", to.Addr, "dev", "eth0")
-			return err == nil && !strings.Contains(out, "lladdr")
-		})
+		// The kernel forgets what it last knew within a minute. Until then
+		// packets leave as if nothing had happened.
+		return from.Run("ip", words("neighbour flush to %s dev eth0", to.Addr)...)
 	}
 	sc.Heal = func(context.Context) error { return s.Plug(to, true) }
 	sc.Symptom = silentOrNo

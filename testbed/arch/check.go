@@ -20,7 +20,7 @@ func Check(root fs.FS) ([]string, error) {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && skipDir(name):
+		case d.IsDir() && skipDir(root, name):
 			return fs.SkipDir
 		case !d.IsDir() && path.Ext(name) == ".go":
 			return c.file(name)
@@ -30,11 +30,18 @@ func Check(root fs.FS) ([]string, error) {
 	return c.found, err
 }
 
-// skipDir leaves out what the go command does not build either.
-func skipDir(name string) bool {
+// skipDir leaves out what the go command does not build either: modules of
+// their own, too.
+func skipDir(root fs.FS, name string) bool {
+	if name == "." {
+		return false
+	}
+	if _, err := fs.Stat(root, path.Join(name, "go.mod")); err == nil {
+		return true
+	}
 	base := path.Base(name)
-	return name != "." && (strings.HasPrefix(base, ".") || strings.HasPrefix(base, "_") ||
-		base == "testdata" || base == "vendor" || base == "bin" || base == "dist")
+	return strings.HasPrefix(base, ".") || strings.HasPrefix(base, "_") ||
+		base == "testdata" || base == "vendor" || base == "bin" || base == "dist"
 }
 
 type checker struct {

@@ -71,7 +71,7 @@ func imports(t *testing.T, root fs.FS) map[string]string {
 	found := make(map[string]string)
 	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || path.Ext(name) != ".go" {
-			if err == nil && d.IsDir() && skipDir(name) {
+			if err == nil && d.IsDir() && skipDir(root, name) {
 				return fs.SkipDir
 			}
 			return err

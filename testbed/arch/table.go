@@ -32,6 +32,7 @@ const (
 	group    = "golang.org/x/sync/errgroup/"
 	klog     = "k8s.io/klog/v2/"
 	logr     = "github.com/go-logr/logr/"
+	cni      = "github.com/containernetworking/cni/"
 	dns      = "golang.org/x/net/dns/dnsmessage/"
 )
 
@@ -57,7 +58,7 @@ func table() map[string]allowed {
 		"kube/service":   {ours: []string{"kube", "tracer"}, external: []string{api, apimach}},
 		"cmd/podpath":    {ours: []string{"all"}, external: []string{cobra, pflag, cliRT, client, api, apimach, schema, yaml, sysUnix, term, netns, group}},
 		"deploy":         {},
-		"testbed/":       {ours: []string{"all", "testbed/"}, external: []string{ebpf, netlink, netns, api, apimach, client, sysUnix}},
+		"testbed/":       {ours: []string{"all", "testbed/"}, external: []string{ebpf, netlink, netns, api, apimach, client, cni, cobra, dns, sysUnix}},
 	}
 }
 

@@ -111,7 +111,11 @@ func runFlavour(ctx context.Context, f runFlags, flavour string) ([]scenario.Res
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(run)
+	results, err := runIn(ctx, f, flavour, run)
+	return results, errors.Join(err, os.RemoveAll(run))
+}
+
+func runIn(ctx context.Context, f runFlags, flavour, run string) ([]scenario.Result, error) {
 	args := []string{"scenarios", "--flavours", flavour, "--only", f.only, "--podpath", f.podpath,
 		"--seed", fmt.Sprint(f.seed), "--run", run}
 	if f.verbose {

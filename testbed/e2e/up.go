@@ -99,9 +99,9 @@ func awaitReady(ctx context.Context, run string, ended <-chan error) error {
 			return nil
 		}
 		select {
-		case <-ended:
+		case err := <-ended:
 			b, _ := os.ReadFile(filepath.Join(run, "up.log"))
-			return fmt.Errorf("the cluster did not come up:\n%s", b)
+			return fmt.Errorf("the cluster did not come up: %w\n%s", err, b)
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), down(run))
 		case <-time.After(100 * time.Millisecond):

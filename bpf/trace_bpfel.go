@@ -217,7 +217,21 @@ type TracePacket struct {
 	Aux      uint32
 	AuxFlag  TraceEventFlag
 	Unused   uint16
-	_        [4]byte
+	Epoch    uint32
+	Quick    struct {
+		_        structs.HostLayout
+		Key      TraceFlowKey
+		Seq      uint32
+		Ack      uint32
+		Payload  uint32
+		IpId     uint16
+		Ttl      uint8
+		TcpFlags uint8
+		Flags    TraceEventFlag
+		Whole    uint8
+		Maybe    uint8
+	}
+	_ [4]byte
 }
 
 type TraceSelection struct {

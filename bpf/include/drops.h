@@ -59,9 +59,9 @@ static __always_inline int drop_parse(struct sk_buff *skb, struct sock *sk, stru
 	return socket_tuple(sk, p);
 }
 
-static __noinline int drop_total(struct hook_stats *s, const struct drop_event *d)
+static __noinline int drop_total(struct hook_stats *s, __u64 location, __u32 reason, __u32 bytes)
 {
-	struct drop_total_key k = {.location = d->location, .reason = d->reason};
+	struct drop_total_key k = {.location = location, .reason = reason};
 	struct drop_total *t = bpf_map_lookup_elem(&drop_totals, &k), fresh = {};
 
 	if (!t) {
@@ -73,28 +73,40 @@ static __noinline int drop_total(struct hook_stats *s, const struct drop_event *
 		return -1;
 	}
 	t->packets++;
-	t->bytes += d->event.len;
+	t->bytes += bytes;
 	return 0;
+}
+
+static __always_inline void drop_key_of(struct drop_key *k, __u64 location, __u32 reason,
+					const struct tuple *t)
+{
+	k->location = location;
+	k->saddr = t->saddr;
+	k->daddr = t->daddr;
+	k->reason = reason;
+	/* The identifier of an echo would make every ping a key of its own. */
+	k->dport = t->proto == PROTO_ICMP || t->proto == PROTO_ICMPV6 ? 0 : t->dport;
+	k->proto = t->proto;
+	k->family = t->family;
+}
+
+static __always_inline void drop_add(struct drop_value *v, __u32 bytes, __u64 now)
+{
+	__sync_fetch_and_add(&v->packets, 1);
+	__sync_fetch_and_add(&v->bytes, bytes);
+	v->last_ns = now;
 }
 
 /* Returns whether the key is new. */
 static __noinline bool drop_detail(struct hook_stats *s, const struct drop_event *d)
 {
 	struct drop_value *v, fresh = {};
-	struct drop_key k = {};
+	struct drop_key k;
 	bool new = false;
 
-	k.location = d->location;
-	k.saddr = d->event.tuple.saddr;
-	k.daddr = d->event.tuple.daddr;
-	k.reason = d->reason;
+	drop_key_of(&k, d->location, d->reason, &d->event.tuple);
 	k.netns = d->event.netns;
 	k.ifindex = d->event.ifindex;
-	/* The identifier of an echo would make every ping a key of its own. */
-	if (d->event.tuple.proto != PROTO_ICMP && d->event.tuple.proto != PROTO_ICMPV6)
-		k.dport = d->event.tuple.dport;
-	k.proto = d->event.tuple.proto;
-	k.family = d->event.tuple.family;
 	v = bpf_map_lookup_elem(&drops, &k);
 	if (!v) {
 		fresh.first_ns = d->event.mono_ns;
@@ -105,10 +117,48 @@ static __noinline bool drop_detail(struct hook_stats *s, const struct drop_event
 		count(s, STAT_DROP_FULL);
 		return false;
 	}
-	__sync_fetch_and_add(&v->packets, 1);
-	__sync_fetch_and_add(&v->bytes, d->event.len);
-	v->last_ns = d->event.mono_ns;
+	drop_add(v, d->event.len, d->event.mono_ns);
 	return new;
+}
+
+/*
+ * Counts the drop of a common packet that is due no event: its line of the report
+ * is there, and its flow, if it is selected, is at its limit. False: it takes the
+ * long way, and is not counted yet.
+ */
+static __noinline bool drop_quick(struct hook_stats *s, const struct quick_packet *q,
+				  const struct drop_total_key *place, unsigned long nfct,
+				  __u32 bytes)
+{
+	__u64 now = bpf_ktime_get_ns();
+	struct flow_value *v = NULL;
+	struct drop_value *d;
+	struct drop_key k;
+
+	if (q->maybe) {
+		v = bpf_map_lookup_elem(&flows, &q->key);
+		if (!v || v->epoch != epoch || v->ct != nfct || now - v->window_ns >= SECOND_NS ||
+		    v->window_events < config.drop_events)
+			return false;
+	}
+	drop_key_of(&k, place->location, place->reason, &q->key.tuple);
+	k.netns = q->key.netns;
+	k.ifindex = q->key.ifindex;
+	d = bpf_map_lookup_elem(&drops, &k);
+	if (!d)
+		return false;
+	drop_total(s, place->location, place->reason, bytes);
+	drop_add(d, bytes, now);
+	if (v) {
+		flow_add(v, bytes);
+		v->tcp_flags |= q->tcp_flags;
+		count(s, STAT_SELECTED);
+		count(s, STAT_RATE_LIMITED);
+	} else {
+		count(s, STAT_SAMPLED);
+		count(s, STAT_SAMPLE_NONE);
+	}
+	return true;
 }
 
 static __always_inline bool sample_within(struct hook_stats *s, __u64 now)
@@ -180,7 +230,7 @@ static __always_inline void drop_record(void *ctx, struct hook_stats *s, struct 
 	enum stat how;
 	bool new;
 
-	drop_total(s, &p->out);
+	drop_total(s, p->out.location, p->out.reason, p->out.event.len);
 	new = drop_detail(s, &p->out);
 	if (!selected) {
 		drop_sample(ctx, s, p, new);
@@ -195,40 +245,15 @@ static __always_inline void drop_record(void *ctx, struct hook_stats *s, struct 
 		count_held(s, how);
 }
 
-static __always_inline void drop_packet(void *ctx, struct sk_buff *skb, struct sock *sk,
-					__u64 location, __u32 reason)
+/* What is left once the drop is known to be of interest, or not known not to be. */
+static __always_inline void drop_full(void *ctx, struct hook_stats *s, struct sk_buff *skb,
+				      struct sock *sk, const struct drop_total_key *place,
+				      struct packet *p, __u32 nh, __u16 protocol)
 {
-	__u32 nh = skb->network_header, inum, l3_len;
-	struct hook_stats *s = stats_of(KIND_DROP);
-	__u16 protocol = bpf_ntohs(skb->protocol);
-	struct quick_packet q;
+	struct event *e = &p->out.event;
 	bool has_tuple, selected;
-	struct net_device *dev;
-	struct packet *p;
-	struct event *e;
 
-	if (!s)
-		return;
-	count(s, STAT_PACKETS);
-	if (nh && nh != HEADER_UNSET) {
-		if (protocol == ETH_P_8021Q || protocol == ETH_P_8021AD)
-			protocol = skip_vlan(skb, &nh, protocol);
-		l3_len = skb->len + (__u32)(skb->data - skb->head) - nh;
-		if (!config.drops_all && quick_look(ctx, skb, true, nh, protocol, l3_len,
-						    skb->_nfct, &q) == QUICK_MISS) {
-			count(s, STAT_MISS);
-			return;
-		}
-	}
-	inum = drop_netns(skb, sk);
-	if (!drop_ours(s, inum))
-		return;
-	p = packet_begin(s, ctx, skb, KIND_DROP, true, nh, protocol);
-	if (!p) {
-		count(s, STAT_MISS);
-		return;
-	}
-	e = &p->out.event;
+	packet_begin(p, ctx, skb, KIND_DROP, true, nh, protocol);
 	has_tuple = !drop_parse(skb, sk, p);
 	count_quality(s, e);
 	if (!has_tuple)
@@ -239,15 +264,52 @@ static __always_inline void drop_packet(void *ctx, struct sk_buff *skb, struct s
 		return;
 	}
 	event_complete(skb, e, p->nfct, p->l3_len);
-	e->netns = inum;
-	dev = skb->dev;
-	if (dev)
-		e->ifindex = dev->ifindex;
+	e->netns = p->quick.key.netns;
+	e->ifindex = p->quick.key.ifindex;
 	if (has_tuple && !(e->flags & EVENT_FROM_SOCKET))
 		e->len = p->l3_len;
-	p->out.location = location;
-	p->out.reason = reason;
+	p->out.location = place->location;
+	p->out.reason = place->reason;
 	drop_record(ctx, s, p, selected);
+}
+
+static __always_inline void drop_packet(void *ctx, struct sk_buff *skb, struct sock *sk,
+					__u64 location, __u32 reason)
+{
+	struct drop_total_key place = {.location = location, .reason = reason};
+	__u32 nh = skb->network_header, l3_len = 0;
+	struct hook_stats *s = stats_of(KIND_DROP);
+	__u16 protocol = bpf_ntohs(skb->protocol);
+	unsigned long nfct = skb->_nfct;
+	enum quick how = QUICK_ODD;
+	struct packet *p = scratch_of(KIND_DROP);
+	struct quick_packet *q;
+	struct net_device *dev;
+
+	if (!s || !p)
+		return;
+	q = &p->quick;
+	count(s, STAT_PACKETS);
+	if (nh && nh != HEADER_UNSET) {
+		if (protocol == ETH_P_8021Q || protocol == ETH_P_8021AD)
+			protocol = skip_vlan(skb, &nh, protocol);
+		l3_len = skb->len + (__u32)(skb->data - skb->head) - nh;
+		how = quick_look(ctx, skb, true, nh, protocol, l3_len, nfct, config.drops_all, q);
+		if (how == QUICK_MISS && !config.drops_all) {
+			count(s, STAT_MISS);
+			return;
+		}
+	}
+	q->key.netns = drop_netns(skb, sk);
+	if (!drop_ours(s, q->key.netns))
+		return;
+	dev = skb->dev;
+	q->key.ifindex = dev ? dev->ifindex : 0;
+	*(long_alias *)&q->key.kind = KIND_DROP; /* and no tunnel, no arp */
+	q->maybe = how == QUICK_MAYBE;
+	if (how != QUICK_ODD && q->whole && drop_quick(s, q, &place, nfct, l3_len))
+		return;
+	drop_full(ctx, s, skb, sk, &place, p, nh, protocol);
 }
 
 #endif

@@ -80,6 +80,7 @@ __noinline enum stat flow_record(__u32 kind)
 	how = flow_count(v, e);
 	flow_note(v, how);
 	v->ct = p->nfct;
+	v->epoch = p->epoch;
 	return how;
 }
 

@@ -44,19 +44,12 @@ static __always_inline void packet_snap(struct packet *p, void *ctx, struct sk_b
 		p->snap_len = 0;
 }
 
-static __always_inline struct packet *packet_begin(struct hook_stats *s, void *ctx,
-						   struct sk_buff *skb, __u32 kind, bool tap,
-						   __u32 nh, __u16 protocol)
+static __always_inline void packet_begin(struct packet *p, void *ctx, struct sk_buff *skb,
+					 __u32 kind, bool tap, __u32 nh, __u16 protocol)
 {
-	struct packet *p = bpf_map_lookup_elem(&scratch, &kind);
-	__u32 data;
+	__u32 data = skb->data - skb->head;
 
-	if (!p) {
-		count(s, STAT_NO_SCRATCH);
-		return NULL;
-	}
 	__builtin_memset(&p->out.event, 0, sizeof(p->out.event));
-	data = skb->data - skb->head;
 	p->head = (__u64)skb->head;
 	p->nfct = skb->_nfct;
 	p->data = data;
@@ -67,11 +60,11 @@ static __always_inline struct packet *packet_begin(struct hook_stats *s, void *c
 	p->l4_len = 0;
 	p->aux = 0;
 	p->proto = 0;
+	p->epoch = *(volatile __u32 *)&epoch;
 	p->protocol = protocol;
 	p->out.event.kind = kind;
 	p->out.event.len = skb->len;
 	packet_snap(p, ctx, skb, tap);
-	return p;
 }
 
 /* With the link header, which the receive tap has already taken off. */
@@ -109,11 +102,13 @@ static __always_inline void device_full(struct hook_stats *s, void *ctx, struct 
 		count(s, STAT_OTHER_NETNS);
 		return;
 	}
-	p = packet_begin(s, ctx, skb, kind, tap, nh, protocol);
+	p = scratch_of(kind);
 	if (!p) {
+		count(s, STAT_NO_SCRATCH);
 		count(s, STAT_MISS);
 		return;
 	}
+	packet_begin(p, ctx, skb, kind, tap, nh, protocol);
 	e = &p->out.event;
 	if (parse(kind) || !packet_selected(kind)) {
 		count_quality(s, e);
@@ -155,12 +150,14 @@ static __always_inline enum quick device_quick(struct __sk_buff *ctx, __u32 off,
 	return how;
 }
 
-/* The quick look in a tracing program: through a pointer, or at a copy. */
+/*
+ * The quick look in a tracing program: through a pointer, or at a copy. all: q is
+ * also wanted of a packet that is not selected.
+ */
 static __always_inline enum quick tap_quick(struct sk_buff *skb, __u32 nh, __u32 ip_len,
 					    __u16 protocol, __u32 l3_len, unsigned long nfct,
-					    struct quick_packet *q)
+					    bool all, __u8 *copy, struct quick_packet *q)
 {
-	__u8 copy[sizeof(struct ip6) + sizeof(struct tcp)];
 	__u32 end = skb->tail;
 	const __u8 *h = copy;
 	enum quick how;
@@ -173,7 +170,7 @@ static __always_inline enum quick tap_quick(struct sk_buff *skb, __u32 nh, __u32
 	else if (bpf_probe_read_kernel(copy, ip_len + sizeof(struct tcp), skb->head + nh))
 		return QUICK_ODD;
 	how = quick_sift(h, protocol, nfct);
-	if (how == QUICK_MAYBE) {
+	if (how == QUICK_MAYBE || (all && how == QUICK_MISS)) {
 		if (nh + ip_len + sizeof(struct tcp) <= end)
 			quick_read(h, protocol, l3_len, (void *)(h + ip_len), q);
 		else
@@ -184,17 +181,19 @@ static __always_inline enum quick tap_quick(struct sk_buff *skb, __u32 nh, __u32
 
 static __always_inline enum quick quick_look(void *ctx, struct sk_buff *skb, bool tap, __u32 nh,
 					     __u16 protocol, __u32 l3_len, unsigned long nfct,
-					     struct quick_packet *q)
+					     bool all, struct quick_packet *q)
 {
 	__u32 off = nh - (__u32)(skb->data - skb->head);
+	__u8 copy[sizeof(struct ip6) + sizeof(struct tcp)];
+	__u32 ip_len = sizeof(struct ip4);
 
 	if (protocol == ETH_P_IP)
-		return tap ? tap_quick(skb, nh, sizeof(struct ip4), ETH_P_IP, l3_len, nfct, q)
-			   : device_quick(ctx, off, sizeof(struct ip4), ETH_P_IP, l3_len, nfct, q);
+		return tap ? tap_quick(skb, nh, ip_len, ETH_P_IP, l3_len, nfct, all, copy, q)
+			   : device_quick(ctx, off, ip_len, ETH_P_IP, l3_len, nfct, q);
+	ip_len = sizeof(struct ip6);
 	if (protocol == ETH_P_IPV6)
-		return tap ? tap_quick(skb, nh, sizeof(struct ip6), ETH_P_IPV6, l3_len, nfct, q)
-			   : device_quick(ctx, off, sizeof(struct ip6), ETH_P_IPV6, l3_len, nfct,
-					  q);
+		return tap ? tap_quick(skb, nh, ip_len, ETH_P_IPV6, l3_len, nfct, all, copy, q)
+			   : device_quick(ctx, off, ip_len, ETH_P_IPV6, l3_len, nfct, q);
 	return QUICK_ODD;
 }
 
@@ -244,7 +243,7 @@ static __always_inline void device_packet(void *ctx, struct sk_buff *skb, __u32 
 		return;
 	}
 	l3_len = skb->len + (__u32)(skb->data - skb->head) - nh;
-	how = quick_look(ctx, skb, tap, nh, protocol, l3_len, nfct, &q);
+	how = quick_look(ctx, skb, tap, nh, protocol, l3_len, nfct, false, &q);
 	if (how == QUICK_MISS) {
 		count(s, STAT_MISS);
 		return;

@@ -91,6 +91,20 @@ struct arp4 {
 #define SNAP	   256
 #define SNAP_SLACK 64
 
+/* What the quick look (quick.h) reads. */
+struct quick_packet {
+	struct flow_key key;
+	__u32 seq; /* from here on meaningful if whole */
+	__u32 ack;
+	__u32 payload;
+	__u16 ip_id;
+	__u8 ttl;
+	__u8 tcp_flags;
+	enum event_flag flags;
+	__u8 whole; /* lengths agree */
+	__u8 maybe; /* selected; of a drop only */
+};
+
 /* The packet under examination; lives in a per-CPU map, one per hook. */
 struct packet {
 	struct drop_event out;
@@ -109,6 +123,8 @@ struct packet {
 	__u32 aux;	/* inner or quoted packet, from head; 0 = none */
 	enum event_flag aux_flag;
 	__u16 unused;
+	__u32 epoch;		   /* in which it was looked up */
+	struct quick_packet quick; /* of a drop; at devices the stack has room for it */
 };
 
 struct {
@@ -117,6 +133,11 @@ struct {
 	__type(key, __u32);
 	__type(value, struct packet);
 } scratch SEC(".maps");
+
+static __always_inline struct packet *scratch_of(__u32 kind)
+{
+	return bpf_map_lookup_elem(&scratch, &kind);
+}
 
 static __always_inline void addr_v4(struct addr *a, __be32 v4)
 {

@@ -17,18 +17,6 @@ enum quick {
 	QUICK_MAYBE,
 };
 
-struct quick_packet {
-	struct flow_key key;
-	__u32 seq; /* from here on meaningful if whole */
-	__u32 ack;
-	__u32 payload;
-	__u16 ip_id;
-	__u8 ttl;
-	__u8 tcp_flags;
-	enum event_flag flags;
-	__u8 whole; /* lengths agree */
-};
-
 #define QUICK_V4 (sizeof(struct ip4) + 8)
 #define QUICK_V6 (sizeof(struct ip6) + 8)
 

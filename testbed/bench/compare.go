@@ -33,6 +33,8 @@ type totals struct {
 	drops        uint64  // counted by the rule
 	peakMiB      float64 // since it was started
 	runs         int
+	failures     int       // runs of another tool that came to nothing
+	failure      string    // the last of these
 	attach       []float64 // seconds from start until ready
 	ending       []float64 // seconds from interrupt until gone
 }
@@ -77,7 +79,7 @@ func newRows(tracers []*tracer, loads []*load) []*row {
 func of(tr *tracer, rows []*row) []*row {
 	var out []*row
 	for _, r := range rows {
-		if r.tracer == tr && tr.absent == "" {
+		if r.tracer == tr {
 			out = append(out, r)
 		}
 	}
@@ -116,6 +118,10 @@ func (b *bench) two(ctx context.Context, two []*tracer, rows []*row, tracedFirst
 			return err
 		}
 	}
+	for _, r := range between { // a tool that failed has no window to pair
+		n := min(len(r.traced), len(r.untraced))
+		r.traced, r.untraced = r.traced[:n], r.untraced[:n]
+	}
 	return nil
 }
 
@@ -152,8 +158,8 @@ func (b *bench) traced(ctx context.Context, tr *tracer, rows []*row) error {
 		return nil
 	}
 	if tr.peer != nil && ctx.Err() == nil {
-		tr.absent = err.Error()
-		b.progress("%s cannot be measured: %v", tr.name, err)
+		rows[0].totals.failed(err)
+		b.progress("%s failed: %v", tr.name, err)
 		return nil
 	}
 	return fmt.Errorf("%s: %w", tr.name, err)
@@ -206,6 +212,9 @@ func (b *bench) watch(ctx context.Context, tr *tracer, sum *totals, f func(*tool
 		return err
 	}
 	defer t.close()
+	if tr.peer != nil {
+		t.stopTime = peerStopTime
+	}
 	if err := f(t); err != nil {
 		t.kill()
 		return err
@@ -235,6 +244,12 @@ func (b *bench) watch(ctx context.Context, tr *tracer, sum *totals, f func(*tool
 	want := after.minus(before)
 	sum.add(tr, t, said, want)
 	return tr.verify(said, want)
+}
+
+// failed keeps why another tool could not be measured in a round.
+func (s *totals) failed(err error) {
+	s.failures++
+	s.failure = err.Error()
 }
 
 func (s *totals) add(tr *tracer, t *tool, f *found, want truth) {

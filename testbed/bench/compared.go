@@ -101,7 +101,7 @@ func (r *report) cell(tr *tracer, l *load) string {
 func (r *report) missing(tr *tracer) string {
 	t := r.totals(tr)
 	switch {
-	case tr.absent != "":
+	case t.runs == 0 && t.failures > 0:
 		return "did not run here"
 	case tr.kind == nobody, tr.peer != nil && t.due == 0:
 		return ""
@@ -133,6 +133,9 @@ const (
 // within is how near two ratios are the same.
 func (r *report) within() float64 {
 	noise, _ := r.noise()
+	if b := r.byCPU(); b.inline && b.noisy {
+		noise, _ = r.noiseOf((*row).cpuRatios)
+	}
 	return max(level, noise)
 }
 
@@ -200,10 +203,10 @@ func (r *report) accounts(w *strings.Builder) {
 	fmt.Fprintln(w, "|---|---:|---:|---:|---|---|---:|---:|")
 	for _, tr := range r.tracers {
 		t := r.totals(tr)
-		switch {
-		case tr.absent != "":
-			fmt.Fprintf(w, "| %s | 0 | did not run here: %s |\n", tr.name, strings.ReplaceAll(tr.absent, "|", "\\|"))
-		case t.runs > 0:
+		if t.failures > 0 {
+			fmt.Fprintf(w, "| %s | %d failed | %s |\n", tr.name, t.failures, strings.ReplaceAll(t.failure, "|", "\\|"))
+		}
+		if t.runs > 0 {
 			missing, said := t.missing(tr)
 			fmt.Fprintf(w, "| %s | %d | %.2f | %.0f | %s | %s | %.1f %% | %.1f %% |\n", tr.name, t.runs, median(t.attach), t.peakMiB, t.inTruth(tr), t.told(tr), missing, said)
 		}

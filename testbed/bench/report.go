@@ -74,13 +74,15 @@ func (r *report) head(w *strings.Builder) {
 const quietNoise = 0.03
 
 // noise is how far from 1 half of the ratios of nothing against nothing lie.
-func (r *report) noise() (float64, bool) {
+func (r *report) noise() (float64, bool) { return r.noiseOf((*row).ratios) }
+
+func (r *report) noiseOf(ratios func(*row) []float64) (float64, bool) {
 	var off []float64
 	for _, row := range r.rows {
 		if row.tracer.kind != nobody {
 			continue
 		}
-		for _, x := range row.ratios() {
+		for _, x := range ratios(row) {
 			off = append(off, math.Abs(x-1))
 		}
 	}

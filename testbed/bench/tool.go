@@ -22,6 +22,8 @@ import (
 const (
 	readyTime = 30 * time.Second
 	stopTime  = 60 * time.Second
+	// peerStopTime is for tools that have nothing to decide at their end.
+	peerStopTime = 10 * time.Second
 )
 
 // command says how to start a tracer.
@@ -43,6 +45,8 @@ type tool struct {
 	out     *os.File      // its standard output
 	capture *os.File
 	exited  chan struct{}
+	// stopTime is how long it may take to end.
+	stopTime time.Duration
 
 	mu     sync.Mutex
 	stderr []string
@@ -54,7 +58,7 @@ func startTool(ctx context.Context, sp *spawner, in *space, c command) (*tool, e
 	if err != nil {
 		return nil, err
 	}
-	t := &tool{cmd: exec.Command(path, c.argv[1:]...), exited: make(chan struct{})}
+	t := &tool{cmd: exec.Command(path, c.argv[1:]...), exited: make(chan struct{}), stopTime: stopTime}
 	// Files in memory: nobody has to read what is written while packets flow.
 	if t.out, err = memoryFile(); err != nil {
 		return nil, err
@@ -155,9 +159,9 @@ func (t *tool) stop() error {
 	}
 	select {
 	case <-t.exited:
-	case <-time.After(stopTime):
+	case <-time.After(t.stopTime):
 		t.kill()
-		return fmt.Errorf("%s did not end in %s after an interrupt: %s", t.cmd.Path, stopTime, t.complaint())
+		return fmt.Errorf("%s did not end in %s after an interrupt: %s", t.cmd.Path, t.stopTime, t.complaint())
 	}
 	err := t.cmd.Wait()
 	t.ending = time.Since(begun)

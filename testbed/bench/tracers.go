@@ -23,8 +23,6 @@ type tracer struct {
 	kind        tracerKind
 	// peer is what podpath is compared with; nil if it is podpath.
 	peer *peer
-	// absent says why it cannot run on this machine.
-	absent string
 }
 
 // job is what somebody wants to know, so that like is compared with like.

@@ -33,7 +33,7 @@ TESTBED_NEEDS := ip:iproute2 bridge:iproute2 nft:nftables iptables-nft:iptables 
 	ipset:ipset conntrack:conntrack /usr/lib/cni/bridge:containernetworking-plugins
 BENCH ?= .
 BENCHTIME ?= 200ms
-ROUNDS ?= 7
+ROUNDS ?= 6
 PODS ?= 250
 # bench: what to measure, all or some of compare,events,cost,attach. e2e: the
 # scenarios whose name it matches.

@@ -84,7 +84,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.StringVar(&o.podpath, "podpath", "bin/podpath", "the binary to measure")
 	fs.DurationVar(&o.window, "time", 200*time.Millisecond, "length of one measurement")
-	fs.IntVar(&o.rounds, "rounds", 7, "how often each is measured")
+	fs.IntVar(&o.rounds, "rounds", 6, "how often each is measured")
 	fs.IntVar(&o.pods, "pods", 250, "pods on the full node; 0 leaves that out")
 	fs.StringVar(&o.only, "only", "", "what to measure, separated by commas: "+strings.Join(partNames, ", ")+"; empty for all")
 	fs.StringVar(&match, "match", "", "compare only the tools whose name matches this expression")

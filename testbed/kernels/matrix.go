@@ -119,6 +119,9 @@ func (m *matrix) kernel(ctx context.Context, r release) error {
 	sit := &sitting{tasks: plan, lacks: r.lacks(tree), say: say, report: func(c cell, o outcome) { m.result(version, c, o) }}
 	err = vm.run(ctx, sit.line)
 	say("ended; it took this computer %.0f s of CPU time", vm.spent.Seconds())
+	if ctx.Err() != nil {
+		return err // what was not run says nothing about the kernel
+	}
 	return errors.Join(err, sit.close())
 }
 

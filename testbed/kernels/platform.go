@@ -31,7 +31,7 @@ func (m *matrix) platform(ctx context.Context, a arch, list []check) (*platform,
 	if p.images, err = p.apt.images(ctx); err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(m.work, string(a))
+	dir := filepath.Join(m.work, "programs-"+string(a))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make work folder: %w", err)
 	}

@@ -27,6 +27,7 @@ type options struct {
 	record  string
 	verbose bool
 	offline bool
+	built   string
 	atOnce  int
 	limit   time.Duration
 }
@@ -40,6 +41,7 @@ func main() {
 	flag.StringVar(&o.record, "record", "", "document whose table takes the outcomes")
 	flag.BoolVar(&o.verbose, "v", false, "print the output of what went wrong")
 	flag.BoolVar(&o.offline, "offline", false, "use the package lists as they are")
+	flag.StringVar(&o.built, "programs", "", "folder of programs to use as they are; what is not there is built")
 	flag.IntVar(&o.atOnce, "at-once", runtime.NumCPU(), "machines at once; each has one CPU")
 	flag.DurationVar(&o.limit, "timeout", 2*time.Hour, "for one kernel")
 	flag.Parse()

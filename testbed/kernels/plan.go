@@ -127,7 +127,8 @@ func (t task) job() job.Job {
 			s.file(), "-test.v=test2json", "-test.timeout=0", fmt.Sprintf("-test.parallel=%d", s.atOnce),
 			"-test.run=" + strings.Join(pattern, "/"),
 		},
-		Env:     []string{"PODPATH_REQUIRE_PRIVILEGED=1"},
+		// Emulated instructions are dear, and the machine has memory to spare.
+		Env:     []string{"PODPATH_REQUIRE_PRIVILEGED=1", "GOGC=400"},
 		Seconds: jobSeconds,
 	}
 }

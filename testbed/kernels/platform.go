@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -31,8 +32,8 @@ func (m *matrix) platform(ctx context.Context, a arch, list []check) (*platform,
 	if p.images, err = p.apt.images(ctx); err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(m.work, "programs-"+string(a))
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	dir := filepath.Join(cmp.Or(m.built, m.work), "programs-"+string(a))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make work folder: %w", err)
 	}
 	if p.progs, err = buildPrograms(ctx, dir, a, used(list)); err != nil {

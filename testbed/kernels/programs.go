@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 )
@@ -20,12 +21,12 @@ type programs map[string]string
 
 func buildPrograms(ctx context.Context, dir string, a arch, all []*suite) (programs, error) {
 	p := programs{guestInit: filepath.Join(dir, "init")}
-	if err := goBuild(ctx, a, "build", "-o", p[guestInit], guestPkg); err != nil {
+	if err := p.build(ctx, a, guestInit, "build", guestPkg); err != nil {
 		return nil, err
 	}
 	for _, s := range all {
 		p[s.file()] = filepath.Join(dir, s.file())
-		if err := goBuild(ctx, a, "test", "-c", "-o", p[s.file()], s.pkg); err != nil {
+		if err := p.build(ctx, a, s.file(), "test", "-c", s.pkg); err != nil {
 			return nil, fmt.Errorf("tests of %s: %w", s.pkg, err)
 		}
 		for _, dir := range s.reads() {
@@ -35,6 +36,14 @@ func buildPrograms(ctx context.Context, dir string, a arch, all []*suite) (progr
 		}
 	}
 	return p, nil
+}
+
+// build makes a program, unless it is there.
+func (p programs) build(ctx context.Context, a arch, name, verb string, args ...string) error {
+	if _, err := os.Stat(p[name]); err == nil {
+		return nil
+	}
+	return goBuild(ctx, a, append([]string{verb, "-o", p[name]}, args...)...)
 }
 
 // folder takes the files of a folder, if it is there.

@@ -151,7 +151,16 @@ func (t *toolbox) extensions(folder string) error {
 	}
 	inside := strings.TrimPrefix(folder, t.root)
 	for _, e := range list {
-		t.files[path.Join(inside, e.Name())] = filepath.Join(folder, e.Name())
+		file := filepath.Join(folder, e.Name())
+		t.files[path.Join(inside, e.Name())] = file
+		f, err := elf.Open(file)
+		if err != nil {
+			return fmt.Errorf("extension of xtables: %w", err)
+		}
+		err = t.needed(f)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return fmt.Errorf("extension %s: %w", e.Name(), err)
+		}
 	}
 	return nil
 }

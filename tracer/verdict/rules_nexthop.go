@@ -24,6 +24,11 @@ func overlay(in *Input) *Finding {
 	case at(d, "NO_TX_TARGET", "vxlan_xmit"):
 		f.Code = "cni-overlay-fdb-missing"
 		f.Summary = fmt.Sprintf("%s has no forwarding entry for the tunnel end of %s", in.where(d.Device), peer)
+	case noReason(d) && at(d, "", "vxlan_xmit") && tunnel:
+		// Before 6.12 the kernel gives no reason there. A device that is not driven
+		// by metadata drops there for the lack of an entry only (Linux 5.10).
+		f.Code, f.Confidence = "cni-overlay-fdb-missing", tracer.Probable
+		f.Summary = fmt.Sprintf("%s has no forwarding entry for the tunnel end of %s", in.where(d.Device), peer)
 	case at(d, "VXLAN_VNI_NOT_FOUND"):
 		f.Code = "cni-overlay-vni-mismatch"
 		f.Summary = fmt.Sprintf("node %s received tunnel packets with a VNI that no device here has", in.NodeName)
@@ -43,6 +48,10 @@ func overlay(in *Input) *Finding {
 		return nil
 	}
 	return f
+}
+
+func noReason(d *tracer.DropSeen) bool {
+	return d.Drop.Reason == "" || d.Drop.Reason == "NOT_SPECIFIED"
 }
 
 // neighbourFailed: freed because address resolution gave up. IPv6 gives no

@@ -165,6 +165,7 @@ func faults() []fault {
 		{"martian", "martian", "node-martian", confirmed, "", []change{dropOf("IP_INVALID_SOURCE", "ip_rcv_finish_core", tracer.StageRouting, "")}},
 		// Next hops.
 		{"FDB", "overlay", "cni-overlay-fdb-missing", confirmed, "", []change{toFar, overlayCNI, dropOf("NO_TX_TARGET", "vxlan_xmit", tracer.StageTunnel, "", at3(on(hostNS, vxlan)))}},
+		{"FDB, no reason", "overlay", "cni-overlay-fdb-missing", probable, "", []change{toFar, overlayCNI, dropOf("", "vxlan_xmit", tracer.StageTunnel, "", at3(on(hostNS, vxlan)))}},
 		{"tunnel to the wrong node", "tunnel-end", "cni-overlay-fdb-wrong-node", confirmed, "Node n1", []change{toFar, overlayCNI, viaTunnel("192.0.2.3")}},
 		{"the tunnel's far end is down", "tunnel-end", "node-down", confirmed, "Node n2", []change{toFar, overlayCNI, viaTunnel(node2IP), noNeighbour(at3(on(hostNS, uplink)), func(d *tracer.DropSeen) {
 			d.Tuple = tracer.Tuple{Src: ap(nodeIP, 5000), Dst: ap(node2IP, 8472), Proto: tracer.ProtoUDP}

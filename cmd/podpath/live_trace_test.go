@@ -46,7 +46,9 @@ func startTrace(t *testing.T, args ...string) *liveTrace {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &liveTrace{t: t, cancel: cancel, done: make(chan int, 1)}
-	args = append([]string{"trace", "-o", "json", "--flows"}, args...)
+	// This process holds every trace that runs beside this one: what it uses is
+	// not what one podpath uses.
+	args = append([]string{"trace", "-o", "json", "--flows", "--max-cpu", "1000"}, args...)
 	go func() { l.done <- run(ctx, args, stdio{out: &l.out, err: &l.err}) }()
 	t.Cleanup(func() { l.stop() })
 	l.await("the ready line", func() bool {

@@ -137,7 +137,7 @@ static __noinline bool drop_quick(struct hook_stats *s, const struct quick_packe
 
 	if (q->maybe) {
 		v = bpf_map_lookup_elem(&flows, &q->key);
-		if (!v || v->epoch != epoch || v->ct != nfct || now - v->window_ns >= SECOND_NS ||
+		if (!v || v->epoch != epoch || v->ct != nfct || second_over(now, v->window_ns) ||
 		    v->window_events < config.drop_events)
 			return false;
 	}
@@ -163,7 +163,7 @@ static __noinline bool drop_quick(struct hook_stats *s, const struct quick_packe
 
 static __always_inline bool sample_within(struct hook_stats *s, __u64 now)
 {
-	if (now - s->window_ns >= SECOND_NS) {
+	if (second_over(now, s->window_ns)) {
 		s->window_ns = now;
 		s->window_samples = 0;
 	}

@@ -85,10 +85,17 @@ static __always_inline bool flow_retransmit(struct flow_value *v, __u8 tcp_flags
 	return true;
 }
 
+/* Whether the second that began at since is over. now may be from before: it is
+ * read early, and another CPU may have begun a second meanwhile. */
+static __always_inline bool second_over(__u64 now, __u64 since)
+{
+	return (__s64)(now - since) >= (__s64)SECOND_NS;
+}
+
 /* At most limit events in a second of this flow. */
 static __always_inline bool flow_within(struct flow_value *v, __u64 now, __u32 limit)
 {
-	if (now - v->window_ns >= SECOND_NS) {
+	if (second_over(now, v->window_ns)) {
 		v->window_ns = now;
 		v->window_events = 0;
 	}
@@ -100,7 +107,7 @@ static __always_inline bool flow_within(struct flow_value *v, __u64 now, __u32 l
 
 static __always_inline bool budget_within(__u64 now, __u32 limit)
 {
-	if (now - budget_used.window_ns >= SECOND_NS) {
+	if (second_over(now, budget_used.window_ns)) {
 		budget_used.window_ns = now;
 		budget_used.events = 0;
 	}

@@ -7,7 +7,8 @@
 /*
  * A hook never interrupts itself on one CPU: the device hooks run with bottom
  * halves disabled, and the kernel refuses to nest one tracing program. With one
- * set per hook a plain increment therefore loses nothing.
+ * set per hook a plain increment therefore loses nothing. Before about 6.1 the
+ * kernel did nest them (docs/limits.md).
  */
 static __always_inline struct hook_stats *stats_of(__u32 kind)
 {

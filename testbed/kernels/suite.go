@@ -49,7 +49,7 @@ func suites() []*suite {
 	return []*suite{
 		{
 			name: "probe", pkg: "./tracer/probe", kernel: all, quick: all, atOnce: 1,
-			pure: pure("KilledChild|Classify|Callers|InferReason|Decode|DecodeRefuses|ProgramsFor|RingSize|ReasonName|SharedHook|Compile|SymbolsHidden|PlainName"),
+			pure: pure("KilledChild|OpenAsChild|Classify|Callers|InferReason|Decode|DecodeRefuses|ProgramsFor|RingSize|ReasonName|SharedHook|Compile|SymbolsHidden|PlainName"),
 		},
 		{name: "node", pkg: "./tracer/node", kernel: all, quick: all, atOnce: 1, pure: pure("Classify|ParseCounters")},
 		{name: "rules", pkg: "./tracer/rules", kernel: all, quick: all, atOnce: 1, pure: pure("ParseIPVS|SaveEvaluation|PoliciesIn|OwnerOf")},

@@ -166,3 +166,23 @@ func TestLevelBudget(t *testing.T) {
 		t.Errorf("few of no limit: %+v", b)
 	}
 }
+
+// A step to the pods' devices needs programs on devices, for good: until the first
+// devices have settled that, there is no such step.
+func TestBudgetLevelsBeforeTheFirstDevices(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		probe *Probe
+		pods  bool
+	}{
+		{"not settled", &Probe{tier: TierTCX}, false},
+		{"settled, TCX", &Probe{tier: TierTCX, settled: true}, true},
+		{"settled, tracepoints", &Probe{tier: TierTracepoint, settled: true}, false},
+		{"TCX asked for", &Probe{tier: TierTCX, config: Config{Tier: TierTCX}}, true},
+		{"drops only", &Probe{tier: TierTCX, settled: true, config: Config{DropsOnly: true}}, false},
+	} {
+		if levels := tt.probe.BudgetLevels(); slices.Contains(levels, tracer.BudgetPods) != tt.pods {
+			t.Errorf("%s: %q", tt.name, levels)
+		}
+	}
+}

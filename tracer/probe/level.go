@@ -22,14 +22,15 @@ const (
 )
 
 // BudgetLevels lists the levels that this probe has, from the first to the last:
-// without programs on devices there is nothing to detach but those.
+// without programs on devices there is nothing to detach but those. As long as the
+// first devices may still bring tracepoints, that counts as without.
 func (p *Probe) BudgetLevels() []tracer.BudgetLevel {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case p.config.DropsOnly:
 		return []tracer.BudgetLevel{tracer.BudgetFull, tracer.BudgetFewDrops}
-	case p.tier == TierTracepoint:
+	case p.tier == TierTracepoint || p.config.Tier == TierAuto && !p.settled:
 		return slices.DeleteFunc(tracer.BudgetLevels(), func(l tracer.BudgetLevel) bool { return l == tracer.BudgetPods })
 	}
 	return tracer.BudgetLevels()

@@ -95,6 +95,7 @@ type usage struct {
 	user, sys  time.Duration
 	maxRSSKiB  int64
 	programs   time.Duration // of the programs, as far as known
+	measured   bool          // programs is by the kernel, and no estimate
 	seen, lost uint64
 	held       uint64
 	refused    uint64
@@ -155,7 +156,7 @@ func used(now time.Time, st *probe.Stats) usage {
 	var r unix.Rusage
 	_ = unix.Getrusage(unix.RUSAGE_SELF, &r)
 	u := usage{at: now, user: duration(r.Utime), sys: duration(r.Stime), maxRSSKiB: r.Maxrss}
-	u.programs, _ = st.ProgramTime()
+	u.programs, u.measured = st.ProgramTime()
 	u.seen, u.lost, u.held, u.refused = st.Seen, st.Lost, st.Held, st.Refused
 	return u
 }
@@ -164,11 +165,17 @@ func duration(t unix.Timeval) time.Duration {
 	return time.Duration(t.Sec)*time.Second + time.Duration(t.Usec)*time.Microsecond
 }
 
-// since is the load between two moments.
+// since is the load between two moments. If the kernel began or ceased to measure
+// the programs between them, the two totals have nothing to do with each other, and
+// the programs' share is left out.
 func (u *usage) since(before *usage) probe.Load {
+	var programs time.Duration
+	if u.measured == before.measured {
+		programs = u.programs - before.programs
+	}
 	return probe.Load{
 		Over:    u.at.Sub(before.at),
-		CPU:     u.user + u.sys + u.programs - before.user - before.sys - before.programs,
+		CPU:     u.user + u.sys - before.user - before.sys + programs,
 		Events:  u.seen - before.seen,
 		Refused: u.refused - before.refused,
 		Wanted:  u.seen + u.held - before.seen - before.held,

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,19 +24,25 @@ import (
 //     no terminal; a pipe must have a reader already.
 //   - /dev/stdout, /dev/stderr, /dev/fd/N and /proc/self/fd/N are this process's
 //     own descriptors.
-//   - Anything else, above all a symbolic link, is refused. On the way to the
+//   - Anything else, above all a symbolic link, is refused, and so is a name
+//     that ends in a slash: it is a directory's, there or not. On the way to the
 //     directory, links are followed only where the kernel would with
 //     fs.protected_symlinks (proc_sys_fs(5)), or stricter.
 func CreateFile(path string) (*os.File, error) {
+	if path == "" || strings.HasSuffix(path, "/") {
+		return nil, fmt.Errorf("%q is no name of a file", path)
+	}
 	if fd, ok := ownDescriptor(path); ok {
 		return reopen(fd, path)
 	}
-	dir, err := openDirectory(filepath.Dir(path))
+	// Dir and Base would take a/.. for where a stands, which it is not if a is a
+	// link.
+	parent, name := filepath.Split(path)
+	dir, err := openDirectory(parent)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: filepath.Dir(path), Err: err}
+		return nil, &fs.PathError{Op: "open", Path: cmp.Or(parent, "."), Err: err}
 	}
 	defer unix.Close(dir)
-	name := filepath.Base(path)
 	var st unix.Stat_t
 	switch err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); {
 	case errors.Is(err, unix.ENOENT):
@@ -90,13 +97,17 @@ func openExisting(dir int, name, path string) (*os.File, error) {
 	return checked(fd, path)
 }
 
-// checked takes over fd, unless somebody else made the file or it is a
-// terminal.
+// checked takes over fd, unless somebody else made the file, it is a terminal,
+// or the name has come to stand for a file of another type since it was looked
+// at: a hard link to one of root's, say.
 func checked(fd int, path string) (*os.File, error) {
 	var st unix.Stat_t
 	err := unix.Fstat(fd, &st)
 	if err == nil && !ours(&st, true) {
 		err = fmt.Errorf("%s belongs to user %d", path, st.Uid)
+	}
+	if typ := st.Mode & unix.S_IFMT; err == nil && typ != unix.S_IFCHR && typ != unix.S_IFIFO {
+		err = fmt.Errorf("%s was a pipe or a device, and is another file now", path)
 	}
 	if err == nil {
 		err = noTerminal(fd, path)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -109,6 +110,61 @@ func TestCreateFileBelowLinks(t *testing.T) {
 	}
 	if _, err := os.Lstat(at("real/x")); err == nil {
 		t.Error("written through somebody else's link")
+	}
+}
+
+// A name is taken as the kernel takes it: what ends in a slash is a directory,
+// and .. leads out of where a link leads to.
+func TestCreateFileTakesNamesAsTheKernelDoes(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return dir + "/" + name } // not cleaned
+	if err := errors.Join(os.MkdirAll(at("real/sub"), 0o700), os.Symlink("real/sub", at("link"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"real/", "link/", "free/", "free//", "real/.", "real/sub/.."} {
+		if err := writes(at(name), "x"); err == nil {
+			t.Errorf("%s was written", name)
+		}
+	}
+	for _, path := range []string{"", "/", ".", "..", "/dev/stdout/"} {
+		if f, err := CreateFile(path); err == nil {
+			t.Errorf("%q was opened: %v", path, f.Close())
+		}
+	}
+	if err := writes(at("link/../out"), "x"); err != nil {
+		t.Error(err)
+	}
+	var found []string
+	for _, pattern := range []string{"*", "real/*", "real/sub/*", ".*", "real/.*", "real/sub/.*"} {
+		names, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, names...)
+	}
+	if want := []string{at("link"), at("real"), at("real/out"), at("real/sub")}; !slices.Equal(found, want) {
+		t.Errorf("there are %v, want %v", found, want)
+	}
+}
+
+// Between the look at a pipe and its opening, the name can come to stand for
+// another file, which must not be written into even if it is ours or root's.
+func TestCreateFileLooksAgainAtWhatItOpened(t *testing.T) {
+	parent := t.TempDir()
+	file := filepath.Join(parent, "was-a-pipe")
+	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := openDirectory(parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(dir)
+	if f, err := openExisting(dir, "was-a-pipe", file); err == nil || !strings.Contains(err.Error(), "is another file now") {
+		t.Errorf("opened %v, %v", f, err)
+	}
+	if b, err := os.ReadFile(file); err != nil || string(b) != "precious" {
+		t.Errorf("now %q, %v", b, err)
 	}
 }
 

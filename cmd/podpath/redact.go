@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/podpath/podpath/tracer/redact"
 	"github.com/podpath/podpath/tracer/session"
@@ -49,6 +50,9 @@ func (a *app) redact(ctx context.Context, file string, f replayFlags) error {
 		return err
 	}
 	defer r.Close()
+	if err := notOnto("--write", file, to); err != nil {
+		return err
+	}
 	w, err := session.CreateThrough(to, r.Header(), rewrite)
 	if err != nil {
 		return err
@@ -56,6 +60,21 @@ func (a *app) redact(ctx context.Context, file string, f replayFlags) error {
 	return a.copyRecords(ctx, w, r)
 }
 
+// notOnto refuses to replace the recording that is being read.
+func notOnto(flag, file, to string) error {
+	from, err := os.Stat(file)
+	if err != nil {
+		return fmt.Errorf("look at the recording: %w", err)
+	}
+	// If there is nothing at to, or it cannot be looked at, that is for who opens it.
+	if st, err := os.Stat(to); err == nil && st.Mode().IsRegular() && os.SameFile(from, st) {
+		return &hinted{fmt.Errorf("%s: %s is the recording itself", flag, to), "choose another name: the recording would be lost"}
+	}
+	return nil
+}
+
+// copyRecords copies all there are. As in a replay, damage is a warning, unless
+// nothing came before it.
 func (a *app) copyRecords(ctx context.Context, w *session.Writer, r *session.Reader) error {
 	n := 0
 	for {
@@ -65,6 +84,9 @@ func (a *app) copyRecords(ctx context.Context, w *session.Writer, r *session.Rea
 		rec, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			break
+		}
+		if err != nil && n == 0 {
+			return errors.Join(err, w.Abandon())
 		}
 		if err != nil {
 			a.say("warning: %v", err)

@@ -110,6 +110,9 @@ func (a *app) replay(ctx context.Context, file string, f replayFlags) (err error
 		a.say("the recording is redacted: names and addresses are pseudonyms")
 	}
 	if f.pcap != "" {
+		if err := notOnto("--pcap", file, f.pcap); err != nil {
+			return err
+		}
 		done, err := p.capture(f.pcap)
 		if err != nil {
 			return err

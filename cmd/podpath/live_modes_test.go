@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/podpath/podpath/tracer/lab"
+	"github.com/podpath/podpath/tracer/probe"
 	"github.com/podpath/podpath/tracer/render"
 )
 
@@ -34,12 +37,30 @@ func faultTrace(t *testing.T, l *lab.Lab, sc lab.Scenario, more ...string) *live
 	return startTrace(t, append(args, more...)...)
 }
 
+// needTCX skips what only TCX can show.
+func needTCX(t *testing.T) {
+	t.Helper()
+	p, err := probe.Open(probe.Config{Tier: probe.TierTCX})
+	if errors.Is(err, probe.ErrTier) {
+		t.Skip("needs TCX (kernel 6.6)")
+	}
+	if err == nil {
+		err = p.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestLiveHooks: however packets are seen, the verdict is the same.
 func TestLiveHooks(t *testing.T) {
 	for _, fault := range []string{"healthy-external", "policy-egress", "not-listening", "masquerade-missing"} {
 		for _, flags := range [][]string{{"--hook", "tcx"}, {"--hook", "tracepoint"}, {"--wide"}, {"--wide", "--hook", "tracepoint"}} {
 			t.Run(fault+" "+strings.Join(flags, " "), func(t *testing.T) {
 				t.Parallel()
+				if slices.Contains(flags, "tcx") {
+					needTCX(t)
+				}
 				l := newLab(t, lab.Options{Seed: 31})
 				sc := breakLab(t, l, fault)
 				tr := faultTrace(t, l, sc, append(flags, "--count", "2")...)

@@ -8,7 +8,7 @@ import (
 	"github.com/podpath/podpath/tracer"
 )
 
-// Limits are what the tracer may take up.
+// Limits are what the tracer may take up; 0 is no limit.
 type Limits struct {
 	CPU    float64 // CPUs, user and system time: 0.5 is half of one
 	Events uint32  // handed over, a second
@@ -123,7 +123,7 @@ func (g *Governor) tooMuch(l Load) string {
 	switch {
 	case l.Lost > 0:
 		return fmt.Sprintf("%d events were lost because they came faster than they were read", l.Lost)
-	case span(g.window) >= cpuWindow && g.cpu() > g.limits.CPU:
+	case g.limits.CPU > 0 && span(g.window) >= cpuWindow && g.cpu() > g.limits.CPU:
 		return fmt.Sprintf(most, fmt.Sprintf("podpath used %.2f CPUs for %s", g.cpu(), span(g.window).Round(100*time.Millisecond)), fmt.Sprintf("%.2f", g.limits.CPU))
 	case g.refused >= refusedWindow && g.countsHelp():
 		return fmt.Sprintf(most, fmt.Sprintf("%.0f events a second were due", rate(l.Wanted, l.Over)), fmt.Sprint(g.limits.Events))
@@ -137,8 +137,9 @@ func (g *Governor) countsHelp() bool {
 }
 
 func (g *Governor) isLow(l Load) bool {
-	return l.Lost == 0 && l.Refused == 0 && l.CPU.Seconds() < lowPart*g.limits.CPU*l.Over.Seconds() &&
-		rate(l.Wanted, l.Over) < lowPart*float64(g.limits.Events)
+	return l.Lost == 0 && l.Refused == 0 &&
+		(g.limits.CPU <= 0 || l.CPU.Seconds() < lowPart*g.limits.CPU*l.Over.Seconds()) &&
+		(g.limits.Events == 0 || rate(l.Wanted, l.Over) < lowPart*float64(g.limits.Events))
 }
 
 // cpu is the average of the window, in CPUs.

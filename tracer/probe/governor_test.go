@@ -94,6 +94,14 @@ func TestGovernor(t *testing.T) {
 
 // A load that comes back each time a step is taken back is tried less and less
 // often, but for ever; when it is gone for good, soon again.
+func TestGovernorWithoutLimits(t *testing.T) {
+	levels := []tracer.BudgetLevel{tracer.BudgetFull, tracer.BudgetFlows, tracer.BudgetCounting}
+	steps, _ := play(NewGovernor(Limits{}, levels), []script{{time.Minute, hot}, {time.Minute, busy}})
+	if len(steps) != 0 {
+		t.Errorf("stepped: %v", steps)
+	}
+}
+
 func TestGovernorDoesNotSwing(t *testing.T) {
 	g := NewGovernor(Limits{CPU: 0.5, Events: 1000}, tracer.BudgetLevels())
 	steps, _ := play(g, []script{{time.Hour, func(l tracer.BudgetLevel) Load {

@@ -74,17 +74,17 @@ func labChecks(s *suite, full bool) []check {
 	return list
 }
 
-// quickFaults are those of every change: together they pass every stage at
-// which a packet is dropped, both families, both kinds of hooks, each
-// implementation of Services, and the tunnel between two nodes.
+// quickFaults are those of every change: filters, routing, neighbours and sizes,
+// both families, both kinds of hooks, each implementation of Services, and the
+// tunnel between two nodes. What else drops packets the tests of the probe have.
 func quickFaults() map[string][]string {
 	return map[string][]string{
 		"default": {
-			"healthy", "policy-ingress", "not-listening", "no-endpoints", "tc-drop", "xdp-drop", "mtu-df",
-			"stale-endpoint-iptables", "overlay-fdb-missing", "healthy-overlay-service", "blackhole-route",
+			"healthy", "policy-ingress", "not-listening", "no-endpoints", "mtu-df",
+			"stale-endpoint-iptables", "overlay-fdb-missing", "healthy-overlay-service",
 		},
-		"other_names,_IPv6":             {"healthy-ipv6", "foreign-drop", "stale-neigh"},
-		"other_names,_UDP,_tracepoints": {"healthy-udp", "policy-egress", "rp-filter", "udp-rcvbuf", "masquerade-missing"},
+		"other_names,_IPv6":             {"foreign-drop", "stale-neigh"},
+		"other_names,_UDP,_tracepoints": {"rp-filter", "masquerade-missing"},
 	}
 }
 

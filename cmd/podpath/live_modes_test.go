@@ -42,6 +42,9 @@ func needTCX(t *testing.T) {
 	t.Helper()
 	p, err := probe.Open(probe.Config{Tier: probe.TierTCX})
 	if errors.Is(err, probe.ErrTier) {
+		if os.Getenv("PODPATH_REQUIRE_TCX") == "1" {
+			t.Fatal("no TCX, although PODPATH_REQUIRE_TCX is set")
+		}
 		t.Skip("needs TCX (kernel 6.6)")
 	}
 	if err == nil {

@@ -49,6 +49,9 @@ func TestCollectPrograms(t *testing.T) {
 		return nil
 	})
 	if errors.Is(err, ebpf.ErrNotSupported) {
+		if os.Getenv("PODPATH_REQUIRE_TCX") == "1" {
+			t.Fatal("no TCX, although PODPATH_REQUIRE_TCX is set")
+		}
 		t.Skip("needs TCX (kernel 6.6)")
 	}
 	c.n1.must(err)

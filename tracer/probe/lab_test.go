@@ -56,6 +56,9 @@ func needTCX(t testing.TB) {
 	t.Helper()
 	err := triedTCX()
 	if errors.Is(err, ErrTier) {
+		if os.Getenv("PODPATH_REQUIRE_TCX") == "1" {
+			t.Fatal("no TCX, although PODPATH_REQUIRE_TCX is set")
+		}
 		t.Skip("needs TCX (kernel 6.6)")
 	}
 	if err != nil {

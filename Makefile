@@ -29,6 +29,7 @@ FULL ?=
 FLAVOUR ?= flannel
 FLAVOURS ?=
 SEED ?= 1
+RECORD ?=
 TESTBED_NEEDS := ip:iproute2 bridge:iproute2 nft:nftables iptables-nft:iptables iptables-legacy:iptables \
 	ipset:ipset conntrack:conntrack /usr/lib/cni/bridge:containernetworking-plugins
 BENCH ?= .
@@ -56,7 +57,7 @@ demo: build ## break a small cluster of namespaces, trace it, explain it (root)
 	bin/podpath demo || [ $$? = 1 ] # 1 is the right answer: a fault was named
 
 .PHONY: test
-test: ## every test; as root the privileged ones must run
+test: ## every test; as root the privileged ones must run (RECORD=docs/accuracy.md keeps the lab's)
 	.ci/need ip:iproute2 nft:nftables iptables-legacy:iptables ipvsadm:ipvsadm tcpdump:tcpdump cpio:cpio
 	$(GO) build -o bin/testsum ./testbed/testsum
 	$(GO) build ./...
@@ -66,7 +67,7 @@ test: ## every test; as root the privileged ones must run
 	else \
 		echo "not root: the privileged tests will be skipped"; \
 	fi; \
-	$(GO) test -json -count=1 -p 1 -parallel 6 -timeout 40m ./... | bin/testsum
+	PODPATH_RECORD=$(abspath $(RECORD)) $(GO) test -json -count=1 -p 1 -parallel 6 -timeout 40m ./... | bin/testsum
 
 .PHONY: test-kernels
 test-kernels: ## tests and faults on Debian kernels, emulated (KERNELS=5.10,6.1; FULL=1: all of them)
@@ -87,9 +88,10 @@ testbed-down: ## ... and take it away
 	$(GO) build -o bin/e2e ./testbed/e2e
 	bin/e2e down
 
-e2e: build testbed ## podpath against faults in real clusters (ONLY=REGEX, FLAVOURS=A,B, SEED=N)
+e2e: build ## podpath against faults in real clusters (ONLY=REGEX, FLAVOURS=A,B, SEED=N, RECORD=docs/accuracy.md)
 	.ci/need $(TESTBED_NEEDS)
-	bin/e2e run --podpath $(BIN) --only '$(ONLY)' --flavours '$(FLAVOURS)' --seed '$(SEED)'
+	$(GO) build -o bin/e2e ./testbed/e2e
+	bin/e2e run --podpath $(BIN) --only '$(ONLY)' --flavours '$(FLAVOURS)' --seed '$(SEED)' --record '$(RECORD)'
 
 .PHONY: race
 race: ## the tests that need no privilege, under the race detector (needs gcc)

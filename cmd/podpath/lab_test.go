@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/podpath/podpath/testbed/accuracy"
 	"github.com/podpath/podpath/tracer/lab"
 	"github.com/podpath/podpath/tracer/probe"
 	"github.com/podpath/podpath/tracer/render"
@@ -57,6 +58,8 @@ func labRuns() []labRun {
 
 func TestLabFaults(t *testing.T) {
 	privileged(t)
+	report := &labReport{}
+	t.Cleanup(func() { report.end(t) })
 	for _, r := range labRuns() {
 		t.Run(r.name, func(t *testing.T) {
 			for _, f := range lab.Faults() {
@@ -65,7 +68,7 @@ func TestLabFaults(t *testing.T) {
 				}
 				t.Run(f.Name, func(t *testing.T) {
 					t.Parallel()
-					showFault(t, f, r)
+					showFault(t, f, r, report)
 				})
 			}
 		})
@@ -74,15 +77,15 @@ func TestLabFaults(t *testing.T) {
 
 // showFault shows a fault, and once more if the kernel is known to have skipped
 // drops (docs/limits.md) and podpath therefore said that it does not know.
-func showFault(t *testing.T, f lab.Fault, r labRun) {
-	if again := tryFault(t, f, r, true); again {
-		tryFault(t, f, r, false)
+func showFault(t *testing.T, f lab.Fault, r labRun, report *labReport) {
+	if again := tryFault(t, f, r, report, true); again {
+		tryFault(t, f, r, report, false)
 	}
 }
 
 // tryFault builds the fault, traces it as demo does, and compares with what was
 // built. again: there is nothing to compare, because the kernel skipped drops.
-func tryFault(t *testing.T, f lab.Fault, r labRun, mayRepeat bool) (again bool) {
+func tryFault(t *testing.T, f lab.Fault, r labRun, report *labReport, mayRepeat bool) (again bool) {
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	l, err := lab.New(ctx, r.opts)
@@ -106,6 +109,7 @@ func tryFault(t *testing.T, f lab.Fault, r labRun, mayRepeat bool) (again bool) 
 		return true
 	}
 	compare(t, sc, live)
+	report.add(r, judge(sc, live))
 	if t.Failed() {
 		for _, v := range live {
 			b, _ := json.MarshalIndent(v, "", " ")
@@ -181,21 +185,23 @@ func verdicts(t *testing.T, out *bytes.Buffer) []render.Verdict {
 
 func compare(t *testing.T, sc lab.Scenario, vs []render.Verdict) {
 	t.Helper()
-	if len(vs) == 0 {
-		t.Fatal("no verdict")
+	if c := judge(sc, vs); !c.Right() {
+		t.Errorf("got %s, built %s", c.Got, c.Want)
 	}
+}
+
+// judge holds the verdicts against what was built.
+func judge(sc lab.Scenario, vs []render.Verdict) accuracy.Case {
+	var said []accuracy.Answer
 	for _, v := range vs {
-		if string(v.Component) != sc.Component || v.Code != sc.Code {
-			t.Errorf("got %s/%s, built %s/%s: %s", v.Component, v.Code, sc.Component, sc.Code, v.Summary)
-		}
-		got := lab.Object{}
+		a := accuracy.Answer{Component: string(v.Component), Code: v.Code}
 		if v.Object != nil {
-			got = lab.Object{Kind: v.Object.Kind, Namespace: v.Object.Namespace, Name: v.Object.Name}
+			a.Kind, a.Namespace, a.Name = v.Object.Kind, v.Object.Namespace, v.Object.Name
 		}
-		if got != sc.Object {
-			t.Errorf("blamed %+v, built %+v", got, sc.Object)
-		}
+		said = append(said, a)
 	}
+	want := accuracy.Answer{Component: sc.Component, Code: sc.Code, Kind: sc.Object.Kind, Namespace: sc.Object.Namespace, Name: sc.Object.Name}
+	return accuracy.Judge(sc.Fault, want, said)
 }
 
 // fingerprint is what a replay must repeat.

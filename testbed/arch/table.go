@@ -67,7 +67,7 @@ func table() map[string]allowed {
 // scripts and validates.
 func inTests() allowed {
 	return allowed{
-		ours: []string{"tracer", "tracer/lab", "testbed/apiserver", "testbed/cluster"},
+		ours: []string{"tracer", "tracer/lab", "testbed/accuracy", "testbed/apiserver", "testbed/cluster"},
 		external: []string{
 			"github.com/google/go-cmp/", "github.com/rogpeppe/go-internal/testscript/",
 			"github.com/santhosh-tekuri/jsonschema/v6/",

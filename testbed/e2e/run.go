@@ -12,15 +12,19 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/podpath/podpath/testbed/accuracy"
 	"github.com/podpath/podpath/testbed/k8s"
 	"github.com/podpath/podpath/testbed/scenario"
+	"github.com/podpath/podpath/tracer/verdict"
 )
 
 type runFlags struct {
 	flavours, only, podpath string
+	record                  string
 	seed                    uint64
 	verbose                 bool
 }
@@ -40,6 +44,7 @@ func (f *runFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.only, "only", "", "scenarios whose name this regular expression matches")
 	c.Flags().StringVar(&f.podpath, "podpath", "bin/podpath", "the program that is tested")
 	c.Flags().Uint64Var(&f.seed, "seed", 1, "chooses names, ports and nodes")
+	c.Flags().StringVar(&f.record, "record", "", "document that takes the accuracy")
 	c.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "print everything about what is not right")
 }
 
@@ -88,6 +93,9 @@ func runAll(ctx context.Context, f runFlags) error {
 		}
 		results, err := runFlavour(ctx, f, flavour.Name)
 		all = append(all, results...)
+		if err == nil {
+			err = f.keep(flavour.Name, results)
+		}
 		if err != nil {
 			return errors.Join(err, scenario.Print(os.Stdout, all))
 		}
@@ -102,6 +110,23 @@ func runAll(ctx context.Context, f runFlags) error {
 		return exitError(1)
 	}
 	return nil
+}
+
+// keep writes a flavour's accuracy into the document, if there is one.
+func (f *runFlags) keep(flavour string, results []scenario.Result) error {
+	if f.record == "" {
+		return nil
+	}
+	command := "make e2e FLAVOURS=" + flavour
+	if f.only != "" {
+		command += " ONLY='" + f.only + "'"
+	}
+	if f.seed != 1 {
+		command += fmt.Sprintf(" SEED=%d", f.seed)
+	}
+	return accuracy.Record(f.record, accuracy.Run{
+		Name: "Real cluster: " + flavour, Command: command, When: time.Now(), Cases: scenario.Cases(results),
+	}, verdict.NewCatalogue().Codes())
 }
 
 // runFlavour runs the scenarios of a flavour in a process of their own, which

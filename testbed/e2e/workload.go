@@ -27,18 +27,15 @@ func workloadCommand() *cobra.Command {
 	var every, limit time.Duration
 	var lookup string
 	dial := &cobra.Command{Use: "dial HOST:PORT", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, args []string) error {
+		try := func() workload.Try {
+			if lookup != "" {
+				return workload.Lookup(c.Context(), args[0], lookup, limit)
+			}
+			return workload.Dial(c.Context(), network, args[0], size, limit)
+		}
 		out := json.NewEncoder(os.Stdout)
-		for i := range count {
-			if i > 0 {
-				time.Sleep(every)
-			}
-			try := func() workload.Try {
-				if lookup != "" {
-					return workload.Lookup(c.Context(), args[0], lookup, limit)
-				}
-				return workload.Dial(c.Context(), network, args[0], size, limit)
-			}
-			if err := out.Encode(try()); err != nil {
+		for t := range workload.Overlapping(count, every, try) {
+			if err := out.Encode(t); err != nil {
 				return err
 			}
 		}
@@ -47,7 +44,7 @@ func workloadCommand() *cobra.Command {
 	dial.Flags().IntVar(&count, "count", 1, "tries")
 	dial.Flags().StringVar(&lookup, "lookup", "", "a name to ask for, of the DNS server at HOST:PORT")
 	dial.Flags().IntVar(&size, "bytes", 64, "bytes to send")
-	dial.Flags().DurationVar(&every, "every", 200*time.Millisecond, "pause between tries")
+	dial.Flags().DurationVar(&every, "every", 200*time.Millisecond, "how long after one try the next begins, whether or not that has ended")
 	dial.Flags().DurationVar(&limit, "limit", 3*time.Second, "time for a try")
 	for _, sub := range []*cobra.Command{listen, dial} {
 		sub.Flags().StringVar(&network, "network", "tcp", "tcp or udp")

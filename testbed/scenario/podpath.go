@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/podpath/podpath/testbed/accuracy"
 	"github.com/podpath/podpath/tracer/render"
 )
 
@@ -85,6 +86,19 @@ func (p *podpath) stop() error {
 		}
 	}
 	return nil
+}
+
+// answers are what its verdicts say.
+func (p *podpath) answers() []accuracy.Answer {
+	var all []accuracy.Answer
+	for _, v := range p.verdicts {
+		a := accuracy.Answer{Component: string(v.Component), Code: v.Code}
+		if v.Object != nil {
+			a.Kind, a.Namespace, a.Name = v.Object.Kind, v.Object.Namespace, v.Object.Name
+		}
+		all = append(all, a)
+	}
+	return all
 }
 
 // text is everything that it said, for a person who looks for the reason.

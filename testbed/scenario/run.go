@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/podpath/podpath/testbed/accuracy"
 	"github.com/podpath/podpath/testbed/k8s"
 	"github.com/podpath/podpath/testbed/workload"
-	"github.com/podpath/podpath/tracer/render"
 )
 
 // Runner runs scenarios in one cluster.
@@ -26,30 +26,20 @@ type Runner struct {
 
 // Result is the outcome of one scenario.
 type Result struct {
-	Name, Flavour string
-	Want, Got     string
-	// Right: component, code and object of every verdict.
-	ComponentRight, CodeRight, ObjectRight bool
-	// Blamed: a control was blamed.
-	Blamed bool
-	// Err: the scenario itself did not work; it says nothing about podpath.
-	Err     string
-	Failing string
+	accuracy.Case
+	Flavour string
 	Detail  string
 	Seconds float64
-}
-
-// Right says whether everything was.
-func (r Result) Right() bool {
-	return r.Err == "" && r.ComponentRight && r.CodeRight && r.ObjectRight
 }
 
 // Run builds, proves, breaks, traces, heals and removes one scenario.
 func (r *Runner) Run(ctx context.Context, s Scenario) Result {
 	begun := time.Now()
-	out := Result{Name: s.Name, Flavour: r.Cluster.Flavour.Name, Failing: s.Failing}
-	if err := r.run(ctx, s, &out); err != nil {
-		out.Err = err.Error()
+	out := Result{Flavour: r.Cluster.Flavour.Name}
+	err := r.run(ctx, s, &out)
+	out.Name, out.Failing = s.Name, s.Failing
+	if err != nil {
+		out.Broken = err.Error()
 	}
 	out.Seconds = time.Since(begun).Seconds()
 	return out
@@ -67,7 +57,7 @@ func (r *Runner) run(ctx context.Context, s Scenario, out *Result) (err error) {
 	if err != nil {
 		return fmt.Errorf("build: %w", err)
 	}
-	out.Want = answer(scene.Want.Component, scene.Want.Code, scene.Want.Object)
+	out.Want = scene.Want.answer().String()
 	healthy := []workload.Outcome{scene.Healthy}
 	if scene.Healthy == "" {
 		healthy = []workload.Outcome{workload.OK}
@@ -149,37 +139,9 @@ func (r *Runner) trace(ctx context.Context, scene *Scene, out *Result) error {
 	if err := p.stop(); err != nil {
 		return err
 	}
-	judge(scene.Want, p.verdicts, out)
+	out.Case = accuracy.Judge("", scene.Want.answer(), p.answers())
 	out.Detail = fmt.Sprintf("client: %v\n%s\n%s", got, &p.errors, p.text())
 	return nil
-}
-
-// judge holds the verdicts against the right answer. Every one has to be right.
-func judge(want Want, verdicts []render.Verdict, out *Result) {
-	out.ComponentRight, out.CodeRight, out.ObjectRight = len(verdicts) > 0, len(verdicts) > 0, len(verdicts) > 0
-	var got []string
-	for _, v := range verdicts {
-		o := Object{}
-		if v.Object != nil {
-			o = Object{v.Object.Kind, v.Object.Namespace, v.Object.Name}
-		}
-		out.ComponentRight = out.ComponentRight && string(v.Component) == want.Component
-		out.CodeRight = out.CodeRight && v.Code == want.Code
-		out.ObjectRight = out.ObjectRight && o == want.Object
-		out.Blamed = out.Blamed || want.Code == "ok" && v.Code != "ok" && v.Code != "unknown"
-		a := answer(string(v.Component), v.Code, o)
-		if !slices.Contains(got, a) {
-			got = append(got, a)
-		}
-	}
-	out.Got = strings.Join(got, "; ")
-	if len(got) == 0 {
-		out.Got = "no verdict"
-	}
-}
-
-func answer(component, code string, o Object) string {
-	return component + "/" + code + " " + o.String()
 }
 
 // Tries are what a client saw.

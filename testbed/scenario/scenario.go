@@ -8,6 +8,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/podpath/podpath/testbed/accuracy"
 	"github.com/podpath/podpath/testbed/k8s"
 	"github.com/podpath/podpath/testbed/workload"
 )
@@ -72,14 +73,8 @@ type Want struct {
 // Object is a Kubernetes object; the zero value stands for none.
 type Object struct{ Kind, Namespace, Name string }
 
-func (o Object) String() string {
-	switch {
-	case o == Object{}:
-		return "none"
-	case o.Namespace == "":
-		return o.Kind + " " + o.Name
-	}
-	return o.Kind + " " + o.Namespace + "/" + o.Name
+func (w Want) answer() accuracy.Answer {
+	return accuracy.Answer{Component: w.Component, Code: w.Code, Kind: w.Object.Kind, Namespace: w.Object.Namespace, Name: w.Object.Name}
 }
 
 // All are the scenarios, in the order in which they run.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
+
+	"github.com/podpath/podpath/testbed/accuracy"
 )
 
 // Surprising says whether the result is not what the table says: wrong without
@@ -12,7 +14,7 @@ func (r Result) Surprising() bool { return r.Right() == (r.Failing != "") }
 
 func (r Result) verdict() string {
 	switch {
-	case r.Err != "":
+	case r.Broken != "":
 		return "BROKEN"
 	case r.Right() && r.Failing != "":
 		return "right, listed as failing"
@@ -28,8 +30,8 @@ func (r Result) verdict() string {
 func (r Result) Report(w io.Writer, verbose bool) {
 	fmt.Fprintf(w, "%-9s %s/%s (%.1f s)", r.verdict(), r.Flavour, r.Name, r.Seconds)
 	switch {
-	case r.Err != "":
-		fmt.Fprintf(w, ": %s", r.Err)
+	case r.Broken != "":
+		fmt.Fprintf(w, ": %s", r.Broken)
 	case !r.Right():
 		fmt.Fprintf(w, ": want %s, got %s", r.Want, r.Got)
 	}
@@ -46,8 +48,8 @@ func Print(w io.Writer, results []Result) error {
 	for _, r := range results {
 		said := "the same"
 		switch {
-		case r.Err != "":
-			said = "– (the scenario itself: " + firstLine(r.Err) + ")"
+		case r.Broken != "":
+			said = "– (the scenario itself: " + firstLine(r.Broken) + ")"
 		case !r.Right():
 			said = r.Got
 		}
@@ -59,30 +61,17 @@ func Print(w io.Writer, results []Result) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	return accuracy(w, results)
-}
-
-func accuracy(w io.Writer, results []Result) error {
-	var ran, broken, component, code, object, controls, blamed int
-	for _, r := range results {
-		if r.Err != "" {
-			broken++
-			continue
-		}
-		ran++
-		for n, yes := range map[*int]bool{&component: r.ComponentRight, &code: r.CodeRight, &object: r.ObjectRight, &blamed: r.Blamed, &controls: r.control()} {
-			if yes {
-				*n++
-			}
-		}
-	}
-	_, err := fmt.Fprintf(w, "\n%d runs: component right %d, code right %d, object named %d; %d controls, %d blamed; %d scenarios broken\n",
-		ran, component, code, object, controls, blamed, broken)
+	_, err := fmt.Fprintf(w, "\n%s\n", accuracy.Of(Cases(results)))
 	return err
 }
 
-func (r Result) control() bool {
-	return r.Want == answer(healthy.Component, healthy.Code, healthy.Object)
+// Cases are the results as the accuracy counts them.
+func Cases(results []Result) []accuracy.Case {
+	var all []accuracy.Case
+	for _, r := range results {
+		all = append(all, r.Case)
+	}
+	return all
 }
 
 func firstLine(s string) string {

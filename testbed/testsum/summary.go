@@ -25,6 +25,7 @@ type summary struct {
 	passed  int
 	failed  []string
 	skipped []string
+	reports []string
 	// packages with at least one test, and those that failed outside of one
 	packages, broken int
 }
@@ -80,9 +81,11 @@ func (s *summary) endTest(e event, k key) {
 	switch e.Action {
 	case "pass":
 		s.passed++
+		s.keepReports(s.output[k])
 	case "fail":
 		s.failed = append(s.failed, name)
 		s.printf("%s", strings.Join(s.output[k], ""))
+		s.keepReports(s.output[k])
 	case "skip":
 		s.skipped = append(s.skipped, name+": "+reason(s.output[k]))
 	}
@@ -113,6 +116,16 @@ func (s *summary) endPackage(e event, k key) {
 	}
 }
 
+// keepReports remembers what tests say that a person wants to know of a run that
+// passed, too: what they log after "report: ".
+func (s *summary) keepReports(lines []string) {
+	for _, l := range lines {
+		if _, text, ok := strings.Cut(l, ": report: "); ok {
+			s.reports = append(s.reports, strings.TrimSpace(text))
+		}
+	}
+}
+
 // reason is what t.Skip said.
 func reason(lines []string) string {
 	for _, l := range lines {
@@ -130,6 +143,9 @@ func (s *summary) ok() bool {
 
 func (s *summary) print() {
 	s.printf("\n")
+	for _, t := range s.reports {
+		s.printf("report   %s\n", t)
+	}
 	for _, t := range s.skipped {
 		s.printf("skipped  %s\n", t)
 	}

@@ -15,6 +15,7 @@ func TestSummary(t *testing.T) {
 		"good": {
 			in: `{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
 {"Action":"output","Package":"p","Test":"TestA","Output":"chatter\n"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:7: report: 3 of 4\n"}
 {"Action":"pass","Package":"p","Test":"TestA"}
 {"Action":"output","Package":"p","Test":"TestB","Output":"=== RUN   TestB\n"}
 {"Action":"output","Package":"p","Test":"TestB","Output":"    b_test.go:3: needs CAP_BPF\n"}
@@ -23,7 +24,7 @@ func TestSummary(t *testing.T) {
 {"Action":"pass","Package":"p"}
 `,
 			ok:   true,
-			want: []string{"ok  \tp\t0.1s\n", "skipped  p TestB: b_test.go:3: needs CAP_BPF\n", "PASS: 1 tests passed, 0 failed, 1 skipped"},
+			want: []string{"ok  \tp\t0.1s\n", "report   3 of 4\n", "skipped  p TestB: b_test.go:3: needs CAP_BPF\n", "PASS: 1 tests passed, 0 failed, 1 skipped"},
 			not:  "chatter",
 		},
 		"a test fails": {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -123,6 +124,25 @@ func exchange(ctx context.Context, network, addr string, bytes int, limit time.D
 		return "", true, err
 	}
 	return word[:len(word)-1], true, nil
+}
+
+// Overlapping begins count tries, one every so often, without waiting for the
+// ones before: what is silent is silent for all of them at once. It gives them as
+// they end.
+func Overlapping(count int, every time.Duration, try func() Try) <-chan Try {
+	ended := make(chan Try)
+	var all sync.WaitGroup
+	go func() {
+		defer close(ended)
+		for i := range count {
+			if i > 0 {
+				time.Sleep(every)
+			}
+			all.Go(func() { ended <- try() })
+		}
+		all.Wait()
+	}()
+	return ended
 }
 
 func outcomeOf(err error, connected bool) Outcome {

@@ -214,6 +214,9 @@ func dropHits(rs *ruleset, p *packet, env environment, f family, hook uint32, en
 		// The mark was read at the drop. Where the evaluation arrives with
 		// another one, it took a way that the packet did not take.
 		h.sure = h.sure && (!h.markKnown || h.mark == p.mark)
+		if h.base.base.typ == "nat" && p.state == 0 {
+			h.sure = false // whether the packet came to it is not known
+		}
 		if h.drops() && engine != "nfqueue" || h.act.kind == vQueue && engine == "nfqueue" {
 			out = append(out, h)
 		}
@@ -250,7 +253,7 @@ func (r *Reader) choose(s *space, hits []hit) []tracer.RuleFact {
 			s.doubt(c, "could also have dropped the packet")
 		}
 		return facts(sure)
-	case len(left) == 1 && (left[0].sure || left[0].how == "counter"):
+	case len(left) == 1 && (left[0].sure || left[0].how == "counter" && left[0].understood()):
 		return facts(left)
 	}
 	for _, c := range left {
@@ -264,6 +267,12 @@ type candidate struct {
 	hit
 	how     string
 	packets uint64
+}
+
+// understood: the rule drops, if it matches.
+func (c *candidate) understood() bool {
+	_, not := c.act.stmt.(unknown)
+	return !not
 }
 
 func (c *candidate) rendered() tracer.RuleFact {

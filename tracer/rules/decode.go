@@ -12,16 +12,27 @@ import (
 // Attribute numbers that x/sys does not name (linux/netfilter/nf_tables.h).
 const (
 	nftaBitwiseOp     = 6
+	nftaBitwiseData   = 7
 	nftaBitwiseSreg2  = 8
+	nftaNATFlags      = 7
+	nftaDynsetExprs   = 10
+	nftDynsetInvert   = 1
+	nftDynsetDelete   = 2
+	nftObjectSynproxy = 10
+	nftaExthdrDreg    = 1
+	nftaExthdrSreg    = 7
+	nfNATRangeNetmap  = 1 << 6
 	nftaSetDescConcat = 2
 	nftaSetFieldLen   = 1
 	nftaSetElemKeyEnd = 10
+	nftaSetElemExprs  = 11
 	nftaTableHandle   = 4
 	nftaHookDev       = 3
 	nftaHookDevs      = 4
 	nftSetConcat      = 0x80
 	nftElemCatchAll   = 2
 	nftDataVerdict    = 0xffffff00
+	nftSetKnownFlags  = 0x1ff
 	udataRuleComment  = 0
 	udataElemComment  = 0
 )
@@ -48,6 +59,13 @@ func (a attrs) u32(t uint16) uint32 {
 	}
 	return 0
 }
+
+// registerBytes is the size of nf_tables' register file.
+const registerBytes = 64
+
+// size is a number of bytes of a packet or of registers, cut off where neither
+// reaches.
+func (a attrs) size(t uint16) int { return int(min(a.u32(t), 1<<16)) }
 
 func (a attrs) u64(t uint16) uint64 {
 	if b := a[t]; len(b) >= 8 {
@@ -135,22 +153,31 @@ func (r *rule) expressions() []any {
 		return nil
 	})
 	if err != nil {
-		r.exprs = append(r.exprs, unknown{"undecodable expression"})
+		r.exprs = append(r.exprs, unknown{"undecodable expression", true})
 	}
 	return r.exprs
 }
 
 // decodeExpr gives an unknown for everything that it does not understand fully.
 func decodeExpr(name string, d attrs) any {
+	if !understood(name, d) {
+		return unknown{name, true}
+	}
 	switch name {
 	case "payload":
 		if d[unix.NFTA_PAYLOAD_DREG] == nil {
-			return effect{"payload set"}
+			return rewrite{base: d.u32(unix.NFTA_PAYLOAD_BASE), off: d.size(unix.NFTA_PAYLOAD_OFFSET), len: d.size(unix.NFTA_PAYLOAD_LEN)}
 		}
-		return payload{base: d.u32(unix.NFTA_PAYLOAD_BASE), off: int(d.u32(unix.NFTA_PAYLOAD_OFFSET)), len: int(d.u32(unix.NFTA_PAYLOAD_LEN)), dreg: d.reg(unix.NFTA_PAYLOAD_DREG)}
+		return payload{base: d.u32(unix.NFTA_PAYLOAD_BASE), off: d.size(unix.NFTA_PAYLOAD_OFFSET), len: d.size(unix.NFTA_PAYLOAD_LEN), dreg: d.reg(unix.NFTA_PAYLOAD_DREG)}
 	case "meta":
+		if (d[unix.NFTA_META_DREG] == nil) == (d[unix.NFTA_META_SREG] == nil) {
+			return unknown{name, true}
+		}
 		return meta{key: d.u32(unix.NFTA_META_KEY), dreg: d.reg(unix.NFTA_META_DREG), sreg: d.reg(unix.NFTA_META_SREG)}
 	case "ct":
+		if (d[unix.NFTA_CT_DREG] == nil) == (d[unix.NFTA_CT_SREG] == nil) {
+			return unknown{name, true}
+		}
 		x := ct{key: d.u32(unix.NFTA_CT_KEY), dir: -1, dreg: d.reg(unix.NFTA_CT_DREG), sreg: d.reg(unix.NFTA_CT_SREG)}
 		if b := d[unix.NFTA_CT_DIRECTION]; len(b) > 0 {
 			x.dir = int(b[0])
@@ -159,27 +186,33 @@ func decodeExpr(name string, d attrs) any {
 	case "cmp":
 		return cmp{op: d.u32(unix.NFTA_CMP_OP), sreg: d.reg(unix.NFTA_CMP_SREG), data: d.data(unix.NFTA_CMP_DATA)}
 	case "bitwise":
-		x := bitwise{sreg: d.reg(unix.NFTA_BITWISE_SREG), dreg: d.reg(unix.NFTA_BITWISE_DREG), len: int(d.u32(unix.NFTA_BITWISE_LEN)),
+		x := bitwise{sreg: d.reg(unix.NFTA_BITWISE_SREG), dreg: d.reg(unix.NFTA_BITWISE_DREG), len: d.size(unix.NFTA_BITWISE_LEN),
 			mask: d.data(unix.NFTA_BITWISE_MASK), xor: d.data(unix.NFTA_BITWISE_XOR)}
-		if d.u32(nftaBitwiseOp) != 0 || d[nftaBitwiseSreg2] != nil || len(x.mask) != x.len || len(x.xor) != x.len {
+		if d.u32(nftaBitwiseOp) != 0 || d[nftaBitwiseSreg2] != nil || d[nftaBitwiseData] != nil || len(x.mask) != x.len || len(x.xor) != x.len {
 			// Shifts, and the two-register form of kernel 6.13.
 			return loads{dreg: x.dreg, len: x.len, text: "bitwise"}
 		}
 		return x
 	case "byteorder":
-		return byteorder{sreg: d.reg(unix.NFTA_BYTEORDER_SREG), dreg: d.reg(unix.NFTA_BYTEORDER_DREG), len: int(d.u32(unix.NFTA_BYTEORDER_LEN)), size: int(d.u32(unix.NFTA_BYTEORDER_SIZE))}
+		return byteorder{sreg: d.reg(unix.NFTA_BYTEORDER_SREG), dreg: d.reg(unix.NFTA_BYTEORDER_DREG), len: d.size(unix.NFTA_BYTEORDER_LEN), size: d.size(unix.NFTA_BYTEORDER_SIZE)}
 	case "range":
 		return rangeCmp{op: d.u32(unix.NFTA_RANGE_OP), sreg: d.reg(unix.NFTA_RANGE_SREG), from: d.data(unix.NFTA_RANGE_FROM_DATA), to: d.data(unix.NFTA_RANGE_TO_DATA)}
 	case "lookup":
+		if d.u32(unix.NFTA_LOOKUP_FLAGS)&^unix.NFT_LOOKUP_F_INV != 0 {
+			return unknown{name, true}
+		}
 		return lookup{set: d.str(unix.NFTA_LOOKUP_SET), setID: d.u32(unix.NFTA_LOOKUP_SET_ID), sreg: d.reg(unix.NFTA_LOOKUP_SREG),
 			dreg: d.reg(unix.NFTA_LOOKUP_DREG), invert: d.u32(unix.NFTA_LOOKUP_FLAGS)&unix.NFT_LOOKUP_F_INV != 0}
 	case "immediate":
 		in, err := parseAttrs(d[unix.NFTA_IMMEDIATE_DATA])
 		if err != nil {
-			return unknown{name}
+			return unknown{name, true}
 		}
 		if v := in[unix.NFTA_DATA_VERDICT]; v != nil {
 			return decodeVerdict(v)
+		}
+		if len(in[unix.NFTA_DATA_VALUE]) == 0 || d.reg(unix.NFTA_IMMEDIATE_DREG) == verdictReg {
+			return unknown{name, true}
 		}
 		return immediate{dreg: d.reg(unix.NFTA_IMMEDIATE_DREG), data: in[unix.NFTA_DATA_VALUE]}
 	}
@@ -193,8 +226,11 @@ func decodeStatement(name string, d attrs) any {
 	case "fib":
 		return fib{dreg: d.reg(unix.NFTA_FIB_DREG), result: d.u32(unix.NFTA_FIB_RESULT), flags: d.u32(unix.NFTA_FIB_FLAGS)}
 	case "nat":
-		x := nat{dnat: d.u32(unix.NFTA_NAT_TYPE) == unix.NFT_NAT_DNAT, addrMin: d.reg(unix.NFTA_NAT_REG_ADDR_MIN), addrMax: d.reg(unix.NFTA_NAT_REG_ADDR_MAX),
+		x := nat{dnat: d.u32(unix.NFTA_NAT_TYPE) == unix.NFT_NAT_DNAT, family: family(d.u32(unix.NFTA_NAT_FAMILY)), addrMin: d.reg(unix.NFTA_NAT_REG_ADDR_MIN), addrMax: d.reg(unix.NFTA_NAT_REG_ADDR_MAX),
 			protoMin: d.reg(unix.NFTA_NAT_REG_PROTO_MIN), protoMax: d.reg(unix.NFTA_NAT_REG_PROTO_MAX)}
+		if d.u32(nftaNATFlags)&nfNATRangeNetmap != 0 {
+			x.addrMin, x.addrMax = -1, -1 // the address depends on the packet's
+		}
 		return x
 	case "masq":
 		return masq{}
@@ -227,33 +263,59 @@ func decodeStatement(name string, d attrs) any {
 	case "connlimit":
 		return maybe{"ct count"}
 	case "dynset":
-		if d[unix.NFTA_DYNSET_EXPR] == nil && d[10] == nil { // 10: NFTA_DYNSET_EXPRESSIONS
-			return effect{"update @" + d.str(unix.NFTA_DYNSET_SET_NAME)}
-		}
-		return maybe{"update @" + d.str(unix.NFTA_DYNSET_SET_NAME)}
+		return dynset{set: d.str(unix.NFTA_DYNSET_SET_NAME), always: d.u32(unix.NFTA_DYNSET_OP) == nftDynsetDelete,
+			never: d[unix.NFTA_DYNSET_EXPR] != nil || d[nftaDynsetExprs] != nil || d.u32(unix.NFTA_DYNSET_FLAGS)&nftDynsetInvert != 0}
 	case "objref":
-		if d.u32(unix.NFTA_OBJREF_IMM_TYPE) == unix.NFT_OBJECT_COUNTER {
+		switch d.u32(unix.NFTA_OBJREF_IMM_TYPE) {
+		case unix.NFT_OBJECT_COUNTER:
 			return effect{"counter name " + d.str(unix.NFTA_OBJREF_IMM_NAME)}
+		case nftObjectSynproxy:
+			return unknown{"synproxy name " + d.str(unix.NFTA_OBJREF_IMM_NAME), true}
 		}
 		return maybe{"object " + d.str(unix.NFTA_OBJREF_IMM_NAME)}
 	case "log":
 		return effect{"log"}
-	case "notrack", "flow_offload", "dup", "last":
+	case "notrack":
+		return untrack{name}
+	case "flow_offload": // does not match where the flow cannot be offloaded
+		return maybe{"flow add"}
+	case "dup", "last":
 		return effect{name}
 	case "match":
 		return decodeMatch(d.str(unix.NFTA_MATCH_NAME), d.u32(unix.NFTA_MATCH_REV), d[unix.NFTA_MATCH_INFO])
 	case "target":
 		return decodeTarget(d.str(unix.NFTA_TARGET_NAME), d.u32(unix.NFTA_TARGET_REV), d[unix.NFTA_TARGET_INFO])
 	}
-	return unknown{name}
+	return decodeLoad(name, d)
+}
+
+// decodeLoad knows the expressions that only fetch something which is not known
+// here, and that do not match where it does not exist.
+func decodeLoad(name string, d attrs) any {
+	dreg := map[string]uint16{"rt": 1, "socket": 2, "osf": 1, "xfrm": 1, "tunnel": 2, "exthdr": nftaExthdrDreg}
+	attr, ok := dreg[name]
+	if !ok {
+		return unknown{name, true}
+	}
+	if name == "exthdr" && d[nftaExthdrSreg] != nil { // writes a TCP option
+		return maybe{"tcp option set"}
+	}
+	if d.reg(attr) < 0 {
+		return unknown{name, true}
+	}
+	return loads{dreg: d.reg(attr), len: registerBytes - d.reg(attr), text: name, breaks: true}
 }
 
 func decodeVerdict(b []byte) any {
 	a, err := parseAttrs(b)
-	if err != nil {
-		return unknown{"verdict"}
+	if err != nil || len(a[unix.NFTA_VERDICT_CODE]) < 4 {
+		return unknown{"verdict", true}
 	}
-	return verdict{kind: int32(a.u32(unix.NFTA_VERDICT_CODE)), chain: a.str(unix.NFTA_VERDICT_CHAIN)}
+	v := verdict{kind: int32(a.u32(unix.NFTA_VERDICT_CODE)), chain: a.str(unix.NFTA_VERDICT_CHAIN)}
+	if (v.kind == vJump || v.kind == vGoto) && v.chain == "" {
+		return unknown{"verdict", true}
+	}
+	return v
 }
 
 // udata finds a string in libnftnl's user data: type, length, bytes.
@@ -277,11 +339,16 @@ func decodeSet(a attrs) *set {
 	s := &set{name: a.str(unix.NFTA_SET_NAME), id: a.u32(unix.NFTA_SET_ID), keyLen: int(a.u32(unix.NFTA_SET_KEY_LEN)),
 		isMap: flags&unix.NFT_SET_MAP != 0, interval: flags&unix.NFT_SET_INTERVAL != 0, dynamic: flags&(unix.NFT_SET_EVAL|unix.NFT_SET_TIMEOUT) != 0,
 		verdicts: flags&unix.NFT_SET_MAP != 0 && a.u32(unix.NFTA_SET_DATA_TYPE) == nftDataVerdict}
+	s.opaque = flags&^nftSetKnownFlags != 0
+	desc, err := parseAttrs(a[unix.NFTA_SET_DESC])
+	if err == nil {
+		s.size = int(desc.u32(unix.NFTA_SET_DESC_SIZE))
+	}
 	if flags&nftSetConcat == 0 {
 		return s
 	}
-	desc, err := parseAttrs(a[unix.NFTA_SET_DESC])
 	if err != nil {
+		s.opaque = true
 		return s
 	}
 	_ = list(desc[nftaSetDescConcat], func(b []byte) error {
@@ -305,7 +372,8 @@ func decodeElements(a attrs) (out []element, err error) {
 		flags := e.u32(unix.NFTA_SET_ELEM_FLAGS)
 		x := element{key: e.data(unix.NFTA_SET_ELEM_KEY), keyEnd: e.data(nftaSetElemKeyEnd),
 			end: flags&unix.NFT_SET_ELEM_INTERVAL_END != 0, catchAll: flags&nftElemCatchAll != 0,
-			comment: udata(e[unix.NFTA_SET_ELEM_USERDATA], udataElemComment)}
+			comment:  udata(e[unix.NFTA_SET_ELEM_USERDATA], udataElemComment),
+			doubtful: flags&^(unix.NFT_SET_ELEM_INTERVAL_END|nftElemCatchAll) != 0 || !onlyCounts(e)}
 		if d := e[unix.NFTA_SET_ELEM_DATA]; d != nil {
 			in, err := parseAttrs(d)
 			if err != nil {
@@ -322,6 +390,22 @@ func decodeElements(a attrs) (out []element, err error) {
 		return nil
 	})
 	return out, err
+}
+
+// onlyCounts: the expressions that an element runs when it is found decide
+// nothing, as a limit or a quota would.
+func onlyCounts(e attrs) bool {
+	harmless := func(b []byte) bool {
+		x, err := parseAttrs(b)
+		name := x.str(unix.NFTA_EXPR_NAME)
+		return err == nil && (name == "counter" || name == "last")
+	}
+	ok := e[unix.NFTA_SET_ELEM_EXPR] == nil || harmless(e[unix.NFTA_SET_ELEM_EXPR])
+	err := list(e[nftaSetElemExprs], func(b []byte) error {
+		ok = ok && harmless(b)
+		return nil
+	})
+	return ok && err == nil
 }
 
 // decodeChain decodes one NFT_MSG_NEWCHAIN.

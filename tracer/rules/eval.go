@@ -65,7 +65,7 @@ func (rs *ruleset) hookChains(f family, hook uint32, keep func(*chain) bool) []*
 			continue
 		}
 		for _, c := range t.order {
-			if c.base != nil && c.base.hook == hook && (keep == nil || keep(c)) {
+			if c.base != nil && !t.dormant && c.base.hook == hook && (keep == nil || keep(c)) {
 				out = append(out, c)
 			}
 		}
@@ -126,10 +126,6 @@ func (w *walk) chain(c *chain, sure bool) tri {
 		} else if len(acts) > 0 {
 			w.undecided = append(w.undecided, r)
 		}
-		if match == triMaybe && len(acts) == 0 && hasUnknownTarget(r) {
-			// -j SOMETHING that is not understood may end the walk.
-			w.maybe, ended = true, max(ended, triMaybe)
-		}
 		over, end := w.actions(r, acts, match, sure)
 		if end == triMaybe {
 			ended, w.maybe = triMaybe, true
@@ -139,15 +135,6 @@ func (w *walk) chain(c *chain, sure bool) tri {
 		}
 	}
 	return ended
-}
-
-func hasUnknownTarget(r *rule) bool {
-	es := r.expressions()
-	if len(es) == 0 {
-		return false
-	}
-	_, ok := es[len(es)-1].(unknown)
-	return ok
 }
 
 // actions applies the possible verdicts of one rule. over means that the rest
@@ -183,7 +170,9 @@ func (w *walk) action(r *rule, a action, definite, sure bool) (over bool, end tr
 		return definite, triNo
 	case vJump, vGoto:
 		to := r.chain.table.chain(a.chain)
-		if to == nil {
+		if to == nil { // a target that is not known, in rules read as text
+			w.m.markKnown, w.m.ctMarked = false, true
+			w.add(r, perhapsDrop(unknown{"-j " + a.chain, true}), false)
 			return false, triMaybe
 		}
 		before := w.maybe

@@ -21,10 +21,17 @@ type machine struct {
 	sets []string
 	// err is the last set that could not be read.
 	err error
+	// rewritten are the bytes of the packet that rules changed.
+	rewritten []rewrite
+	// ctMarked: rules changed the connection's mark.
+	ctMarked bool
+	// so is how far the rule that is being evaluated matched up to here.
+	so tri
 }
 
 func newMachine(p *packet, env environment) *machine {
-	return &machine{pkt: p, env: env, reg: unknownBytes(64), mark: p.mark, markKnown: p.markKnown}
+	own := *p // rules change packets
+	return &machine{pkt: &own, env: env, reg: unknownBytes(registerBytes), mark: p.mark, markKnown: p.markKnown}
 }
 
 // action is a possible result of a rule.
@@ -39,25 +46,34 @@ type action struct {
 	via string
 }
 
+// perhapsDrop is what something may do that is not understood.
+func perhapsDrop(x unknown) action {
+	return action{verdict: verdict{kind: vDrop}, sure: triMaybe, stmt: x}
+}
+
 // rule evaluates one rule. The match is triNo as soon as one expression is
-// surely false, whatever the others are.
+// surely false, whatever the others are. What stands before that expression has
+// had its effect, as in the kernel.
 func (m *machine) rule(r *rule) (match tri, acts []action) {
-	m.reg = unknownBytes(64)
-	match = triYes
-	mark, markKnown := m.mark, m.markKnown
+	m.reg = unknownBytes(registerBytes)
+	m.so = triYes
 	for _, x := range r.expressions() {
 		t, as := m.expr(r.chain.table, x)
-		match = and(match, t)
-		if match == triNo {
-			m.mark, m.markKnown = mark, markKnown
+		m.so = and(m.so, t)
+		if m.so == triNo {
 			return triNo, nil
 		}
 		acts = append(acts, as...)
 	}
-	if match == triMaybe && (m.mark != mark || m.markKnown != markKnown) {
-		m.markKnown = false
+	return m.so, acts
+}
+
+// setMark gives the packet a mark, if the rule matches up to here.
+func (m *machine) setMark(mark uint32, known bool) {
+	if known && m.markKnown && mark == m.mark {
+		return
 	}
-	return match, acts
+	m.mark, m.markKnown = mark, known && m.so == triYes
 }
 
 func (m *machine) expr(t *table, x any) (tri, []action) {
@@ -79,9 +95,12 @@ func (m *machine) expr(t *table, x any) (tri, []action) {
 	case fib:
 		m.fib(x)
 	case loads:
-		v := unknownBytes(max(x.len, 0))
+		v := unknownBytes(min(max(x.len, 0), registerBytes))
 		v.put(0, x.value...)
 		m.store(x.dreg, v)
+		if x.breaks {
+			return triMaybe, nil
+		}
 	case cmp:
 		return m.compare(x), nil
 	case rangeCmp:
@@ -91,11 +110,24 @@ func (m *machine) expr(t *table, x any) (tri, []action) {
 	case test:
 		return x.run(m), nil
 	case setMark:
-		m.mark = m.mark&^x.mask ^ x.value
-		m.markKnown = m.markKnown || x.mask == ^uint32(0)
+		m.setMark(m.mark&^x.mask^x.value, m.markKnown || x.mask == ^uint32(0))
+	case connmark:
+		m.connmark(x)
+	case rewrite:
+		m.rewritten = append(m.rewritten, x)
+	case untrack:
+		if m.pkt.ct == nil {
+			m.pkt.state = 0
+		}
+	case dynset:
+		return m.dynset(t, x), nil
 	case maybe:
 		return triMaybe, nil
 	case unknown:
+		if x.acts {
+			m.reg, m.markKnown, m.ctMarked = unknownBytes(registerBytes), false, true
+			return triMaybe, []action{perhapsDrop(x)}
+		}
 		return triMaybe, nil
 	default:
 		return m.statement(x)
@@ -119,6 +151,9 @@ func (m *machine) statement(x any) (tri, []action) {
 	case queue:
 		return triYes, []action{{verdict: verdict{kind: vQueue}, sure: triYes, stmt: x}}
 	case nat:
+		if x.family != 0 && x.family != m.pkt.family() {
+			return triYes, nil // an inet table's rule for the other family
+		}
 		return triYes, []action{{verdict: verdict{kind: vAccept}, sure: triYes, stmt: x, target: m.target(x)}}
 	case masq, redir:
 		return triYes, []action{{verdict: verdict{kind: vAccept}, sure: triYes, stmt: x}}
@@ -146,11 +181,51 @@ func (m *machine) store(dreg int, v bytes3) {
 func (m *machine) payload(x payload) bytes3 {
 	switch x.base {
 	case unix.NFT_PAYLOAD_NETWORK_HEADER:
-		return m.pkt.network().slice(x.off, x.len)
+		return m.unwritten(x.base, m.pkt.network()).slice(x.off, min(x.len, registerBytes))
 	case unix.NFT_PAYLOAD_TRANSPORT_HEADER:
-		return m.pkt.transport().slice(x.off, x.len)
+		return m.unwritten(x.base, m.pkt.transport()).slice(x.off, min(x.len, registerBytes))
 	}
-	return unknownBytes(x.len)
+	return unknownBytes(min(x.len, registerBytes))
+}
+
+// unwritten forgets the bytes of a header that rules changed.
+func (m *machine) unwritten(base uint32, v bytes3) bytes3 {
+	for _, w := range m.rewritten {
+		for i := w.off; w.base == base && i < min(w.off+w.len, len(v.known)); i++ {
+			v.known[i] = false
+		}
+	}
+	return v
+}
+
+// connmark is xt_connmark (net/netfilter/xt_connmark.c).
+func (m *machine) connmark(x connmark) {
+	if !x.restore {
+		m.ctMarked = true
+		return
+	}
+	if !x.known || m.pkt.ct == nil || m.ctMarked {
+		m.setMark(0, false)
+		return
+	}
+	m.setMark(m.mark&^x.nfMask^m.pkt.ct.Mark&x.ctMask, m.markKnown)
+}
+
+// dynset adds an element, which a full set refuses.
+func (m *machine) dynset(t *table, x dynset) tri {
+	s := t.sets[x.set]
+	switch {
+	case x.always:
+		return triYes
+	case x.never || s == nil || s.opaque:
+		return triMaybe
+	case s.size == 0:
+		return triYes
+	}
+	if elems, err := s.elements(); err != nil || len(elems) >= s.size {
+		return triMaybe
+	}
+	return triYes
 }
 
 func u32Bytes(v uint32) []byte { return native.AppendUint32(nil, v) }
@@ -159,14 +234,15 @@ func (m *machine) meta(x meta) {
 	if x.sreg >= 0 {
 		if x.key == unix.NFT_META_MARK {
 			v := m.reg.slice(x.sreg, 4)
-			m.mark, m.markKnown = native.Uint32(v.b), allKnown(v)
+			m.setMark(native.Uint32(v.b), allKnown(v))
 		}
 		return
 	}
-	n := 4
+	n := 16 // as long as any that is not listed
 	switch x.key {
-	case unix.NFT_META_IIFNAME, unix.NFT_META_OIFNAME, unix.NFT_META_BRI_IIFNAME, unix.NFT_META_BRI_OIFNAME:
-		n = 16
+	case unix.NFT_META_LEN, unix.NFT_META_IIF, unix.NFT_META_OIF, unix.NFT_META_MARK, unix.NFT_META_PRIORITY, unix.NFT_META_SKUID, unix.NFT_META_SKGID,
+		unix.NFT_META_RTCLASSID, unix.NFT_META_SECMARK, unix.NFT_META_CPU, unix.NFT_META_IIFGROUP, unix.NFT_META_OIFGROUP, unix.NFT_META_CGROUP, unix.NFT_META_PRANDOM:
+		n = 4
 	case unix.NFT_META_L4PROTO, unix.NFT_META_NFPROTO, unix.NFT_META_PKTTYPE:
 		n = 1
 	case unix.NFT_META_PROTOCOL, unix.NFT_META_IIFTYPE, unix.NFT_META_OIFTYPE:
@@ -223,20 +299,19 @@ func (p *packet) family() family {
 
 func (m *machine) ct(x ct) {
 	if x.sreg >= 0 {
+		m.ctMarked = m.ctMarked || x.key == unix.NFT_CT_MARK
 		return
 	}
-	n := 4
+	n := 16 // as long as any that is not listed
 	switch x.key {
-	case unix.NFT_CT_SRC, unix.NFT_CT_DST, unix.NFT_CT_LABELS:
-		n = 16
+	case unix.NFT_CT_STATE, unix.NFT_CT_STATUS, unix.NFT_CT_MARK, unix.NFT_CT_EXPIRATION, unix.NFT_CT_SECMARK, ctSrcIP, ctDstIP:
+		n = 4
 	case unix.NFT_CT_DIRECTION, unix.NFT_CT_PROTOCOL, unix.NFT_CT_L3PROTOCOL:
 		n = 1
 	case unix.NFT_CT_PROTO_SRC, unix.NFT_CT_PROTO_DST, unix.NFT_CT_ZONE:
 		n = 2
 	case unix.NFT_CT_PKTS, unix.NFT_CT_BYTES, unix.NFT_CT_AVGPKT:
 		n = 8
-	case ctSrcIP6, ctDstIP6, unix.NFT_CT_HELPER:
-		n = 16
 	}
 	v := unknownBytes(n)
 	m.ctValue(x, v)
@@ -265,7 +340,7 @@ func (m *machine) ctValue(x ct, v bytes3) {
 			v.put(0, u32Bytes(s)...)
 		}
 	case unix.NFT_CT_MARK:
-		if p.ct != nil {
+		if p.ct != nil && !m.ctMarked {
 			v.put(0, u32Bytes(p.ct.Mark)...)
 		}
 	case unix.NFT_CT_DIRECTION:
@@ -307,7 +382,8 @@ func (p *packet) ctTuple(dir int) (tracer.Tuple, bool) {
 }
 
 func (m *machine) bitwise(x bitwise) {
-	if x.sreg < 0 || x.len < 0 || len(x.mask) != x.len || len(x.xor) != x.len {
+	if x.sreg < 0 || len(x.mask) != x.len || len(x.xor) != x.len {
+		m.reg = unknownBytes(registerBytes)
 		return
 	}
 	v := m.reg.slice(x.sreg, x.len)
@@ -320,7 +396,8 @@ func (m *machine) bitwise(x bitwise) {
 }
 
 func (m *machine) byteorder(x byteorder) {
-	if x.sreg < 0 || x.size <= 0 {
+	if x.sreg < 0 || x.size <= 0 || x.len > registerBytes {
+		m.reg = unknownBytes(registerBytes)
 		return
 	}
 	v := m.reg.slice(x.sreg, x.len)
@@ -336,7 +413,9 @@ func (m *machine) byteorder(x byteorder) {
 // fib knows address types without further restrictions.
 func (m *machine) fib(x fib) {
 	v := unknownBytes(4)
-	if x.result == unix.NFT_FIB_RESULT_ADDRTYPE {
+	if x.result != unix.NFT_FIB_RESULT_ADDRTYPE {
+		v = unknownBytes(16)
+	} else {
 		a := m.pkt.Dst.Addr()
 		if x.flags&unix.NFTA_FIB_F_SADDR != 0 {
 			a = m.pkt.Src.Addr()
@@ -407,7 +486,13 @@ func (m *machine) inRange(x rangeCmp) tri {
 		return triMaybe
 	}
 	in := bytes.Compare(v.b, x.from) >= 0 && bytes.Compare(v.b, x.to) <= 0
-	return yesIf(in != (x.op == unix.NFT_RANGE_NEQ))
+	switch x.op {
+	case unix.NFT_RANGE_EQ:
+		return yesIf(in)
+	case unix.NFT_RANGE_NEQ:
+		return yesIf(!in)
+	}
+	return triMaybe
 }
 
 // target reads where a DNAT leads, if address and port are fully known.

@@ -43,10 +43,12 @@ type tableKey struct {
 type table struct {
 	tableKey
 	handle uint64
-	engine string // "nftables", "iptables-nft" or "iptables-legacy"
-	chains map[string]*chain
-	order  []*chain
-	sets   map[string]*set
+	// dormant tables are not hooked: no packet meets them.
+	dormant bool
+	engine  string // "nftables", "iptables-nft" or "iptables-legacy"
+	chains  map[string]*chain
+	order   []*chain
+	sets    map[string]*set
 }
 
 type chain struct {
@@ -96,6 +98,9 @@ type set struct {
 	isMap    bool
 	interval bool
 	dynamic  bool // packets add elements
+	// opaque: the set says something of itself that is not understood.
+	opaque   bool
+	size     int  // the most elements it takes, 0 if there is no limit
 	verdicts bool // a verdict map
 	keyLen   int
 	fields   []int // lengths of a concatenation's fields, in bytes
@@ -112,6 +117,8 @@ type element struct {
 	data        []byte
 	verdict     *verdict
 	comment     string
+	// doubtful: whether it matches is not for the key alone to say.
+	doubtful bool
 }
 
 // elements reads them once.
@@ -131,6 +138,11 @@ type (
 		base     uint32
 		off, len int
 		dreg     int
+	}
+	// rewrite changes bytes of the packet to something that is not known.
+	rewrite struct {
+		base     uint32
+		off, len int
 	}
 	meta struct {
 		key  uint32
@@ -180,7 +192,10 @@ type (
 		result, flags uint32
 	}
 	nat struct {
-		dnat                                 bool
+		dnat bool
+		// family is that of the address, 0 if the table has only one; packets of
+		// the other pass.
+		family                               family
 		addrMin, addrMax, protoMin, protoMax int // -1 if not given
 		addr                                 []byte
 		port                                 uint16
@@ -200,6 +215,14 @@ type (
 		dreg, len int
 		text      string
 		value     []byte // if it can only be this one
+		// breaks: the rule does not match where there is no such value.
+		breaks bool
+	}
+	// dynset adds to a set, and does not match where the set is full.
+	dynset struct {
+		set    string
+		always bool // surely matches
+		never  bool // cannot be told
 	}
 	// maybe is a match that packets alone do not decide (limit, quota).
 	maybe struct{ text string }
@@ -212,8 +235,21 @@ type (
 	}
 	// setMark is -j MARK: mark = mark &^ mask ^ value.
 	setMark struct{ mask, value uint32 }
+	// connmark is -j CONNMARK: it moves marks between packet and connection.
+	connmark struct {
+		restore        bool
+		ctMask, nfMask uint32
+		known          bool
+	}
+	// untrack ends or changes the tracking of the connection.
+	untrack struct{ text string }
 	// unknown is an expression that is not understood.
-	unknown struct{ name string }
+	unknown struct {
+		name string
+		// acts: it is no mere match. It may end the walk, drop the packet, or
+		// change registers and marks.
+		acts bool
+	}
 )
 
 // verdictReg is the register that ends a rule.

@@ -67,6 +67,9 @@ func (c *conn) ask(typ uint16, f family, single bool, args ...netlink.Attribute)
 	}
 	out := make([]msg, 0, len(answers))
 	for _, a := range answers {
+		if a.Header.Flags&netlink.DumpInterrupted != 0 && !single {
+			return nil, unix.EINTR
+		}
 		if len(a.Data) < 4 {
 			continue
 		}
@@ -131,6 +134,7 @@ func (c *conn) readOnce(elems func(family, string, string) ([]element, error)) (
 	for _, m := range ms {
 		t := newTable(tableKey{m.family, m.attrs.str(unix.NFTA_TABLE_NAME)})
 		t.handle = m.attrs.u64(nftaTableHandle)
+		t.dormant = m.attrs.u32(unix.NFTA_TABLE_FLAGS)&unix.NFT_TABLE_F_DORMANT != 0
 		byKey[t.tableKey] = t
 		rs.tables = append(rs.tables, t)
 	}
@@ -180,9 +184,19 @@ func addRules(byKey map[tableKey]*table, ms []msg) {
 	}
 }
 
+// dump asks again while changes interrupt the answer.
+func (c *conn) dump(typ uint16, f family, args ...netlink.Attribute) (ms []msg, err error) {
+	for range readTries {
+		if ms, err = c.ask(typ, f, false, args...); !errors.Is(err, unix.EINTR) {
+			return ms, err
+		}
+	}
+	return nil, errChanging
+}
+
 // elements dumps one set.
 func (c *conn) elements(f family, table, set string) ([]element, error) {
-	ms, err := c.ask(unix.NFT_MSG_GETSETELEM, f, false, text(unix.NFTA_SET_ELEM_LIST_TABLE, table), text(unix.NFTA_SET_ELEM_LIST_SET, set))
+	ms, err := c.dump(unix.NFT_MSG_GETSETELEM, f, text(unix.NFTA_SET_ELEM_LIST_TABLE, table), text(unix.NFTA_SET_ELEM_LIST_SET, set))
 	if err != nil {
 		return nil, fmt.Errorf("list elements of %s in table %s: %w", set, table, err)
 	}
@@ -199,7 +213,7 @@ func (c *conn) elements(f family, table, set string) ([]element, error) {
 
 // counters reads the packet counters of one chain by rule handle.
 func (c *conn) counters(ch *chain) (map[uint64]uint64, error) {
-	ms, err := c.ask(unix.NFT_MSG_GETRULE, ch.table.family, false, text(unix.NFTA_RULE_TABLE, ch.table.name), text(unix.NFTA_RULE_CHAIN, ch.name))
+	ms, err := c.dump(unix.NFT_MSG_GETRULE, ch.table.family, text(unix.NFTA_RULE_TABLE, ch.table.name), text(unix.NFTA_RULE_CHAIN, ch.name))
 	if err != nil {
 		return nil, fmt.Errorf("read counters of chain %s: %w", ch.name, err)
 	}
@@ -222,8 +236,10 @@ func (r *rule) packets() (uint64, bool) {
 		switch x := x.(type) {
 		case counter:
 			n, ok = x.packets, true
-		case cmp, rangeCmp, test, maybe, unknown, lookup:
+		case cmp, rangeCmp, test, maybe, unknown, lookup, dynset:
 			ok = false
+		case loads:
+			ok = ok && !x.breaks
 		}
 	}
 	return n, ok

@@ -127,6 +127,14 @@ func (w *renderer) statement(x any) string {
 		return x.text
 	case effect:
 		return x.text
+	case untrack:
+		return x.text
+	case dynset:
+		return "update @" + x.set
+	case rewrite:
+		return "payload set"
+	case connmark:
+		return "ct mark " + map[bool]string{true: "restore", false: "save"}[x.restore]
 	case setMark:
 		return fmt.Sprintf("meta mark set mark & %#x ^ %#x", ^x.mask, x.value)
 	case unknown:

@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -68,10 +69,10 @@ func parseSaveRule(t *table, line string) {
 		line = rest
 	}
 	words := splitWords(line)
-	if len(words) < 2 || words[0] != "-A" {
+	if len(words) < 2 || !words[0].is("-A") {
 		return
 	}
-	c := t.chain(words[1])
+	c := t.chain(words[1].text)
 	if c == nil {
 		return
 	}
@@ -86,39 +87,49 @@ func parseSaveRule(t *table, line string) {
 	c.rules = append(c.rules, r)
 }
 
+// word is one of a rule. What was quoted is a value, never an option.
+type word struct {
+	text   string
+	quoted bool
+}
+
+func (w word) is(texts ...string) bool { return !w.quoted && slices.Contains(texts, w.text) }
+
 // splitWords splits like a shell, as far as iptables-save quotes: "..." with
 // backslashes.
-func splitWords(s string) []string {
-	var out []string
+func splitWords(s string) []word {
+	var out []word
 	var cur strings.Builder
-	in, have := false, false
+	in, have, quoted := false, false, false
+	end := func() {
+		if have {
+			out = append(out, word{cur.String(), quoted})
+			cur.Reset()
+		}
+		have, quoted = false, false
+	}
 	for i := 0; i < len(s); i++ {
 		switch ch := s[i]; {
 		case ch == '\\' && in && i+1 < len(s):
 			i++
 			cur.WriteByte(s[i])
 		case ch == '"':
-			in, have = !in, true
+			in, have, quoted = !in, true, true
 		case ch == ' ' && !in:
-			if have {
-				out = append(out, cur.String())
-				cur.Reset()
-				have = false
-			}
+			end()
 		default:
 			cur.WriteByte(ch)
 			have = true
 		}
 	}
-	if have {
-		out = append(out, cur.String())
-	}
+	end()
 	return out
 }
 
 type saveParser struct {
-	words   []string
+	words   []word
 	family  family
+	module  string // that the next options belong to
 	matches []any
 	comment string
 	target  any
@@ -130,8 +141,10 @@ func (p *saveParser) next() string {
 	}
 	w := p.words[0]
 	p.words = p.words[1:]
-	return w
+	return w.text
 }
+
+func (p *saveParser) unknown(text string) { p.matches = append(p.matches, unknown{name: text}) }
 
 func (p *saveParser) add(text string, run func(*machine) tri) {
 	p.matches = append(p.matches, test{text, run})
@@ -139,61 +152,111 @@ func (p *saveParser) add(text string, run func(*machine) tri) {
 
 func (p *saveParser) parse() {
 	for len(p.words) > 0 {
-		w := p.next()
-		invert := w == "!"
+		invert := p.words[0].is("!")
 		if invert {
-			w = p.next()
+			p.next()
 		}
-		p.option(w, invert)
+		if len(p.words) == 0 {
+			p.unknown("!")
+			return
+		}
+		quoted := p.words[0].quoted
+		if w := p.next(); quoted {
+			p.unknown(w)
+		} else {
+			p.option(w, invert)
+		}
 	}
 }
 
+// option reads one. Which module it belongs to counts: "--mark" is the packet's
+// after "-m mark" and the connection's after "-m connmark".
 func (p *saveParser) option(w string, invert bool) {
+	switch p.module + " " + w {
+	case "comment --comment":
+		p.comment = p.next()
+		return
+	case "conntrack --ctstate", "state --state":
+		p.state(p.next(), invert)
+		return
+	case "mark --mark":
+		p.mark(p.next(), invert)
+		return
+	case "tcp --tcp-flags":
+		p.flags(p.next(), p.next(), invert)
+		return
+	case "tcp --syn":
+		p.flags("FIN,SYN,RST,ACK", "SYN", invert)
+		return
+	case "addrtype --dst-type", "addrtype --src-type":
+		p.addrType(w, p.next(), invert)
+		return
+	case "tcp --sport", "tcp --dport", "udp --sport", "udp --dport", "sctp --sport", "sctp --dport",
+		"multiport --sports", "multiport --dports", "multiport --ports":
+		p.ports(w, p.next(), invert)
+		return
+	}
+	p.general(w, invert)
+}
+
+// general reads what belongs to no module.
+func (p *saveParser) general(w string, invert bool) {
+	if invert && (w == "-m" || w == "-j" || w == "-g") {
+		p.unknown("! " + w)
+	}
 	switch w {
-	case "-s", "--source":
+	case "-s":
 		p.addr(p.next(), invert, func(m *machine) netip.Addr { return m.pkt.Src.Addr() })
-	case "-d", "--destination":
+	case "-d":
 		p.addr(p.next(), invert, func(m *machine) netip.Addr { return m.pkt.Dst.Addr() })
 	case "-i":
 		p.device(p.next(), invert, func(m *machine) device { return m.pkt.iif })
 	case "-o":
 		p.device(p.next(), invert, func(m *machine) device { return m.pkt.oif })
-	case "-p", "--protocol":
+	case "-p":
 		p.proto(p.next(), invert)
-	case "--sport", "--dport", "--sports", "--dports", "--ports":
-		p.ports(w, p.next(), invert)
 	case "-m":
-		p.module(p.next())
-	case "--comment":
-		p.comment = p.next()
-	case "--ctstate", "--state":
-		p.state(p.next(), invert)
-	case "--mark":
-		p.mark(p.next(), invert)
-	case "--tcp-flags":
-		p.flags(p.next(), p.next(), invert)
-	case "--syn":
-		p.flags("FIN,SYN,RST,ACK", "SYN", invert)
-	case "--dst-type", "--src-type":
-		p.addrType(w, p.next(), invert)
+		p.use(p.next())
 	case "-j", "-g":
 		p.jump(w, p.next())
 	default:
-		p.matches = append(p.matches, unknown{w})
-		for len(p.words) > 0 && !strings.HasPrefix(p.words[0], "-") && p.words[0] != "!" {
-			p.next()
+		if !byChance(p.module) {
+			p.unknown(w)
 		}
+		p.skipValues()
 	}
 }
 
-// module names what the options belong to; only those with options that are
-// understood pass.
-func (p *saveParser) module(name string) {
+// skipValues passes over the values of an option that is not understood. Where
+// one of them looks like a target, no word can be trusted to be the target.
+func (p *saveParser) skipValues() {
+	targets := 0
+	for _, w := range p.words {
+		if w.is("-j", "-g") {
+			targets++
+		}
+	}
+	if targets > 1 {
+		p.words, p.target = nil, unknown{"more than one -j", true}
+		return
+	}
+	for len(p.words) > 0 && (p.words[0].quoted || !strings.HasPrefix(p.words[0].text, "-") && p.words[0].text != "!") {
+		p.next()
+	}
+}
+
+// use names the module that the next options belong to.
+func (p *saveParser) use(name string) {
+	p.module = name
 	switch name {
 	case "tcp", "udp", "sctp", "comment", "conntrack", "state", "mark", "multiport", "addrtype":
-	default:
-		p.matches = append(p.matches, unknown{"-m " + name})
+		return
 	}
+	if byChance(name) {
+		p.matches = append(p.matches, maybe{"-m " + name})
+		return
+	}
+	p.unknown("-m " + name)
 }
 
 func (p *saveParser) addr(s string, invert bool, of func(*machine) netip.Addr) {
@@ -201,7 +264,7 @@ func (p *saveParser) addr(s string, invert bool, of func(*machine) netip.Addr) {
 	if err != nil {
 		a, err := netip.ParseAddr(s)
 		if err != nil { // a mask that is no prefix
-			p.matches = append(p.matches, unknown{s})
+			p.unknown(s)
 			return
 		}
 		pre = netip.PrefixFrom(a, a.BitLen())
@@ -229,7 +292,7 @@ func (p *saveParser) proto(s string, invert bool) {
 	if !ok {
 		v, err := strconv.ParseUint(s, 10, 8)
 		if err != nil {
-			p.matches = append(p.matches, unknown{"-p " + s})
+			p.unknown("-p " + s)
 			return
 		}
 		n = uint8(v)
@@ -253,7 +316,7 @@ func (p *saveParser) ports(w, s string, invert bool) {
 			b, err = strconv.ParseUint(hi, 10, 16)
 		}
 		if err != nil {
-			p.matches = append(p.matches, unknown{w + " " + s})
+			p.unknown(w + " " + s)
 			return
 		}
 		ranges = append(ranges, [2]uint16{uint16(a), uint16(b)})
@@ -274,7 +337,7 @@ func (p *saveParser) state(s string, invert bool) {
 	for _, one := range strings.Split(s, ",") {
 		b, ok := bits[one]
 		if !ok {
-			p.matches = append(p.matches, unknown{"--ctstate " + s})
+			p.unknown("--ctstate " + s)
 			return
 		}
 		mask |= b
@@ -285,7 +348,7 @@ func (p *saveParser) state(s string, invert bool) {
 func (p *saveParser) mark(s string, invert bool) {
 	v, mask, ok := valueMask(s)
 	if !ok {
-		p.matches = append(p.matches, unknown{"--mark " + s})
+		p.unknown("--mark " + s)
 		return
 	}
 	p.matches = append(p.matches, markMatch(v, mask, invert))
@@ -316,17 +379,21 @@ func (p *saveParser) flags(mask, want string, invert bool) {
 	a, ok1 := parse(mask)
 	b, ok2 := parse(want)
 	if !ok1 || !ok2 {
-		p.matches = append(p.matches, unknown{"--tcp-flags"})
+		p.unknown("--tcp-flags")
 		return
 	}
 	p.add(fmt.Sprintf("--tcp-flags %s %s", mask, want), func(m *machine) tri { return m.pkt.tcpFlags(a, b, invert) })
 }
 
 func (p *saveParser) addrType(w, s string, invert bool) {
-	n, ok := map[string]uint16{"UNICAST": 1, "LOCAL": 2, "BROADCAST": 3, "ANYCAST": 4, "MULTICAST": 5}[s]
-	if !ok {
-		p.matches = append(p.matches, unknown{w + " " + s})
-		return
+	var mask uint16
+	for _, one := range strings.Split(s, ",") {
+		n, ok := map[string]uint16{"UNICAST": 1, "LOCAL": 2, "BROADCAST": 3, "ANYCAST": 4, "MULTICAST": 5}[one]
+		if !ok {
+			p.unknown(w + " " + s)
+			return
+		}
+		mask |= 1 << n
 	}
 	p.add(w+" "+s, func(m *machine) tri {
 		a := m.pkt.Dst.Addr()
@@ -337,7 +404,7 @@ func (p *saveParser) addrType(w, s string, invert bool) {
 		if !known {
 			return triMaybe
 		}
-		return yesIf((uint16(t) == n) != invert)
+		return yesIf((mask&(1<<t) != 0) != invert)
 	})
 }
 
@@ -347,8 +414,8 @@ func (p *saveParser) jump(w, name string) {
 	p.words = nil
 	after := func(key string) string {
 		for i := range opts {
-			if opts[i] == key && i+1 < len(opts) {
-				return opts[i+1]
+			if opts[i].is(key) && i+1 < len(opts) {
+				return opts[i+1].text
 			}
 		}
 		return ""
@@ -361,7 +428,10 @@ func (p *saveParser) jump(w, name string) {
 	case "RETURN":
 		p.target = verdict{kind: vReturn}
 	case "REJECT":
-		p.target = reject{text: strings.TrimSpace("reject " + strings.Join(opts, " "))}
+		p.target = reject{text: "reject"}
+		if with := after("--reject-with"); with != "" {
+			p.target = reject{text: "reject --reject-with " + with}
+		}
 	case "MASQUERADE":
 		p.target = masq{}
 	case "REDIRECT":
@@ -374,14 +444,17 @@ func (p *saveParser) jump(w, name string) {
 		p.target = queue{}
 	case "MARK":
 		p.target = saveMark(after)
+	case "CONNMARK":
+		p.target = saveConnmark(opts, after)
 	default:
 		p.target = saveTarget(w, name)
 	}
 }
 
 func saveTarget(w, name string) any {
-	if e, ok := decodeTarget(name, 0, nil).(effect); ok {
-		return e
+	switch x := decodeTarget(name, 0, nil).(type) {
+	case effect, untrack:
+		return x
 	}
 	// A name that is no known extension is a chain. If it is none, the walk
 	// finds no such chain and stays undecided.
@@ -391,6 +464,26 @@ func saveTarget(w, name string) any {
 	return verdict{kind: vJump, chain: name}
 }
 
+// saveConnmark reads what CONNMARK does; the masks default to every bit.
+func saveConnmark(opts []word, after func(string) string) any {
+	x := connmark{ctMask: ^uint32(0), nfMask: ^uint32(0), known: true}
+	for _, o := range opts {
+		x.restore = x.restore || o.is("--restore-mark")
+		x.known = x.known && !o.is("--left-shift-mark", "--right-shift-mark")
+	}
+	read := func(key string, to *uint32) {
+		if s := after(key); s != "" {
+			v, _, ok := valueMask(s)
+			*to, x.known = v, x.known && ok
+		}
+	}
+	read("--mask", &x.ctMask)
+	read("--mask", &x.nfMask)
+	read("--ctmask", &x.ctMask)
+	read("--nfmask", &x.nfMask)
+	return x
+}
+
 func saveMark(after func(string) string) any {
 	if v, mask, ok := valueMask(after("--set-xmark")); ok {
 		return setMark{value: v, mask: mask}
@@ -398,7 +491,7 @@ func saveMark(after func(string) string) any {
 	if v, mask, ok := valueMask(after("--set-mark")); ok {
 		return setMark{value: v, mask: mask | v}
 	}
-	return unknown{"-j MARK"}
+	return unknown{"-j MARK", true}
 }
 
 func saveNAT(dnat bool, to string) any {

@@ -159,12 +159,26 @@ func (s *space) judge(w *walk, out *tracer.ServiceRules) {
 	}
 	for _, r := range w.undecided {
 		for _, x := range r.expressions() {
-			if u, ok := x.(unknown); ok {
+			if name := notUnderstood(x); name != "" {
 				out.Complete = false
-				s.note("a rule on the way of Services", fmt.Sprintf("table %s chain %s uses %s, which is not understood", r.chain.table.name, r.chain.name, u.name))
+				s.note("a rule on the way of Services", fmt.Sprintf("table %s chain %s uses %s, which is not understood", r.chain.table.name, r.chain.name, name))
 			}
 		}
 	}
+}
+
+// notUnderstood names an expression that cannot be evaluated, unlike one that
+// is left to chance.
+func notUnderstood(x any) string {
+	switch x := x.(type) {
+	case unknown:
+		return x.name
+	case loads:
+		if x.breaks {
+			return x.text
+		}
+	}
+	return ""
 }
 
 // noEndpoints looks for rules that refuse the frontend for want of endpoints.

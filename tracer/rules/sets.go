@@ -7,7 +7,7 @@ import (
 // lookup evaluates a set match, a map or a verdict map.
 func (m *machine) lookup(t *table, x lookup) (tri, []action) {
 	s := t.sets[x.set]
-	if s == nil || x.sreg < 0 || s.keyLen <= 0 || s.keyLen > 64-x.sreg {
+	if s == nil || s.opaque || x.sreg < 0 || s.keyLen <= 0 || s.keyLen > 64-x.sreg {
 		return triMaybe, nil
 	}
 	elems, err := s.elements()
@@ -52,7 +52,9 @@ func (m *machine) verdictMap(s *set, found []element, sure tri) (tri, []action) 
 	var acts []action
 	for _, e := range found {
 		if e.verdict == nil {
-			return triMaybe, acts
+			acts = append(acts, perhapsDrop(unknown{"verdict of an element", true}))
+			sure = triMaybe
+			continue
 		}
 		if e.verdict.kind == vContinue || e.verdict.kind == vBreak {
 			continue
@@ -73,20 +75,21 @@ func (s *set) find(key bytes3, elems []element) ([]element, tri) {
 	}
 	var out []element
 	var all *element
-	for i, e := range elems {
+	for i := range elems {
+		e := &elems[i]
 		if e.catchAll {
-			all = &elems[i]
+			all = e
 			continue
 		}
 		switch t := s.matches(key, e); t {
 		case triYes:
-			return []element{e}, triYes
+			return elems[i : i+1], e.surely()
 		case triMaybe:
-			out = append(out, e)
+			out = append(out, *e)
 		}
 	}
 	if len(out) == 0 && all != nil {
-		return []element{*all}, triYes
+		return []element{*all}, all.surely()
 	}
 	if all != nil {
 		out = append(out, *all)
@@ -94,7 +97,15 @@ func (s *set) find(key bytes3, elems []element) ([]element, tri) {
 	return out, triMaybe
 }
 
-func (s *set) matches(key bytes3, e element) tri {
+// surely is how sure it is that an element with the packet's key matches.
+func (e *element) surely() tri {
+	if e.doubtful {
+		return triMaybe
+	}
+	return triYes
+}
+
+func (s *set) matches(key bytes3, e *element) tri {
 	if len(e.key) < s.keyLen {
 		return triMaybe
 	}
@@ -147,10 +158,10 @@ func (s *set) findInterval(key bytes3, elems []element) ([]element, tri) {
 		}
 	}
 	if best != nil && !best.end {
-		return []element{*best}, triYes
+		return []element{*best}, best.surely()
 	}
 	if all != nil {
-		return []element{*all}, triYes
+		return []element{*all}, all.surely()
 	}
 	return nil, triNo
 }

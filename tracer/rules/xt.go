@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -20,11 +21,11 @@ func decodeMatch(name string, rev uint32, info []byte) any {
 	case "comment":
 		return xtComment(strings.TrimRight(cString(info), "\x00"))
 	case "tcp":
-		if len(info) >= 11 {
+		if rev == 0 && len(info) >= 12 {
 			return tcpMatch(info)
 		}
 	case "udp":
-		if len(info) >= 9 {
+		if rev == 0 && len(info) >= 9 {
 			return udpMatch(info)
 		}
 	case "mark":
@@ -43,10 +44,32 @@ func decodeMatch(name string, rev uint32, info []byte) any {
 		if rev == 1 && len(info) >= 8 {
 			return addrtypeMatch(info)
 		}
-	case "statistic", "limit", "hashlimit":
+	case "state":
+		if rev == 0 && len(info) >= 4 {
+			return stateMatch(uint16(native.Uint32(info)), false)
+		}
+	case "connmark":
+		if rev == 1 && len(info) >= 9 {
+			return connmarkMatch(native.Uint32(info), native.Uint32(info[4:]), info[8] != 0)
+		}
+	case "iprange":
+		if rev == 1 && len(info) >= 65 {
+			return iprangeMatch(info)
+		}
+	}
+	if byChance(name) {
 		return maybe{"-m " + name}
 	}
-	return unknown{"-m " + name}
+	return unknown{name: "-m " + name}
+}
+
+// byChance are matches that other packets, time or chance decide.
+func byChance(name string) bool {
+	switch name {
+	case "statistic", "limit", "hashlimit", "recent", "connlimit", "quota", "time":
+		return true
+	}
+	return false
 }
 
 func cString(b []byte) string {
@@ -77,9 +100,9 @@ func not(invert bool) string {
 func tcpMatch(b []byte) any {
 	s0, s1 := native.Uint16(b), native.Uint16(b[2:])
 	d0, d1 := native.Uint16(b[4:]), native.Uint16(b[6:])
-	option, mask, want, inv := b[8], b[9], b[10], byte(0)
-	if len(b) > 11 {
-		inv = b[11]
+	option, mask, want, inv := b[8], b[9], b[10], b[11]
+	if inv&^7 != 0 { // an option that must be absent
+		option = 1
 	}
 	var text []string
 	if s0 != 0 || s1 != 0xffff {
@@ -131,6 +154,64 @@ func markMatch(value, mask uint32, invert bool) any {
 	}}
 }
 
+func connmarkMatch(value, mask uint32, invert bool) any {
+	text := fmt.Sprintf("ct mark & %#x %s %#x", mask, map[bool]string{false: "==", true: "!="}[invert], value)
+	return test{text, func(m *machine) tri {
+		if m.pkt.ct == nil || m.ctMarked {
+			return triMaybe
+		}
+		return yesIf((m.pkt.ct.Mark&mask == value) != invert)
+	}}
+}
+
+// connmarkTarget is struct xt_connmark_tginfo1 (ctmark, ctmask, nfmask, mode),
+// and 2, which may also shift.
+func connmarkTarget(b []byte, rev uint32) any {
+	const restore = 2
+	mode, shift := b[12], byte(0)
+	switch {
+	case rev == 2 && len(b) >= 15: // shift_dir, shift_bits and mode
+		shift, mode = b[13], b[14]
+	case rev != 1:
+		return unknown{"-j CONNMARK", true}
+	}
+	if mode > restore {
+		return unknown{"-j CONNMARK", true}
+	}
+	return connmark{restore: mode == restore, ctMask: native.Uint32(b[4:]), nfMask: native.Uint32(b[8:]), known: shift == 0}
+}
+
+// iprangeMatch is struct xt_iprange_mtinfo: the first and the last source, the
+// first and the last destination, 16 bytes each, and flags.
+func iprangeMatch(b []byte) any {
+	const src, dst, notSrc, notDst = 1, 2, 16, 32
+	flags := b[64]
+	if flags&^(src|dst|notSrc|notDst) != 0 {
+		return unknown{name: "-m iprange"}
+	}
+	one := func(m *machine, a netip.Addr, lo, hi []byte, flag, invert byte) tri {
+		if flags&flag == 0 {
+			return triYes
+		}
+		n := 4
+		if m.pkt.v6() {
+			n = 16
+		}
+		v := a.Unmap().AsSlice()
+		return yesIf((bytes.Compare(v, lo[:n]) >= 0 && bytes.Compare(v, hi[:n]) <= 0) != (flags&invert != 0))
+	}
+	return test{"iprange", func(m *machine) tri {
+		return and(one(m, m.pkt.Src.Addr(), b, b[16:], src, notSrc), one(m, m.pkt.Dst.Addr(), b[32:], b[48:], dst, notDst))
+	}}
+}
+
+// stateMatch is struct xt_state_info.
+func stateMatch(mask uint16, invert bool) any {
+	return test{not(invert) + "ct state " + xtStates(mask), func(m *machine) tri {
+		return m.pkt.stateIn(fromXtStates(mask), m.pkt.xtNAT(mask), invert)
+	}}
+}
+
 // conntrackMatch is struct xt_conntrack_mtinfo1..3. Only states and directions
 // are understood; match_flags names what is compared.
 func conntrackMatch(b []byte, rev uint32) any {
@@ -139,19 +220,19 @@ func conntrackMatch(b []byte, rev uint32) any {
 	// state_mask, status_mask. Rev 1 has 8-bit masks.
 	const ports = 128 + 8 + 2 + 8
 	if len(b) < ports+6 {
-		return unknown{"-m conntrack"}
+		return unknown{name: "-m conntrack"}
 	}
 	match, invert := native.Uint16(b[ports:]), native.Uint16(b[ports+2:])
 	state, status := uint16(b[ports+4]), uint16(b[ports+5])
 	if rev > 1 {
 		if len(b) < ports+8 {
-			return unknown{"-m conntrack"}
+			return unknown{name: "-m conntrack"}
 		}
 		state, status = native.Uint16(b[ports+4:]), native.Uint16(b[ports+6:])
 	}
 	const flagState, flagStatus, flagDirection = 1, 1 << 6, 1 << 12
 	if match&^(flagState|flagStatus|flagDirection) != 0 || match == 0 {
-		return unknown{"-m conntrack"}
+		return unknown{name: "-m conntrack"}
 	}
 	var text []string
 	if match&flagState != 0 {
@@ -222,7 +303,7 @@ func xtStates(s uint16) string {
 func multiportMatch(b []byte) any {
 	flags, count := b[0], int(b[1])
 	if count > 15 {
-		return unknown{"-m multiport"}
+		return unknown{name: "-m multiport"}
 	}
 	invert := b[2+30+15] != 0
 	var list []uint16
@@ -257,7 +338,7 @@ func multiportMatch(b []byte) any {
 func addrtypeMatch(b []byte) any {
 	src, dst, flags := native.Uint16(b), native.Uint16(b[2:]), native.Uint32(b[4:])
 	if flags&^3 != 0 { // limited to one device
-		return unknown{"-m addrtype"}
+		return unknown{name: "-m addrtype"}
 	}
 	var text []string
 	if src != 0 {
@@ -313,11 +394,18 @@ func decodeTarget(name string, rev uint32, info []byte) any {
 		if rev == 2 && len(info) >= 8 {
 			return setMark{value: native.Uint32(info), mask: native.Uint32(info[4:])}
 		}
-		return setMark{mask: ^uint32(0), value: 0}
-	case "LOG", "NFLOG", "TRACE", "CHECKSUM", "TCPMSS", "CT", "NOTRACK", "CONNMARK", "CONNSECMARK", "CLASSIFY", "DSCP", "TOS", "TTL", "HL", "TEE", "SET", "SECMARK", "RATEEST", "AUDIT":
+		return unknown{"-j MARK", true}
+	case "CONNMARK":
+		if len(info) >= 13 {
+			return connmarkTarget(info, rev)
+		}
+		return unknown{"-j CONNMARK", true}
+	case "CT", "NOTRACK":
+		return untrack{"-j " + name}
+	case "LOG", "NFLOG", "TRACE", "CHECKSUM", "TCPMSS", "CONNSECMARK", "CLASSIFY", "DSCP", "TOS", "TTL", "HL", "TEE", "SET", "SECMARK", "RATEEST", "AUDIT":
 		return effect{"-j " + name}
 	}
-	return unknown{"-j " + name}
+	return unknown{"-j " + name, true}
 }
 
 // rejectWith is enum ipt_reject_with; IPv6 numbers differ, and are not told
@@ -334,16 +422,22 @@ func rejectWith(v uint32) string {
 // natTarget is struct nf_nat_ipv4_multi_range_compat (rev 0), nf_nat_range
 // (rev 1) or nf_nat_range2 (rev 2).
 func natTarget(dnat bool, rev uint32, b []byte) any {
+	const mapsAddr = 1
 	x := nat{dnat: dnat, addrMin: -1, addrMax: -1, protoMin: -1, protoMax: -1}
+	var flags uint32
+	var addr, last []byte
 	switch {
-	case rev == 0 && len(b) >= 20:
-		x.addr = b[8:12]
+	case rev == 0 && len(b) >= 20 && native.Uint32(b) == 1:
+		flags, addr, last = native.Uint32(b[4:]), b[8:12], b[12:16]
 		x.port = binary.BigEndian.Uint16(b[16:])
 	case (rev == 1 || rev == 2) && len(b) >= 40:
-		x.addr = b[4:20]
+		flags, addr, last = native.Uint32(b), b[4:20], b[20:36]
 		x.port = binary.BigEndian.Uint16(b[36:])
 	default:
-		return unknown{"-j NAT"}
+		return unknown{"-j NAT", true}
+	}
+	if flags&mapsAddr != 0 && bytes.Equal(addr, last) {
+		x.addr = addr // one of several is not known
 	}
 	return x
 }

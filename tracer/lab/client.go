@@ -84,8 +84,8 @@ func outcomeOf(err error, connected bool) Outcome {
 func exchangeTCP(a dialArgs) (at Attempt, connected bool, err error) {
 	at.Proto = "tcp"
 	d := net.Dialer{Timeout: a.Timeout, KeepAlive: -1}
-	if a.Local.IsValid() {
-		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(a.Local, 0))
+	if a.Local.IsValid() || a.LocalPort != 0 {
+		d.LocalAddr = net.TCPAddrFromAddrPort(a.local())
 	}
 	conn, err := d.Dial(network("tcp", a.To.Addr()), a.To.String())
 	if err != nil {
@@ -149,8 +149,8 @@ func roundTrip(conn net.Conn, a dialArgs) (int, error) {
 func exchangeUDP(a dialArgs) (Attempt, error) {
 	at := Attempt{Proto: "udp"}
 	d := net.Dialer{Control: a.control}
-	if a.Local.IsValid() {
-		d.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(a.Local, 0))
+	if a.Local.IsValid() || a.LocalPort != 0 {
+		d.LocalAddr = net.UDPAddrFromAddrPort(a.local())
 	}
 	conn, err := d.DialContext(context.Background(), network("udp", a.To.Addr()), a.To.String())
 	if err != nil {
@@ -179,6 +179,19 @@ func exchangeUDP(a dialArgs) (Attempt, error) {
 		}
 	}
 	return at, err
+}
+
+// local is the socket's own end; where only the port matters, any address.
+func (a dialArgs) local() netip.AddrPort {
+	at := a.Local
+	switch {
+	case at.IsValid():
+	case a.To.Addr().Is4():
+		at = netip.IPv4Unspecified()
+	default:
+		at = netip.IPv6Unspecified()
+	}
+	return netip.AddrPortFrom(at, a.LocalPort)
 }
 
 // datagram gives the question, and what to make of the answer.

@@ -15,6 +15,7 @@ type pod struct {
 	node                     string
 	ip4, ip6                 netip.Addr
 	hostNetwork, notReady    bool
+	terminating              bool   // being deleted, and still serving
 	waiting                  string // reason a container is waiting, "" if it runs
 	ports                    []podPort
 	hostVeth                 string
@@ -49,6 +50,11 @@ type service struct {
 	stale []netip.Addr
 	// unwritten: the node has no rules for this Service, while it has for others.
 	unwritten bool
+	// internalLocal is internalTrafficPolicy: Local.
+	internalLocal bool
+	// lb4 and lb6 are a load balancer's addresses, ranges who may use them.
+	lb4, lb6 netip.Addr
+	ranges   []netip.Prefix
 }
 
 type servicePort struct {
@@ -63,6 +69,13 @@ func (s *service) ip(six bool) netip.Addr {
 		return s.ip6
 	}
 	return s.ip4
+}
+
+func (s *service) balancer(six bool) netip.Addr {
+	if six {
+		return s.lb6
+	}
+	return s.lb4
 }
 
 func (s *service) ref(port uint16) string { return fmt.Sprintf("%s/svc/%s:%d", s.ns, s.name, port) }
@@ -90,6 +103,9 @@ type allowRule struct {
 type allowPort struct {
 	proto string
 	port  uint16
+	// name, if set, is what the policy says instead of the number; the pods
+	// have no port of that name.
+	name string
 }
 
 // namespace is a Namespace and its labels.
@@ -136,9 +152,10 @@ func (c *cluster) namespace(name string) namespace {
 
 // endpoint is one address of a Service.
 type endpoint struct {
-	addr  netip.Addr
-	pod   *pod
-	ready bool
+	addr        netip.Addr
+	pod         *pod
+	ready       bool
+	terminating bool
 }
 
 // endpoints are the addresses of one family that an EndpointSlice lists.
@@ -151,7 +168,7 @@ func (c *cluster) endpoints(s *service, six bool) []endpoint {
 	}
 	for _, p := range c.pods {
 		if s.selector != nil && p.ns == s.ns && selects(s.selector, p.labels) {
-			out = append(out, endpoint{addr: p.ip(six), pod: p, ready: !p.notReady})
+			out = append(out, endpoint{addr: p.ip(six), pod: p, ready: !p.notReady && !p.terminating, terminating: p.terminating})
 		}
 	}
 	return out
@@ -168,12 +185,31 @@ func (c *cluster) targets(s *service, six bool) []netip.Addr {
 		}
 		return out
 	}
-	for _, e := range c.endpoints(s, six) {
-		if e.ready {
+	all := c.endpoints(s, six)
+	for _, e := range all {
+		if e.ready && c.local(s, e) {
+			out = append(out, e.addr)
+		}
+	}
+	if len(out) > 0 {
+		return out
+	}
+	for _, e := range all { // the last resort since KEP-1669
+		if e.terminating && c.local(s, e) {
 			out = append(out, e.addr)
 		}
 	}
 	return out
+}
+
+// local: the Service's traffic policy lets this node use the endpoint.
+func (c *cluster) local(s *service, e endpoint) bool {
+	return !s.internalLocal || e.pod != nil && e.pod.node == c.p.node
+}
+
+// elsewhere: the Service has endpoints, none of which this node may use.
+func (c *cluster) elsewhere(s *service, six bool) bool {
+	return s.internalLocal && len(c.endpoints(s, six)) > 0
 }
 
 func selects(selector, labels map[string]string) bool {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -107,6 +106,10 @@ func (d *dumper) pod(p *pod) corev1.Pod {
 	}
 	m := d.meta(p.ns, p.name, p.uid, p.labels)
 	m.OwnerReferences = []metav1.OwnerReference{owner}
+	if p.terminating {
+		grace := int64(30)
+		m.DeletionTimestamp, m.DeletionGracePeriodSeconds = &d.born, &grace
+	}
 	box := corev1.Container{Name: p.app, Image: "registry.example/" + p.app + ":1.0"}
 	for _, port := range p.ports {
 		box.Ports = append(box.Ports, corev1.ContainerPort{Name: port.name, ContainerPort: int32(port.port), Protocol: corev1.Protocol(port.proto)})
@@ -160,6 +163,18 @@ func (d *dumper) service(s *service) corev1.Service {
 			InternalTrafficPolicy: &internal,
 		},
 	}
+	if s.internalLocal {
+		internal = corev1.ServiceInternalTrafficPolicyLocal
+	}
+	if s.lb4.IsValid() {
+		out.Spec.Type = corev1.ServiceTypeLoadBalancer
+		for _, a := range []netip.Addr{s.lb4, s.lb6} {
+			out.Status.LoadBalancer.Ingress = append(out.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: a.String()})
+		}
+		for _, r := range s.ranges {
+			out.Spec.LoadBalancerSourceRanges = append(out.Spec.LoadBalancerSourceRanges, r.String())
+		}
+	}
 	for _, sp := range s.ports {
 		out.Spec.Ports = append(out.Spec.Ports, corev1.ServicePort{
 			Name: sp.name, Protocol: corev1.Protocol(sp.proto), Port: int32(sp.port), TargetPort: intstr.FromInt32(int32(sp.target)),
@@ -196,10 +211,10 @@ func (d *dumper) slice(s *service, six bool) discoveryv1.EndpointSlice {
 }
 
 func sliceEndpoint(e endpoint) discoveryv1.Endpoint {
-	terminating := false
+	serving := e.ready || e.terminating
 	out := discoveryv1.Endpoint{
 		Addresses:  []string{e.addr.String()},
-		Conditions: discoveryv1.EndpointConditions{Ready: &e.ready, Serving: &e.ready, Terminating: &terminating},
+		Conditions: discoveryv1.EndpointConditions{Ready: &e.ready, Serving: &serving, Terminating: &e.terminating},
 	}
 	if e.pod != nil {
 		out.NodeName = &e.pod.node
@@ -248,7 +263,10 @@ func policyPeers(r allowRule) []networkingv1.NetworkPolicyPeer {
 func policyPorts(r allowRule) []networkingv1.NetworkPolicyPort {
 	var out []networkingv1.NetworkPolicyPort
 	for _, p := range r.ports {
-		proto, port := corev1.Protocol(p.proto), intstr.Parse(strconv.Itoa(int(p.port)))
+		proto, port := corev1.Protocol(p.proto), intstr.FromInt32(int32(p.port))
+		if p.name != "" {
+			port = intstr.FromString(p.name)
+		}
 		out = append(out, networkingv1.NetworkPolicyPort{Protocol: &proto, Port: &port})
 	}
 	return out

@@ -75,7 +75,7 @@ type scene struct {
 func Faults() []Fault {
 	return slices.Concat(
 		healthyControls(), policyFaults(), serviceFaults(), proxyFaults(), applicationFaults(), brokenAppFaults(), meshFaults(),
-		nodeFaults(), hookFaults(), podFaults(), linkFaults(), routedFaults(), overlayFaults(), overlayFarFaults(), sizeFaults(), egressFaults(), routingFaults(), dnsFaults(), doubleFaults(),
+		nodeFaults(), hookFaults(), podFaults(), linkFaults(), routedFaults(), overlayFaults(), overlayFarFaults(), sizeFaults(), egressFaults(), routingFaults(), dnsFaults(), doubleFaults(), addressFaults(), conntrackFaults(), exposedFaults(),
 	)
 }
 

@@ -86,7 +86,7 @@ func (l *Lab) addTable(fam nftables.TableFamily, name string, fill func(*table))
 // arrangeAllowed puts policies around the flow that let it through.
 func arrangeAllowed(_ context.Context, l *Lab) (*scene, error) {
 	p := l.p
-	ports := []allowPort{{"TCP", p.podPort}, {"UDP", p.podPort}}
+	ports := []allowPort{{proto: "TCP", port: p.podPort}, {proto: "UDP", port: p.podPort}}
 	return l.toService(), l.addPolicies(
 		policy{ns: p.serverNS, name: "default-deny", ingress: true},
 		policy{ns: p.serverNS, name: p.server + "-from-" + p.clientTeam, app: p.server, ingress: true,
@@ -99,7 +99,7 @@ func arrangeAllowed(_ context.Context, l *Lab) (*scene, error) {
 func (l *Lab) dnsAllowance() allowRule {
 	return allowRule{
 		namespaces: map[string]string{"kubernetes.io/metadata.name": systemNS}, pods: map[string]string{"k8s-app": dnsApp},
-		ports: []allowPort{{"UDP", 53}, {"TCP", 53}},
+		ports: []allowPort{{proto: "UDP", port: 53}, {proto: "TCP", port: 53}},
 	}
 }
 

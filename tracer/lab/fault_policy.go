@@ -24,11 +24,13 @@ func policyFaults() []Fault {
 			Component: "policy", Code: "pol-dns-egress", Protocols: []string{"udp"}, Visible: silence, arrange: arrangeDNSDeny},
 		{Name: "host-source", Title: "policy and a node as client", Description: "A node calls a pod; the policy allows pods, and a node is none.",
 			Component: "policy", Code: "pol-probe-or-host-source", Protocols: bothProtocols, Visible: silence, arrange: arrangeHostSource},
+		{Name: "policy-named-port", Title: "policy names an unknown port", Description: "A NetworkPolicy allows a port by a name that the server's pods do not have.",
+			Component: "policy", Code: "pol-named-port", Protocols: bothProtocols, Visible: silence, arrange: arrangeNamedPort},
 	}
 }
 
 func (l *Lab) appPorts() []allowPort {
-	return []allowPort{{"TCP", l.p.podPort}, {"UDP", l.p.podPort}}
+	return []allowPort{{proto: "TCP", port: l.p.podPort}, {proto: "UDP", port: l.p.podPort}}
 }
 
 func (l *Lab) fromTeam(ports ...allowPort) allowRule {
@@ -62,8 +64,29 @@ func arrangeWrongPolicyPort(_ context.Context, l *Lab) (*scene, error) {
 	p := l.p
 	return l.deniedBy(l.toService(), policy{
 		ns: p.serverNS, name: p.server + "-from-" + p.clientTeam, app: p.server, ingress: true,
-		allow: []allowRule{l.fromTeam(allowPort{"TCP", p.svcPort}, allowPort{"UDP", p.svcPort})},
+		allow: []allowRule{l.fromTeam(allowPort{proto: "TCP", port: p.svcPort}, allowPort{proto: "UDP", port: p.svcPort})},
 	})
+}
+
+func arrangeNamedPort(_ context.Context, l *Lab) (*scene, error) {
+	p := l.p
+	return l.deniedBy(l.toService(), policy{
+		ns: p.serverNS, name: p.server + "-from-" + p.clientTeam, app: p.server, ingress: true,
+		allow: []allowRule{l.fromTeam(allowPort{proto: "TCP", name: "web-" + p.server}, allowPort{proto: "UDP", name: "web-" + p.server})},
+	})
+}
+
+// arrangePolicyRemoved deletes a policy, of which the agent does not learn.
+func arrangePolicyRemoved(_ context.Context, l *Lab) (*scene, error) {
+	s, x, err := l.toOnePod()
+	if err != nil {
+		return nil, err
+	}
+	if err := l.addPolicies(policy{ns: l.p.serverNS, name: "default-deny", ingress: true}); err != nil {
+		return nil, err
+	}
+	with(l, &l.c.policies, nil)
+	return s.blames("FirewallRule", "", l.family()+" filter cali-tw-"+x.hostVeth).shows(Timeout), nil
 }
 
 func arrangeDNSDeny(_ context.Context, l *Lab) (*scene, error) {

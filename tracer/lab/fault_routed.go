@@ -43,6 +43,8 @@ func routedFaults() []Fault {
 			silence, inCalico(arrangeIngressDeny)),
 		f("policy", "pol-egress-deny", "calico-policy-egress", "egress policy in Calico's chains", "Chains as Calico writes them: a NetworkPolicy of the client does not allow it out.",
 			silence, inCalico(arrangeEgressDeny)),
+		f("policy", "pol-agent-stale", "calico-policy-removed", "a policy that is gone is still enforced", "Calico's chains still enforce a policy that was deleted.",
+			silence, inCalico(arrangePolicyRemoved)),
 		f("node", "node-forward-drop", "calico-foreign-drop", "a foreign rule beside Calico's", "Calico's policies allow the flow, and a firewall that is not the cluster's drops it.",
 			silence, inCalico(arrangeForeignDrop)),
 	}

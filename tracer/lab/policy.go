@@ -114,7 +114,9 @@ func (l *Lab) allow(t *table, chain *nftables.Chain, comment string, other field
 			t.rule(chain, comment, t.is(other, peer), counter(), ret())
 		}
 		for _, p := range ports {
-			t.rule(chain, comment, t.is(other, peer), dport(p.proto, p.port), counter(), ret())
+			if p.name == "" {
+				t.rule(chain, comment, t.is(other, peer), dport(p.proto, p.port), counter(), ret())
+			}
 		}
 	}
 }

@@ -29,6 +29,8 @@ type ruleState struct {
 	noHairpinMark bool
 	// calico: policies stand in chains as Calico writes them.
 	calico bool
+	// dropInvalid: kube-proxy drops what conntrack calls INVALID (iptables mode).
+	dropInvalid bool
 	// masqueradePort is the only port that masquerade may use, 0 for any.
 	masqueradePort uint16
 }
@@ -69,6 +71,7 @@ type nftProxy struct {
 	rejects    *nftables.Chain
 	frontends  *nftables.Set
 	empty      *nftables.Set
+	firewalls  *nftables.Set
 	clusterIPs *nftables.Set
 }
 
@@ -104,6 +107,7 @@ func (x *nftProxy) sets() {
 	}
 	x.frontends = verdicts("service-ips")
 	x.empty = verdicts("no-endpoint-services")
+	x.firewalls = verdicts("firewall-ips")
 	x.clusterIPs = x.set(&nftables.Set{Name: "cluster-ips", KeyType: x.addrType()}, nil)
 }
 
@@ -123,6 +127,10 @@ func (x *nftProxy) baseChains() {
 	in := x.filter("filter-input", nftables.ChainHookInput, -110)
 	fwd := x.filter("filter-forward", nftables.ChainHookForward, -110)
 	out := x.filter("filter-output-post-dnat", nftables.ChainHookOutput, -90)
+	ranges := x.chain("firewall-check")
+	x.rule(ranges, "", x.lookup(x.firewalls))
+	pre := x.filter("filter-prerouting", nftables.ChainHookPrerouting, -110)
+	x.rule(pre, "", newOnly, jump(ranges))
 	x.rule(in, "", newOnly, jump(noEndpoints))
 	x.rule(fwd, "", newOnly, jump(noEndpoints))
 	x.rule(fwd, "", newOnly, jump(check))
@@ -189,7 +197,11 @@ func (x *nftProxy) service(s *service, sp servicePort) {
 	key := frontendKey(vip, sp.proto, sp.port)
 	targets := x.l.c.targets(s, x.v6)
 	if len(targets) == 0 {
-		x.element(x.empty, nftables.SetElement{Key: key, VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: x.rejects.Name}})
+		why := &expr.Verdict{Kind: expr.VerdictGoto, Chain: x.rejects.Name}
+		if x.l.c.elsewhere(s, x.v6) {
+			why = &expr.Verdict{Kind: expr.VerdictDrop}
+		}
+		x.element(x.empty, nftables.SetElement{Key: key, VerdictData: why})
 		return
 	}
 	proto := strings.ToLower(sp.proto)
@@ -199,6 +211,31 @@ func (x *nftProxy) service(s *service, sp servicePort) {
 	x.rule(chain, "", frontend, x.not(saddr, x.podRange()), jump(x.mark))
 	x.spread(chain, full, sp, targets)
 	x.element(x.frontends, nftables.SetElement{Key: key, VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: chain.Name}})
+	x.balancer(s, sp, full, chain)
+}
+
+// balancer serves a load balancer's address, to those who may use it.
+func (x *nftProxy) balancer(s *service, sp servicePort, full string, to *nftables.Chain) {
+	vip := s.balancer(x.v6)
+	if !vip.IsValid() {
+		return
+	}
+	key := frontendKey(vip, sp.proto, sp.port)
+	external := x.chain("external-" + shortHash(8, full) + "-" + full)
+	x.rule(external, "masquerade traffic for "+full+" external destinations", jump(x.mark))
+	x.rule(external, "", exprs{&expr.Verdict{Kind: expr.VerdictGoto, Chain: to.Name}})
+	x.element(x.frontends, nftables.SetElement{Key: key, VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: external.Name}})
+	if len(s.ranges) == 0 {
+		return
+	}
+	guard := x.chain("firewall-" + shortHash(8, full) + "-" + full)
+	for _, r := range s.ranges {
+		if r.Addr().Is6() == x.v6 {
+			x.rule(guard, "", x.is(saddr, r), ret())
+		}
+	}
+	x.rule(guard, "", verdict(expr.VerdictDrop))
+	x.element(x.firewalls, nftables.SetElement{Key: key, VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: guard.Name}})
 }
 
 // seen says whether an earlier port of the Service has entered its address.

@@ -55,6 +55,9 @@ func (x *iptProxy) baseChains() {
 	}
 	kube := x.filter.chain("KUBE-FORWARD")
 	x.filter.rule(fwd, "kubernetes forwarding rules", counter(), jump(kube))
+	if x.l.rules.dropInvalid {
+		x.filter.rule(kube, "", ctState(expr.CtStateBitINVALID), drop())
+	}
 	x.filter.rule(kube, "kubernetes forwarding rules", markBit(masqueradeMark, true), counter(), accept())
 }
 
@@ -63,6 +66,10 @@ func (x *iptProxy) service(s *service, sp servicePort) {
 	frontend := append(x.nat.is(daddr, host(s.ip(x.v6))), dport(sp.proto, sp.port)...)
 	targets := x.l.c.targets(s, x.v6)
 	if len(targets) == 0 {
+		if x.l.c.elsewhere(s, x.v6) {
+			x.filter.rule(x.rejects, name+" has no local endpoints", frontend, drop())
+			return
+		}
 		x.filter.rule(x.rejects, name+" has no endpoints", frontend, counter(), x.filter.reject())
 		return
 	}

@@ -29,6 +29,13 @@ func (l *Lab) toService() *scene {
 	return l.between(c.space, c.ref(), netip.AddrPortFrom(s.ip(l.opts.IPv6), l.p.svcPort), s.ref(l.p.svcPort))
 }
 
+// toServiceTCP is toService for faults that only TCP knows.
+func (l *Lab) toServiceTCP() *scene {
+	s := l.toService()
+	s.dial.Kind, s.dial.Retries = dialHTTP, 0
+	return s
+}
+
 // toHost goes from the client to an address, port included.
 func (l *Lab) toHost(v4, v6 netip.Addr, port uint16) *scene {
 	c := l.client()
@@ -49,6 +56,14 @@ func (l *Lab) toDNS() *scene {
 	x := l.between(c.space, c.ref(), netip.AddrPortFrom(s.ip(l.opts.IPv6), 53), s.ref(53))
 	x.dial.Kind, x.dial.Retries, x.dial.Name = dialDNS, 3, l.api().dns()
 	return x
+}
+
+// family is the nf_tables family of the scene's packets.
+func (l *Lab) family() string {
+	if l.opts.IPv6 {
+		return "ip6"
+	}
+	return "ip"
 }
 
 func (l *Lab) pick(v4, v6 netip.Addr) netip.Addr {

@@ -113,8 +113,10 @@ type dialArgs struct {
 	Kind dialKind       `json:"kind"`
 	To   netip.AddrPort `json:"to"`
 	// Local is the source address; the zero value leaves it to the kernel.
-	Local   netip.Addr    `json:"local,omitzero"`
-	Timeout time.Duration `json:"timeout"`
+	Local netip.Addr `json:"local,omitzero"`
+	// LocalPort is the source port, 0 for any.
+	LocalPort uint16        `json:"local_port,omitempty"`
+	Timeout   time.Duration `json:"timeout"`
 	// Retries resends an unanswered datagram, spread over Timeout.
 	Retries int `json:"retries,omitempty"`
 	// Body is the size of the request's payload in bytes.

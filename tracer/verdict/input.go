@@ -181,8 +181,14 @@ func (in *Input) icmp(test func(*tracer.Answer) bool) *tracer.Answer {
 }
 
 // madeHere: the answer was first seen being sent on this node (or in one of its
-// pods), not arriving from outside.
+// pods), not arriving from outside. An ICMP error carries the address of who made
+// it: one that nobody here has came from outside, even if it was not seen there.
 func (in *Input) madeHere(a *tracer.Answer) bool {
+	if a.Kind == tracer.AnswerICMP && in.Journey.LeftNode {
+		if _, here := in.Inventory.Owner(a.From); !here && a.From != in.Journey.Translated.Dst.Addr() && a.From != in.Journey.Flow.Dst.Addr() {
+			return false
+		}
+	}
 	return in.device(a.Device).Role != tracer.RoleUplink || a.Hook == tracer.EventTX
 }
 

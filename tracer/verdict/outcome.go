@@ -97,7 +97,7 @@ func tcpOutcome(j *tracer.Journey, now time.Time, settled bool) (tracer.Outcome,
 		return tracer.OutcomeReset, settled
 	case has(j, tracer.AnswerRST) && !has(j, tracer.AnswerFin) && j.RequestBytes > 0:
 		return tracer.OutcomeResetMidFlow, settled
-	case stall == stallProven:
+	case stall == stallProven, answersLost(j):
 		return tracer.OutcomeConnectedNoData, settled
 	case j.ReplyBytes > 0:
 		return tracer.OutcomeDelivered, j.Closed && settled || quiet >= quietIsDone && stall == stallNone
@@ -139,6 +139,22 @@ func stalled(j *tracer.Journey, now time.Time) stall {
 		worst = stallMaybe
 	}
 	return worst
+}
+
+// answersLost: the target sent data and the client got none of it as its own: it
+// was dropped again and again, or reset by the client, to whom it did not belong.
+// Acknowledgements that get through do not make up for that.
+func answersLost(j *tracer.Journey) bool {
+	if j.Mid || j.Partial || !has(j, tracer.AnswerData) || arrived(j, tracer.AnswerData) {
+		return false
+	}
+	for i := range j.Drops {
+		d := &j.Drops[i]
+		if d.Direction == tracer.DirReply && !d.ARP && !d.ICMPError && (d.Count >= 3 || j.ClientReset) {
+			return true
+		}
+	}
+	return false
 }
 
 // lastReply is when the flow's own answers were last seen; an ICMP error about

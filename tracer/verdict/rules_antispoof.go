@@ -2,6 +2,8 @@ package verdict
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 
 	"github.com/podpath/podpath/tracer"
 )
@@ -14,12 +16,9 @@ func antiSpoof(in *Input) *Finding {
 	if d == nil || d.Drop.Stage != tracer.StagePrerouting || d.Direction != tracer.DirRequest {
 		return nil
 	}
-	entry := in.device(d.InDevice)
-	if entry.Role != tracer.RolePodHost {
-		entry = in.device(d.Device)
-	}
+	entry := in.entry(d)
 	pod, ok := in.Inventory.Device(entry.Peer)
-	if entry.Role != tracer.RolePodHost || !ok || len(pod.Addrs) == 0 || owns(in.Inventory, pod.NetNS, d.Tuple) {
+	if entry.Role != tracer.RolePodHost || !ok || len(pod.Addrs) == 0 || owns(&pod, d.Tuple.Src.Addr()) {
 		return nil
 	}
 	f := &Finding{
@@ -35,18 +34,25 @@ func antiSpoof(in *Input) *Finding {
 	return f
 }
 
-// owns: the tuple's source is an address in that namespace.
-func owns(inv *tracer.Inventory, netns uint32, t tracer.Tuple) bool {
-	for i := range inv.Devices {
-		d := &inv.Devices[i]
-		if d.NetNS != netns {
-			continue
-		}
-		for _, p := range d.Addrs {
-			if p.Addr() == t.Src.Addr() {
-				return true
-			}
+// entry is the node's end of the veth by which the dropped packet came in. Behind
+// a bridge the drop itself names only the bridge.
+func (in *Input) entry(d *tracer.DropSeen) tracer.Device {
+	for _, k := range []tracer.DeviceKey{d.InDevice, d.Device} {
+		if dev := in.device(k); dev.Role == tracer.RolePodHost {
+			return dev
 		}
 	}
-	return false
+	for i := range in.Journey.Hops {
+		h := &in.Journey.Hops[i]
+		if dev := in.device(h.Device); h.Direction == tracer.DirRequest && h.Kind == tracer.EventRX && dev.Role == tracer.RolePodHost && in.onHost(h.Device) {
+			return dev
+		}
+	}
+	return tracer.Device{}
+}
+
+// owns: the address is one of that interface. What else the pod's namespace has,
+// as a VPN's device, is not what the node gave it.
+func owns(d *tracer.Device, a netip.Addr) bool {
+	return slices.ContainsFunc(d.Addrs, func(p netip.Prefix) bool { return p.Addr() == a })
 }

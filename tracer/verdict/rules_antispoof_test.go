@@ -27,11 +27,22 @@ func TestAntiSpoof(t *testing.T) {
 		}
 		return &Input{Journey: j, Outcome: o, Inventory: inv, NodeName: "n1", Now: at.Add(2 * time.Second), Node: &tracer.NodeFacts{}, Cluster: &tracer.ClusterFacts{Known: true}}
 	}
+	// Behind a bridge the drop names the bridge only.
+	bridged := input("10.99.0.5:4000", tracer.StagePrerouting, tracer.OutcomeNoAnswer)
+	br := tracer.DeviceKey{NetNS: 1, IfIndex: 9}
+	bridged.Journey.Drops[0].Device, bridged.Journey.Drops[0].InDevice = br, br
+	bridged.Journey.Hops = []tracer.Hop{{Direction: tracer.DirRequest, Kind: tracer.EventRX, Device: veth, Tuple: bridged.Journey.Flow}}
+	// The pod has the address too, on a device of its own.
+	vpn := input("10.99.0.5:4000", tracer.StagePrerouting, tracer.OutcomeNoAnswer)
+	tun := tracer.Device{DeviceKey: tracer.DeviceKey{NetNS: 2, IfIndex: 7}, Name: "tun0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.99.0.5/32")}}
+	vpn.Inventory = &tracer.Inventory{HostNetNS: 1, Devices: append([]tracer.Device{tun}, inv.Devices...)}
 	for name, tt := range map[string]struct {
 		in   *Input
 		want string
 	}{
 		"a VPN's address behind a pod's veth":   {input("10.99.0.5:4000", tracer.StagePrerouting, tracer.OutcomeNoAnswer), "cni-antispoof"},
+		"the same behind a bridge":              {bridged, "cni-antispoof"},
+		"a VPN's address on the VPN's device":   {vpn, "cni-antispoof"},
 		"the pod's own address":                 {input("10.1.0.5:4000", tracer.StagePrerouting, tracer.OutcomeNoAnswer), ""},
 		"a foreign address, dropped in forward": {input("10.99.0.5:4000", tracer.StageForward, tracer.OutcomeNoAnswer), ""},
 		"a foreign address that gets through":   {input("10.99.0.5:4000", tracer.StagePrerouting, tracer.OutcomeDelivered), ""},

@@ -453,7 +453,7 @@ func replyNotTranslated(in *Input) *Finding {
 	if d == nil && !arrived || !refused {
 		return nil
 	}
-	f := &Finding{Confidence: tracer.Probable, Code: "svc-conntrack-invalid-rst", Evidence: []tracer.Evidence{in.seenTranslation(t)}}
+	f := &Finding{Confidence: tracer.Probable, Code: "svc-conntrack-invalid-rst", Object: in.nodeRef(), Evidence: []tracer.Evidence{in.seenTranslation(t)}}
 	if d != nil {
 		f.Evidence = append(f.Evidence, in.seenDrop(d))
 	}

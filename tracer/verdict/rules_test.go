@@ -212,6 +212,8 @@ func faults() []fault {
 		{"remote refuses", "refused-outside", "egr-remote-refused", confirmed, "ExternalHost " + world, []change{toWorld, left(nodeIP), answer(tracer.AnswerRST, tracer.EventRX, on(hostNS, uplink)), outcomeIs(tracer.OutcomeRefused)}},
 		{"far pod refuses", "refused-outside", "app-no-listener", probable, "Pod db/far", []change{toFar, left(webIP), answer(tracer.AnswerRST, tracer.EventRX, on(hostNS, uplink)), outcomeIs(tracer.OutcomeRefused)}},
 		{"firewall outside", "prohibited-outside", "egr-firewall-reject", confirmed, "Firewall " + router, []change{toWorld, left(nodeIP), icmpFromWorld(3, 13), outcomeIs(tracer.OutcomeICMPError)}},
+		{"a firewall outside, not seen at the uplink", "prohibited-outside", "egr-firewall-reject", confirmed, "", []change{toWorld, left(nodeIP), outcomeIs(tracer.OutcomeICMPError),
+			icmpFromNode(3, 13, from(router))}},
 		{"no masquerade", "masquerade", "egr-masq-missing", confirmed, "Node n1", []change{toWorld, left(webIP)}},
 		{"no masquerade, rules not read", "masquerade", "egr-masq-missing", probable, "", []change{toWorld, left(webIP), func(s *scene) { s.n.MasqueradeRead = false }}},
 		{"no masquerade towards a private network", "masquerade", "egr-masq-missing", suspected, "", []change{toWorld, left(webIP), func(s *scene) {

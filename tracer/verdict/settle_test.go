@@ -27,6 +27,10 @@ func data(s *scene) {
 	answer(tracer.AnswerData, tracer.EventTX, on(apiNS, eth0), arrivedAt)(s)
 	s.j.ReplyBytes, s.j.RequestBytes = 100, 100
 }
+func unreached(s *scene) {
+	answer(tracer.AnswerData, tracer.EventTX, on(apiNS, eth0))(s)
+	s.j.ReplyBytes = 100
+}
 func rst(s *scene) {
 	answer(tracer.AnswerRST, tracer.EventTX, on(apiNS, eth0), arrivedAt)(s)
 	s.j.Closed = true
@@ -81,6 +85,12 @@ func TestSettle(t *testing.T) {
 			[]step{{602 * time.Second, ok, true}}},
 		{"dropped again and again", seen(tcp, established, data, sent(1, 1500*ms), filtered(times(3), lasting(100*ms, 1500*ms))), []step{{1600 * ms, stillNothing, true}}},
 		{"dropped twice, then nothing", seen(tcp, established, data, sent(1, 500*ms), filtered(times(2), lasting(100*ms, 500*ms))), []step{{700 * ms, ok, false}, {1600 * ms, ok, false}, {3100 * ms, stillNothing, true}}},
+		{"the answer's data dropped, its FIN passed",
+			seen(tcp, established, unreached, asked(100), sent(1, 4*time.Second), filtered(ofReply, times(3), lasting(100*ms, 900*ms)), back(tracer.EventRX, on(webNS, eth0), 4*time.Second), fin),
+			[]step{{4100 * ms, stillNothing, true}}},
+		{"data that is not the client's, which it resets",
+			seen(tcp, established, unreached, asked(100), noSocket(at3(on(webNS, eth0)), ofReply, times(1)), func(s *scene) { s.j.ClientReset = true }), []step{{70 * ms, stillNothing, true}}},
+		{"data that was dropped twice and came through", seen(tcp, established, data, filtered(ofReply, times(3), lasting(100*ms, 900*ms)), back(tracer.EventRX, on(webNS, eth0), 1200*ms), fin), []step{{1300 * ms, ok, true}}},
 		{"path MTU discovery at work", seen(tcp, established, data, tooBigDrop(times(1), lasting(10*ms, 10*ms)), icmpFromNode(3, 4), back(tracer.EventRX, on(webNS, eth0), 50*ms)), []step{{1200 * ms, ok, true}}},
 		{"the message does not help", seen(tcp, established, asked(9000), sent(1, 900*ms), tooBigDrop(lasting(10*ms, 900*ms)), icmpFromNode(3, 4), func(s *scene) {
 			back(tracer.EventRX, on(webNS, eth0), 900*ms)(s)

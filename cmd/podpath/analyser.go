@@ -16,14 +16,15 @@ import (
 // recordings alike: whatever it consumes, in that order, can be recorded and
 // given to it again. Its methods may be called from several goroutines.
 type analyser struct {
-	mu     sync.Mutex
-	joiner *path.Joiner
-	engine *verdict.Engine
-	node   string
-	inv    tracer.Inventory
-	blind  []tracer.Blind
-	lost   uint64
-	budget seenLess
+	mu        sync.Mutex
+	joiner    *path.Joiner
+	engine    *verdict.Engine
+	node      string
+	inv       tracer.Inventory
+	blind     []tracer.Blind
+	lost      uint64
+	budget    seenLess
+	unwatched unwatched
 	// counted is the moment whose counts were handed on last.
 	counted time.Time
 	open    []uint64 // flows without a verdict, oldest first
@@ -149,6 +150,7 @@ func (a *analyser) stats(now time.Time, s session.Stats) {
 	a.rec.stats(now, s)
 	a.lost = s.Lost
 	a.budget.held(now, s.Held)
+	a.unwatched.note(now, s.Unwatched)
 	if s.Counted {
 		a.counted = now
 	}
@@ -162,6 +164,22 @@ func (a *analyser) step(s tracer.BudgetStep) {
 	a.budget.step(&s)
 	a.joiner.SetErrorsOpen(s.Level != tracer.BudgetFull && s.Level != tracer.BudgetFlows)
 }
+
+// unwatched is how many devices took no program, of late.
+type unwatched struct {
+	devices int
+	onAt    time.Time // when there were some last
+}
+
+func (u *unwatched) note(now time.Time, devices int) {
+	if devices > 0 || u.devices > 0 {
+		u.onAt = now
+	}
+	u.devices = devices
+}
+
+// since reports whether that was so at any time from a moment on.
+func (u *unwatched) since(from time.Time) bool { return u.devices > 0 || u.onAt.After(from) }
 
 // seenLess is what the budget has kept from being seen so far.
 type seenLess struct {
@@ -328,7 +346,8 @@ func (a *analyser) decide(j *tracer.Journey, outcome tracer.Outcome, now time.Ti
 		Blind: a.blind, Cluster: a.cluster(j),
 	}
 	in.Held, in.DevicesOff = a.budget.during(j.First)
-	j.Partial = in.Held > 0 || in.DevicesOff
+	in.Unwatched = a.unwatched.since(j.First)
+	j.Partial = in.Held > 0 || in.DevicesOff || in.Unwatched
 	if outcome != tracer.OutcomeDelivered {
 		in.Node = a.ask(j.ID, a.joiner.Query(j))
 		a.rec.facts(j.ID, in.Node)

@@ -290,7 +290,7 @@ func (l *live) recount() session.Stats {
 }
 
 func (l *live) stats(st *probe.Stats) session.Stats {
-	s := session.Stats{Seen: st.Seen, Lost: st.Lost, Held: st.Held, Counters: map[string]uint64{}}
+	s := session.Stats{Seen: st.Seen, Lost: st.Lost, Held: st.Held, Unwatched: st.Unwatched, Counters: map[string]uint64{}}
 	for kind, counters := range st.Hooks {
 		for name, n := range counters {
 			if n > 0 {

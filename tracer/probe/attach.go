@@ -38,7 +38,9 @@ func (d deviceLinks) alive() bool {
 // SetInventory makes exactly these namespaces and devices the watched ones.
 // With TCX the programs are attached to every device that is not loopback, in
 // its own namespace, ahead of the programs of others. A namespace or device
-// that vanishes meanwhile is no error. On an error the rest is still watched.
+// that vanishes meanwhile is no error, nor is a device that takes no program while
+// others do: Blind and Stats tell of it, and the next call tries again. On an error
+// the rest is still watched.
 func (p *Probe) SetInventory(inv tracer.Inventory) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -85,9 +87,28 @@ func (p *Probe) watchDevices(inv tracer.Inventory) error {
 			missing[key.NetNS] = append(missing[key.NetNS], d)
 		}
 	}
-	for _, ns := range inv.NetNS {
+	refused := p.attachMissing(inv.NetNS, missing)
+	if len(p.devices) == 0 {
+		return errors.Join(append(errs, refused)...)
+	}
+	return errors.Join(errs...)
+}
+
+// attachMissing attaches where it can, and returns why it could not elsewhere.
+func (p *Probe) attachMissing(list []tracer.NetNS, missing map[uint32][]tracer.Device) error {
+	before := p.unwatched
+	p.unwatched = map[tracer.DeviceKey]unwatched{}
+	var errs []error
+	for _, ns := range list {
 		if devices := missing[ns.Inode]; len(devices) > 0 {
-			errs = append(errs, p.attachIn(ns, devices))
+			p.attachIn(ns, devices)
+		}
+	}
+	for key, u := range p.unwatched {
+		err := fmt.Errorf("attach to %s in netns %d: %w", u.name, key.NetNS, u.err)
+		errs = append(errs, err)
+		if _, known := before[key]; !known {
+			p.log.Warn("a device is not watched", "error", err)
 		}
 	}
 	return errors.Join(errs...)
@@ -134,9 +155,14 @@ func (p *Probe) setNetNS(list []tracer.NetNS) error {
 	return nil
 }
 
+// unwatched is a device that took no program.
+type unwatched struct {
+	name string
+	err  error
+}
+
 // attachIn attaches to devices of one namespace.
-func (p *Probe) attachIn(ns tracer.NetNS, devices []tracer.Device) error {
-	var errs []error
+func (p *Probe) attachIn(ns tracer.NetNS, devices []tracer.Device) {
 	err := inNetNS(ns, func() {
 		for _, d := range devices {
 			links, err := p.attachDevice(d)
@@ -146,14 +172,16 @@ func (p *Probe) attachIn(ns tracer.NetNS, devices []tracer.Device) error {
 			case vanished(err):
 				p.log.Debug("device vanished", "device", d.Name, "netns", ns.Inode)
 			default:
-				errs = append(errs, fmt.Errorf("attach tcx to %s in netns %d: %w", d.Name, ns.Inode, err))
+				p.unwatched[d.DeviceKey] = unwatched{d.Name, err}
 			}
 		}
 	})
-	if err != nil && !vanished(err) {
-		errs = append(errs, fmt.Errorf("enter netns %d: %w", ns.Inode, err))
+	if err == nil || vanished(err) {
+		return
 	}
-	return errors.Join(errs...)
+	for _, d := range devices {
+		p.unwatched[d.DeviceKey] = unwatched{d.Name, err}
+	}
 }
 
 // attachDevice runs in the device's namespace.

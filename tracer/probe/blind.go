@@ -3,8 +3,10 @@ package probe
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/podpath/podpath/tracer"
 )
@@ -14,7 +16,20 @@ import (
 func (p *Probe) Blind() []tracer.Blind {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Concat(p.blind, p.levelBlind())
+	return slices.Concat(p.blind, p.levelBlind(), p.unwatchedBlind())
+}
+
+// unwatchedBlind names the devices that took no program.
+func (p *Probe) unwatchedBlind() []tracer.Blind {
+	var list []tracer.Blind
+	for key, u := range p.unwatched {
+		list = append(list, tracer.Blind{
+			What:   fmt.Sprintf("no program can be attached to %s in netns %d: %v", u.name, key.NetNS, u.err),
+			Effect: "what passes there is not seen; that something was not seen proves nothing",
+		})
+	}
+	slices.SortFunc(list, func(a, b tracer.Blind) int { return strings.Compare(a.What, b.What) })
+	return list
 }
 
 // noteBlindness is called once, when the programs are loaded.

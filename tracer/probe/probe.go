@@ -43,6 +43,8 @@ type Probe struct {
 	mu      sync.Mutex
 	links   map[string]link.Link // of the tracing programs, by name
 	devices map[tracer.DeviceKey]deviceLinks
+	// unwatched are those that took no program.
+	unwatched map[tracer.DeviceKey]unwatched
 	level   tracer.BudgetLevel
 	// inventory is the last that was set, for a level that watches more again.
 	inventory tracer.Inventory

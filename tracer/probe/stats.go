@@ -32,6 +32,8 @@ type Stats struct {
 	Refused uint64
 	// Uncounted is how often a table had no room for a flow or a drop.
 	Uncounted uint64
+	// Unwatched is how many devices of the inventory take no program.
+	Unwatched int
 	Programs  []ProgramStats
 }
 
@@ -53,7 +55,7 @@ func (p *Probe) Stats() (Stats, error) {
 	if p.closed {
 		return Stats{}, errClosed
 	}
-	s := Stats{Hooks: map[tracer.EventKind]map[string]uint64{}}
+	s := Stats{Hooks: map[tracer.EventKind]map[string]uint64{}, Unwatched: len(p.unwatched)}
 	for _, kind := range []bpf.TraceKind{bpf.TraceKindKIND_RX, bpf.TraceKindKIND_TX, bpf.TraceKindKIND_DROP} {
 		var perCPU []bpf.TraceHookStats
 		if err := p.coll.Maps[bpf.TraceMapStats].Lookup(uint32(kind), &perCPU); err != nil {

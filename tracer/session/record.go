@@ -105,6 +105,9 @@ type Stats struct {
 	Lost uint64 `json:"lost"` // events that the kernel could not hand over
 	// Held counts packets that the budget kept from being events.
 	Held uint64 `json:"held,omitempty"`
+	// Unwatched counts devices that took no program, so that what passes there is
+	// not seen.
+	Unwatched int `json:"unwatched,omitempty"`
 	// Counted: the flows' counts of this moment stand before this record.
 	Counted bool `json:"counted,omitempty"`
 	// Counters by name: early returns and losses of the programs.

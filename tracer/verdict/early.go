@@ -20,7 +20,7 @@ func (in *Input) early() earliness {
 		return inTime
 	}
 	n := strikes(j)
-	if in.DevicesOff && n == 1 && !final(j) {
+	if in.unwatched() && n == 1 && !final(j) {
 		return tooEarly // the next try may have passed where nothing looks
 	}
 	if _, due := outcome(j, in.Now); due {

@@ -96,7 +96,10 @@ func surestFirst(found []*Finding, n int) []*Finding {
 
 // partial: packets of this flow may have passed without being shown, so that
 // silence is none.
-func (in *Input) partial() bool { return in.Held > 0 || in.DevicesOff }
+func (in *Input) partial() bool { return in.Held > 0 || in.unwatched() }
+
+// unwatched: packets may have passed devices at which nothing looked.
+func (in *Input) unwatched() bool { return in.DevicesOff || in.Unwatched }
 
 // unshown says what the tracer did not show of what passed the hooks.
 func (in *Input) unshown() []tracer.Blind {
@@ -112,6 +115,9 @@ func (in *Input) unshown() []tracer.Blind {
 	}
 	if in.DevicesOff {
 		note("devices were not watched for a time, to keep within the budget (--max-cpu)")
+	}
+	if in.Unwatched {
+		note("devices were not watched, because no program could be attached to them")
 	}
 	return list
 }

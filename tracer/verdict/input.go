@@ -28,6 +28,8 @@ type Input struct {
 	Held uint64
 	// DevicesOff: the budget kept devices from being watched while it lived.
 	DevicesOff bool
+	// Unwatched: devices took no program while it lived.
+	Unwatched bool
 }
 
 func (in *Input) device(k tracer.DeviceKey) tracer.Device {

@@ -10,6 +10,7 @@ import (
 
 func held(s *scene)       { s.Held = 7 }
 func devicesOff(s *scene) { s.DevicesOff = true }
+func unwatched(s *scene)  { s.Unwatched = true }
 
 // silent lists the codes that rest on nothing having been seen.
 func silent(in *Input) (codes []string) {
@@ -25,7 +26,7 @@ func silent(in *Input) (codes []string) {
 // and what the packets do show is judged as ever.
 func TestPartialFlows(t *testing.T) {
 	e := NewEngine()
-	for name, partial := range map[string]change{"held": held, "devices off": devicesOff} {
+	for name, partial := range map[string]change{"held": held, "devices off": devicesOff, "unwatched": unwatched} {
 		for _, tt := range faults() {
 			t.Run(name+"/"+tt.name, func(t *testing.T) {
 				whole := e.Decide(given(tt.with...))
@@ -39,7 +40,7 @@ func TestPartialFlows(t *testing.T) {
 				case len(in.Journey.Drops) == 0 && v.Confidence == confirmed:
 					t.Errorf("%s is confirmed without a drop", v.Code)
 				}
-				if !slices.ContainsFunc(v.Blind, func(b tracer.Blind) bool { return strings.Contains(b.What, "budget") }) {
+				if !slices.ContainsFunc(v.Blind, func(b tracer.Blind) bool { return strings.Contains(b.What, "budget") || strings.Contains(b.What, "no program") }) {
 					t.Errorf("does not say that packets were not shown: %+v", v.Blind)
 				}
 			})
@@ -50,7 +51,7 @@ func TestPartialFlows(t *testing.T) {
 // A drop that was seen again and again is the same verdict, as sure as before.
 func TestPartialDrop(t *testing.T) {
 	e := NewEngine()
-	for name, partial := range map[string]change{"held": held, "devices off": devicesOff} {
+	for name, partial := range map[string]change{"held": held, "devices off": devicesOff, "unwatched": unwatched} {
 		with := []change{filtered(), denies("ingress", "peer"), rule("policy", "drop"), partial}
 		whole, v := e.Decide(given(with[:3]...)), e.Decide(given(with...))
 		if v.Code != whole.Code || v.Component != tracer.ComponentPolicy || v.Confidence != whole.Confidence {
@@ -62,17 +63,18 @@ func TestPartialDrop(t *testing.T) {
 // One drop, and no eye on the devices: the next try may have passed.
 func TestOneDropUnwatched(t *testing.T) {
 	e := NewEngine()
-	with := []change{filtered(times(1), lasting(0, 0)), denies("ingress", "peer"), devicesOff}
-	v := e.Decide(given(with...))
-	if v.Code != tracer.CodeUnknown || !strings.Contains(v.Summary, "was not watched") || len(v.AlsoSeen) == 0 {
-		t.Errorf("%s: %s, also %+v", v.Code, v.Summary, v.AlsoSeen)
+	for _, off := range []change{devicesOff, unwatched} {
+		v := e.Decide(given(filtered(times(1), lasting(0, 0)), denies("ingress", "peer"), off))
+		if v.Code != tracer.CodeUnknown || !strings.Contains(v.Summary, "whether the next one passed is not known") || len(v.AlsoSeen) == 0 {
+			t.Errorf("%s: %s, also %+v", v.Code, v.Summary, v.AlsoSeen)
+		}
 	}
 }
 
 // That no packet was seen says nothing if packets were not shown.
 func TestUnseenAndPartial(t *testing.T) {
 	e := NewEngine()
-	for name, partial := range map[string]change{"held": held, "devices off": devicesOff} {
+	for name, partial := range map[string]change{"held": held, "devices off": devicesOff, "unwatched": unwatched} {
 		v := e.Decide(given(routeIs("src-pod", "none", ""), outcomeIs(tracer.OutcomeNotSeen), partial, func(s *scene) { s.j.Hops = nil }))
 		if v.Code != tracer.CodeUnknown || !strings.Contains(v.Summary, "is not known") {
 			t.Errorf("%s: %s: %s", name, v.Code, v.Summary)

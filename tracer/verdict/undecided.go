@@ -16,11 +16,11 @@ func undecided(in *Input) *Finding {
 	}
 	switch {
 	case in.unseen() && in.partial():
-		f.Summary = fmt.Sprintf("whether packets from %s to %s passed node %s is not known: to keep within the budget not every packet was shown", in.source(), in.destination(), in.NodeName)
+		f.Summary = fmt.Sprintf("whether packets from %s to %s passed node %s is not known: %s", in.source(), in.destination(), in.NodeName, in.why())
 	case in.unseen():
 		f.Summary = fmt.Sprintf("no packet from %s to %s was seen on node %s", in.source(), in.destination(), in.NodeName)
-	case in.DevicesOff && d != nil && d.Count == 1 && !final(in.Journey):
-		f.Summary = fmt.Sprintf("one packet from %s to %s was dropped at %s; whether the next one passed was not watched, to keep within the budget", in.source(), in.target(), in.at(d))
+	case in.unwatched() && d != nil && d.Count == 1 && !final(in.Journey):
+		f.Summary = fmt.Sprintf("one packet from %s to %s was dropped at %s; whether the next one passed is not known: %s", in.source(), in.target(), in.at(d), in.why())
 	case in.early() != inTime:
 		in.notYet(f, d)
 	case d != nil:
@@ -29,6 +29,14 @@ func undecided(in *Input) *Finding {
 		in.unexplained(f)
 	}
 	return f
+}
+
+// why packets may have passed unseen.
+func (in *Input) why() string {
+	if in.Unwatched {
+		return "there are devices that take no program to watch them"
+	}
+	return "to keep within the budget not every packet was shown"
 }
 
 // notYet: the trace ended before the flow could be judged.

@@ -32,13 +32,15 @@ const (
 // live traces this node.
 type live struct {
 	onNode
-	log      *slog.Logger
-	say      func(format string, args ...any) // progress, to standard error
-	rules    *rules.Reader
-	analyser *analyser
-	cluster  *clusterSource
-	aim      func(*kube.Snapshot) (*aim, error) // resolves the endpoints anew
-	wide     bool
+	log   *slog.Logger
+	say   func(format string, args ...any) // progress, to standard error
+	rules *rules.Reader
+	// ruleTrace is nil unless it was asked for.
+	ruleTrace *ruleTrace
+	analyser  *analyser
+	cluster   *clusterSource
+	aim       func(*kube.Snapshot) (*aim, error) // resolves the endpoints anew
+	wide      bool
 
 	mu      sync.Mutex
 	current *aim
@@ -60,9 +62,15 @@ type countKey struct {
 }
 
 // start attaches everything; when it returns nil, every selection is in place.
-func (l *live) start(ctx context.Context) error {
+// The kernel traces rules for that long, if at all.
+func (l *live) start(ctx context.Context, traceRules time.Duration) error {
 	if err := l.retarget(ctx); err != nil {
 		return err
+	}
+	if traceRules > 0 {
+		if err := l.traceRules(ctx, traceRules); err != nil {
+			return err
+		}
 	}
 	if err := l.node.Baseline(ctx); err != nil {
 		l.log.Warn("counters are not available as a baseline", "error", err)
@@ -116,7 +124,7 @@ func (l *live) retarget(ctx context.Context) error {
 	if err := l.probe.Select(aim.selection); err != nil {
 		return fmt.Errorf("select the flows: %w", err)
 	}
-	return nil
+	return l.ruleTrace.follow(aim)
 }
 
 // lose says, once, that the endpoints are not found any more, and when they are

@@ -33,6 +33,7 @@ type traceFlags struct {
 	firstPackets uint32
 	flows        bool
 	hostNetNS    string
+	traceRules   time.Duration
 	budget       budgetFlags
 }
 
@@ -66,6 +67,7 @@ internet (everything outside the cluster).`,
 	fs.Uint32Var(&f.firstPackets, "first-packets", 8, "packets of each flow and device to follow one by one; the rest is counted")
 	fs.BoolVar(&f.flows, "flows", false, "also print each flow's path when it is decided")
 	fs.StringVar(&f.hostNetNS, "host-netns", "", "path to the node's own network namespace (default: this process's)")
+	addRuleTrace(c, &f.traceRules)
 	f.budget.add(c)
 	_ = c.MarkFlagRequired("from")
 	_ = c.MarkFlagRequired("to")
@@ -83,6 +85,9 @@ func (f *traceFlags) check() error {
 	}
 	if f.count < 0 {
 		return fmt.Errorf("--count %d: must not be negative", f.count)
+	}
+	if err := checkRuleTrace(f.traceRules); err != nil {
+		return err
 	}
 	if f.redact && f.write == "" {
 		return errRedactNothing
@@ -188,7 +193,8 @@ func (s *traceSession) attach(ctx context.Context, f traceFlags) error {
 			return err
 		}
 	}
-	return l.start(ctx)
+	s.closer = append(s.closer, func() error { return l.ruleTrace.close() })
+	return l.start(ctx, f.traceRules)
 }
 
 func tierOf(hook string) probe.Tier {

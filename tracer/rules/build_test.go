@@ -218,3 +218,20 @@ func (l *lab) collect(q tracer.Query) Result {
 	}
 	return res
 }
+
+// storm sends many datagrams from the client, as fast as it can.
+func (l *lab) storm(port uint16, n int) int {
+	l.t.Helper()
+	must(l.t, pnetns.Do(int(l.client.Fd()), func() error {
+		c, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.ParseIP(clientIP), Port: 40000}, &net.UDPAddr{IP: net.ParseIP(serverIP), Port: int(port)})
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		for range n {
+			_, _ = c.Write([]byte("x"))
+		}
+		return nil
+	}))
+	return n
+}

@@ -54,6 +54,12 @@ func (r *Reader) dropSite(ctx context.Context, q tracer.Query, site tracer.DropS
 		s.note("the netfilter hook of a drop", "without the hook no rule can be named")
 		return
 	}
+	if f, ok := r.observed(ctx, s, site, hook, fam); ok {
+		if !have(res.Rules, f) {
+			res.Rules = append(res.Rules, f)
+		}
+		return
+	}
 	p := s.packetAt(q, site, hook)
 	hits := dropHits(s.all(), p, s, fam, hook, site.Drop.Engine)
 	for _, f := range r.choose(s, hits) {

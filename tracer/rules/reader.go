@@ -45,6 +45,8 @@ type Reader struct {
 	spaces map[uint32]*space
 	base   map[counterKey]uint64
 	based  map[uint32]bool // namespaces with a baseline
+	// tracing is the kernel's own trace, if one was begun.
+	tracing *Tracing
 }
 
 type counterKey struct {

@@ -54,6 +54,9 @@ type Case struct {
 	Code, Want, Got string
 	// What is right, of every verdict that was given. Named: the object.
 	Component, Coded, Named bool
+	// Misnamed is what is wrong with the names on the path: pods, Services, nodes,
+	// owners; "" if nothing is, or nobody looked.
+	Misnamed string
 	// Blamed: a control was blamed.
 	Blamed bool
 	// Broken is why the case itself did not work; it says nothing about podpath
@@ -62,13 +65,17 @@ type Case struct {
 }
 
 // Right says whether everything was.
-func (c Case) Right() bool { return c.Broken == "" && c.Component && c.Coded && c.Named }
+func (c Case) Right() bool {
+	return c.Broken == "" && c.Component && c.Coded && c.Named && c.Misnamed == ""
+}
 
 // Score counts cases.
 type Score struct {
 	Faults, Component, Coded, Named int
 	Controls, Blamed                int
-	Broken                          int
+	// Misnamed are the paths, of faults and controls, with a name that is wrong
+	// or missing.
+	Misnamed, Broken int
 	// Codes are those of the faults and controls that were right, sorted.
 	Codes []string
 }
@@ -84,8 +91,9 @@ func Of(cases []Case) Score {
 		if c.Right() {
 			s.Codes = append(s.Codes, c.Code)
 		}
+		s.Misnamed += one(c.Misnamed != "")
 		if c.Control {
-			s.Controls += 1
+			s.Controls++
 			s.Blamed += one(c.Blamed)
 			continue
 		}
@@ -111,6 +119,9 @@ func (s Score) String() string {
 	line := fmt.Sprintf("%d faults: component right %s, code right %s, object named %s; %d controls, falsely blamed %s; %d codes shown",
 		s.Faults, percent(s.Component, s.Faults), percent(s.Coded, s.Faults), percent(s.Named, s.Faults),
 		s.Controls, percent(s.Blamed, s.Controls), len(s.Codes))
+	if s.Misnamed > 0 {
+		line += fmt.Sprintf("; names on the path wrong %d times", s.Misnamed)
+	}
 	if s.Broken > 0 {
 		line += fmt.Sprintf("; %d did not work themselves, and count for nothing", s.Broken)
 	}
@@ -146,7 +157,7 @@ func wrong(w io.Writer, cases []Case) {
 	var rows []string
 	for _, c := range cases {
 		if !c.Right() {
-			rows = append(rows, fmt.Sprintf("| %s | %s | %s | %s |", c.Name, cell(c.Want), cell(cmp.Or(c.Got, "–")), cell(cmp.Or(c.Broken, c.Failing))))
+			rows = append(rows, fmt.Sprintf("| %s | %s | %s | %s |", c.Name, cell(c.Want), cell(cmp.Or(c.Got, "–")), cell(cmp.Or(c.Broken, c.Misnamed, c.Failing))))
 		}
 	}
 	if len(rows) == 0 {

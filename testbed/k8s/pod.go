@@ -11,6 +11,7 @@ import (
 	"github.com/containernetworking/cni/libcni"
 	cnitypes "github.com/containernetworking/cni/pkg/types/100"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/retry"
 )
@@ -25,6 +26,8 @@ type PodSpec struct {
 	HostNetwork           bool
 	// NotReady leaves the pod without the Ready condition.
 	NotReady bool
+	// Owner is the workload that made the pod, as KIND/NAME; "" if none did.
+	Owner string
 }
 
 // Pod is a pod of the light layout: an object, a network namespace, and the
@@ -43,21 +46,26 @@ type Pod struct {
 
 // StartPod makes the object, the namespace, and has the CNI plugins connect it.
 func (c *Cluster) StartPod(ctx context.Context, spec PodSpec) (*Pod, error) {
-	p := &Pod{PodSpec: spec, node: c.Node(spec.Node)}
-	if p.node == nil {
-		return nil, fmt.Errorf("pod %s: no node %q", spec.Name, spec.Node)
-	}
+	p := &Pod{PodSpec: spec}
 	object, err := c.Client.CoreV1().Pods(spec.Namespace).Create(ctx, p.object(), metav1.CreateOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("create pod %s: %w", spec.Name, err)
 	}
+	return c.serve(ctx, p, object)
+}
+
+// serve does for a pod object what a kubelet does.
+func (c *Cluster) serve(ctx context.Context, p *Pod, object *corev1.Pod) (*Pod, error) {
+	if p.node = c.Node(p.Node); p.node == nil {
+		return nil, fmt.Errorf("pod %s: no node %q", p.Name, p.Node)
+	}
 	c.pods = append(c.pods, p)
-	if spec.HostNetwork {
+	if p.HostNetwork {
 		p.Space, p.Addr = p.node.Space, netip.MustParseAddr(p.node.Addr)
 	} else if err := p.attach(ctx, string(object.UID)); err != nil {
-		return nil, fmt.Errorf("pod %s: %w", spec.Name, err)
+		return nil, fmt.Errorf("pod %s: %w", p.Name, err)
 	}
-	return p, p.report(ctx, !spec.NotReady)
+	return p, p.report(ctx, !p.NotReady)
 }
 
 func (p *Pod) object() *corev1.Pod {
@@ -217,7 +225,7 @@ func (p *Pod) Remove(ctx context.Context) error {
 	}
 	now := int64(0)
 	err := c.Client.CoreV1().Pods(p.Namespace).Delete(ctx, p.Name, metav1.DeleteOptions{GracePeriodSeconds: &now})
-	if err != nil {
+	if err != nil && !apierrors.IsNotFound(err) {
 		return err
 	}
 	c.pods = slices.DeleteFunc(c.pods, func(q *Pod) bool { return p == q })

@@ -13,8 +13,9 @@ import (
 
 // Space is a network namespace with a name, as ip netns makes it.
 type Space struct {
-	name string
-	file *os.File
+	name  string
+	file  *os.File
+	inode uint32
 }
 
 func lockThread() { runtime.LockOSThread() }
@@ -49,12 +50,22 @@ func (s *Space) make() error {
 	if err := unix.Mount(own, s.Path(), "", unix.MS_BIND, ""); err != nil {
 		return err
 	}
-	s.file, err = os.Open(s.Path())
-	return err
+	if s.file, err = os.Open(s.Path()); err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(s.file.Fd()), &st); err != nil {
+		return err
+	}
+	s.inode = uint32(st.Ino)
+	return nil
 }
 
 // Path is where the namespace can be opened.
 func (s *Space) Path() string { return "/run/netns/" + s.name }
+
+// Inode is the namespace's, as lsns shows it.
+func (s *Space) Inode() uint32 { return s.inode }
 
 func (s *Space) remove() error {
 	if err := s.file.Close(); err != nil {

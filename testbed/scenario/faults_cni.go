@@ -159,34 +159,17 @@ func routeBlackhole(ctx context.Context, s *Stage) (*Scene, error) {
 
 // vethOf is the node's end of a pod's device.
 func vethOf(n *k8s.Node, p *k8s.Pod) (string, error) {
-	out, err := p.Output("cat", "/proc/self/net/dev")
-	if err != nil || !strings.Contains(out, "eth0") {
-		return "", fmt.Errorf("no eth0 in %s: %w", p.Name, err)
-	}
-	var links []struct {
-		Ifname    string
-		LinkIndex int `json:"link_index"`
-		Ifindex   int
-	}
-	out, err = p.Output("ip", "-json", "link", "show", "eth0")
+	peer, err := p.PeerIndex()
 	if err != nil {
 		return "", err
 	}
-	if err := json.Unmarshal([]byte(out), &links); err != nil || len(links) != 1 {
-		return "", fmt.Errorf("eth0 of %s: %s", p.Name, out)
-	}
-	peer := links[0].LinkIndex
-	out, err = n.Output("ip", "-json", "link", "show")
+	links, err := n.Links()
 	if err != nil {
-		return "", err
-	}
-	links = nil
-	if err := json.Unmarshal([]byte(out), &links); err != nil {
 		return "", err
 	}
 	for _, l := range links {
-		if l.Ifindex == peer {
-			return l.Ifname, nil
+		if l.Index == peer {
+			return l.Name, nil
 		}
 	}
 	return "", fmt.Errorf("no device %d on %s", peer, n.Name)

@@ -10,43 +10,55 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/podpath/podpath/testbed/accuracy"
+	"github.com/podpath/podpath/testbed/k8s"
 	"github.com/podpath/podpath/tracer/render"
 )
 
 // podpath is one run of the program.
 type podpath struct {
-	cmd      *exec.Cmd
-	out      bytes.Buffer
-	errors   bytes.Buffer
+	cmd    *exec.Cmd
+	errors bytes.Buffer
+	ended  sync.WaitGroup // of what reads its output
+
+	mu       sync.Mutex
 	verdicts []render.Verdict
-	read     chan struct{}
+	flows    []render.Flow
+	drops    []render.Drop
+	summary  render.Summary
+	bad      error // what it said that is no JSON
 }
 
 // startPodpath runs podpath on a node, and returns when it says that it is
 // ready.
-func startPodpath(ctx context.Context, program string, scene *Scene, kubeconfig string) (*podpath, error) {
-	p := &podpath{read: make(chan struct{})}
-	p.cmd = exec.CommandContext(ctx, program, "trace", "--kubeconfig", kubeconfig, "--node", scene.Node.Name,
-		"--from", scene.From, "--to", scene.To, "-o", "json", "--flows")
+func startPodpath(ctx context.Context, program string, node *k8s.Node, kubeconfig string, args ...string) (*podpath, error) {
+	p := &podpath{}
+	p.cmd = exec.CommandContext(ctx, program, append(args, "--kubeconfig", kubeconfig, "--node", node.Name, "-o", "json")...)
 	p.cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
-	p.cmd.Stdout = &p.out
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
 	progress, err := p.cmd.StderrPipe()
 	if err != nil {
 		return nil, err
 	}
-	if err := scene.Node.Start(p.cmd); err != nil {
+	if err := node.Start(p.cmd); err != nil {
 		return nil, err
 	}
 	ready := make(chan struct{})
-	go p.follow(progress, ready)
+	ended := make(chan struct{})
+	p.ended.Go(func() { p.follow(progress, ready) })
+	p.ended.Go(func() { p.read(out) })
+	go func() { p.ended.Wait(); close(ended) }()
 	select {
 	case <-ready:
 		return p, nil
-	case <-p.read:
+	case <-ended:
 		_ = p.cmd.Wait()
 		return nil, fmt.Errorf("podpath ended before it was ready:\n%s", &p.errors)
 	case <-time.After(60 * time.Second):
@@ -55,7 +67,6 @@ func startPodpath(ctx context.Context, program string, scene *Scene, kubeconfig 
 }
 
 func (p *podpath) follow(progress io.Reader, ready chan<- struct{}) {
-	defer close(p.read)
 	lines := bufio.NewScanner(progress)
 	for lines.Scan() {
 		fmt.Fprintln(&p.errors, lines.Text())
@@ -66,26 +77,79 @@ func (p *podpath) follow(progress io.Reader, ready chan<- struct{}) {
 	}
 }
 
-// stop ends it as Ctrl-C does, and reads what it said.
+// read takes in what it says, as it says it.
+func (p *podpath) read(out io.Reader) {
+	lines := bufio.NewReader(out)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if len(line) > 0 {
+			p.take(line)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (p *podpath) take(line []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var kind render.TypeMeta
+	err := json.Unmarshal(line, &kind)
+	if err == nil {
+		switch kind.Kind {
+		case "Verdict":
+			p.verdicts, err = taken(p.verdicts, line)
+		case "Flow":
+			p.flows, err = taken(p.flows, line)
+		case "Drop":
+			p.drops, err = taken(p.drops, line)
+		case "Summary":
+			err = json.Unmarshal(line, &p.summary)
+		}
+	}
+	if err != nil {
+		p.bad = fmt.Errorf("podpath said %q: %w", line, err)
+	}
+}
+
+func taken[T any](all []T, line []byte) ([]T, error) {
+	var one T
+	err := json.Unmarshal(line, &one)
+	return append(all, one), err
+}
+
+// settle waits until there are so many verdicts, but no longer than a person
+// would after the last try.
+func (p *podpath) settle(ctx context.Context, verdicts int) {
+	ctx, cancel := context.WithTimeout(ctx, 1500*time.Millisecond)
+	defer cancel()
+	for p.decided() < verdicts {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (p *podpath) decided() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.verdicts)
+}
+
+// stop ends it as Ctrl-C does. Then all that it said is there.
 func (p *podpath) stop() error {
 	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		return fmt.Errorf("interrupt podpath: %w", err)
 	}
-	<-p.read
+	p.ended.Wait()
 	err := p.cmd.Wait()
 	if code := p.cmd.ProcessState.ExitCode(); code == 2 || code < 0 {
 		return fmt.Errorf("podpath: %w:\n%s", err, &p.errors)
 	}
-	for line := range bytes.Lines(p.out.Bytes()) {
-		var v render.Verdict
-		if err := json.Unmarshal(line, &v); err != nil {
-			return fmt.Errorf("podpath said %q: %w", line, err)
-		}
-		if v.Kind == "Verdict" {
-			p.verdicts = append(p.verdicts, v)
-		}
-	}
-	return nil
+	return p.bad
 }
 
 // answers are what its verdicts say.

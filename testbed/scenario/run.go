@@ -122,7 +122,8 @@ func (r *Runner) trace(ctx context.Context, scene *Scene, out *Result) error {
 	if n == 0 {
 		n = 2
 	}
-	p, err := startPodpath(ctx, r.Podpath, scene, r.Cluster.Kubeconfig())
+	p, err := startPodpath(ctx, r.Podpath, scene.Node, r.Cluster.Kubeconfig(),
+		"trace", "--from", scene.From, "--to", scene.To, "--flows")
 	if err != nil {
 		return err
 	}
@@ -136,12 +137,27 @@ func (r *Runner) trace(ctx context.Context, scene *Scene, out *Result) error {
 	if err != nil {
 		return errors.Join(err, p.stop())
 	}
+	p.settle(ctx, n)
 	if err := p.stop(); err != nil {
 		return err
 	}
 	out.Case = accuracy.Judge("", scene.Want.answer(), p.answers())
-	out.Detail = fmt.Sprintf("client: %v\n%s\n%s", got, &p.errors, p.text())
+	out.Misnamed = r.misnamed(scene, p)
+	out.Detail = fmt.Sprintf("client: %v\n%s\n%s\n%s", got, &p.errors, out.Misnamed, p.text())
 	return nil
+}
+
+// misnamed is what is wrong with names anywhere on the paths that were shown.
+func (r *Runner) misnamed(scene *Scene, p *podpath) string {
+	var wrong []string
+	for _, v := range p.verdicts {
+		wrong = append(wrong, scene.Want.misnamed(r.Cluster, scene.Node, v.Flow, v.Hops)...)
+	}
+	for _, f := range p.flows {
+		wrong = append(wrong, scene.Want.misnamed(r.Cluster, scene.Node, f.Flow, f.Hops)...)
+	}
+	slices.Sort(wrong)
+	return strings.Join(slices.Compact(wrong), "; ")
 }
 
 // Tries are what a client saw.

@@ -32,6 +32,8 @@ func (r Result) Report(w io.Writer, verbose bool) {
 	switch {
 	case r.Broken != "":
 		fmt.Fprintf(w, ": %s", r.Broken)
+	case r.Misnamed != "":
+		fmt.Fprintf(w, ": want %s, got %s; %s", r.Want, r.Got, r.Misnamed)
 	case !r.Right():
 		fmt.Fprintf(w, ": want %s, got %s", r.Want, r.Got)
 	}
@@ -52,6 +54,9 @@ func Print(w io.Writer, results []Result) error {
 			said = "– (the scenario itself: " + firstLine(r.Broken) + ")"
 		case !r.Right():
 			said = r.Got
+		}
+		if r.Misnamed != "" {
+			said += "; " + r.Misnamed
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.Flavour, r.verdict(), r.Want, said)
 		if r.Failing != "" {

@@ -24,8 +24,10 @@ const (
 	maxGone         = 4096 // devices that vanished
 )
 
-// Want says whether a flow, in its original direction as the client sent it,
-// is one that was asked for.
+// Want says whether a flow, in its original direction, is one that was asked for.
+// It is asked about the flow as the client sent it and, once a translation of the
+// destination is known, about the flow from that client to where it goes then: who
+// asks for a pod means what comes by its Service or hostPort, too.
 type Want func(flow tracer.Tuple) bool
 
 // Joiner collects events into journeys. It is not safe for concurrent use.
@@ -94,8 +96,14 @@ func New(want Want) *Joiner {
 func (jn *Joiner) SetWant(want Want) {
 	jn.want = want
 	for _, f := range jn.flows {
-		f.wanted = f.wanted || want(f.j.Flow)
+		jn.ask(f)
 	}
+}
+
+func (jn *Joiner) ask(f *flow) {
+	to := f.j.Flow
+	to.Dst = f.j.Translated.Dst
+	f.wanted = f.wanted || jn.want(f.j.Flow) || to != f.j.Flow && jn.want(to)
 }
 
 // SetInventory tells which device is what. Devices that vanished stay known for

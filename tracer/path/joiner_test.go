@@ -606,6 +606,30 @@ func TestWant(t *testing.T) {
 	}
 }
 
+// Who asks for a pod means what comes by its Service, too, and not what the
+// Service sends to another pod or what others send.
+func TestWantByTranslation(t *testing.T) {
+	req, dnat := tcp(podA, 40000, clusterIP, 80), tcp(podA, 40000, podB, 8080)
+	for name, tt := range map[string]struct {
+		want Want
+		seen bool
+	}{
+		"its endpoint":            {func(t tracer.Tuple) bool { return t == dnat }, true},
+		"the Service":             {func(t tracer.Tuple) bool { return t == req }, true},
+		"another pod":             {func(t tracer.Tuple) bool { return t.Dst.Addr() == netip.MustParseAddr(far) }, false},
+		"the answer as a request": {func(t tracer.Tuple) bool { return t == dnat.Reverse() }, false},
+		"from somebody else":      {func(t tracer.Tuple) bool { return t.Src.Addr() == netip.MustParseAddr(world) && t.Dst == dnat.Dst }, false},
+	} {
+		w := newWire(t, tt.want)
+		w.tx(dev(podANS, eth0), req, flags(syn))
+		w.tx(dev(hostNS, vethB), dnat, flags(syn), ct(req, dnat, false))
+		w.rx(dev(podBNS, eth0), dnat, flags(syn))
+		if seen := len(w.jn.IDs()) == 1; seen != tt.seen {
+			t.Errorf("%s: seen %t", name, seen)
+		}
+	}
+}
+
 func TestClosing(t *testing.T) {
 	req := tcp(podA, 40000, podB, 8080)
 	open := func(w *wire) {

@@ -74,6 +74,7 @@ func (jn *Joiner) translate(f *flow, ev *tracer.Event) {
 		f.ownNAT = true
 	}
 	j.Translated = ct.Reply.Reverse()
+	jn.ask(f)
 	if ct.DNAT() {
 		jn.note(j, "dnat", ct.Orig.Dst, ct.Reply.Src, ev.Seq)
 	}

@@ -142,7 +142,7 @@ func (p *pather) maker(a *tracer.Answer, h *tracer.Hop) string {
 		return "from " + from
 	}
 	by := p.node
-	if pod := p.podOf(h.Device); pod != "" {
+	if pod, _ := p.podOf(h.Device); pod != "" {
 		by = "pod " + pod
 	}
 	return "made by " + by + " as " + from
@@ -244,34 +244,36 @@ func (p *pather) line(mark string, dir tracer.Direction, k tracer.DeviceKey) Hop
 	case k.IfIndex != 0:
 		name = fmt.Sprintf(" device %d", k.IfIndex)
 	}
-	l.Pod = p.podOf(k)
+	l.Pod, l.Owner = p.podOf(k)
 	switch {
 	case k.NetNS != p.inv.HostNetNS && l.Pod != "":
 		l.Where = l.Pod + name
 	case k.NetNS != p.inv.HostNetNS && k.NetNS != 0:
 		l.Where = fmt.Sprintf("netns %d%s", k.NetNS, name)
-	case d.Role == tracer.RolePodHost && p.podOf(d.Peer) != "":
-		l.Pod = p.podOf(d.Peer)
+	case d.Role == tracer.RolePodHost:
+		l.Pod, l.Owner = p.podOf(d.Peer)
 		l.Where = p.node + name
 	default:
-		l.Pod = ""
 		l.Where = p.node + name
 	}
 	return l
 }
 
-// podOf names the pod that owns a namespace, as far as this flow knows it.
-func (p *pather) podOf(k tracer.DeviceKey) string {
+// podOf names the pod that owns a namespace, and its workload, as far as this
+// flow knows them.
+func (p *pather) podOf(k tracer.DeviceKey) (pod, owner string) {
 	switch {
 	case k.NetNS == 0 || k.NetNS == p.inv.HostNetNS:
-		return ""
+		return "", ""
 	case k.NetNS == p.j.SrcDevice.NetNS && p.c.SourcePod != nil:
-		return p.c.SourcePod.Namespace + "/" + p.c.SourcePod.Name
+		return nameOf(p.c.SourcePod)
 	case k.NetNS == p.j.DstDevice.NetNS && p.c.TargetPod != nil:
-		return p.c.TargetPod.Namespace + "/" + p.c.TargetPod.Name
+		return nameOf(p.c.TargetPod)
 	}
-	return ""
+	return "", ""
 }
+
+func nameOf(p *tracer.PodFacts) (pod, owner string) { return p.Namespace + "/" + p.Name, p.Owner }
 
 // addresses is for packets without ports.
 func addresses(t tracer.Tuple) string { return t.Src.Addr().String() + " > " + t.Dst.Addr().String() }

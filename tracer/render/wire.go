@@ -78,6 +78,8 @@ type HopLine struct {
 	IfIndex uint32 `json:"ifindex,omitempty"`
 	Device  string `json:"device,omitempty"`
 	Pod     string `json:"pod,omitempty"`
+	// Owner is the pod's workload ("Deployment/api"), if it has one.
+	Owner string `json:"owner,omitempty"`
 	// What happened, in a word or two; Detail is why, or what changed.
 	What    string     `json:"what"`
 	Detail  string     `json:"detail,omitempty"`

@@ -1,0 +1,257 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/podpath/podpath/testbed/k8s"
+)
+
+// paths are healthy, too: what matters is that every hop has the right names.
+func paths() []Scenario {
+	return []Scenario{
+		{Name: "path-deployment", About: "a Deployment's pod to a Deployment's, one node", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
+			n := s.Pick()
+			return s.workloads(ctx, "Deployment", n, "Deployment", n)
+		}},
+		{Name: "path-daemonset-other-node", About: "a DaemonSet's pod to a StatefulSet's on the other node, seen where it leaves", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
+			n := s.Pick()
+			return s.workloads(ctx, "DaemonSet", n, "StatefulSet", s.Other(n))
+		}},
+		{Name: "path-from-other-node", About: "the same the other way about, seen where it arrives", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
+			n := s.Pick()
+			sc, err := s.workloads(ctx, "StatefulSet", n, "DaemonSet", s.Other(n))
+			if err != nil {
+				return nil, err
+			}
+			sc.Node, sc.From = s.Other(n), sc.Client.(*k8s.Pod).Addr.String()
+			sc.Want.Path = append(sc.Want.Path, "node "+sc.Node.Name)
+			return sc, nil
+		}},
+		{Name: "path-service", About: "a Service with one endpoint on the other node", Build: serviceElsewhere},
+		{Name: "path-headless", About: "a headless Service, asked for by its name", Build: headlessByName},
+		{Name: "path-nodeport-far", About: "outside to a node's NodePort, the endpoint on the other node", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
+			return s.nodePortOfOther(ctx, corev1.ServiceExternalTrafficPolicyCluster)
+		}},
+		{Name: "path-nodeport-local", About: "outside to a NodePort of a Service with externalTrafficPolicy Local", Build: nodePortLocal},
+		{Name: "path-host-port", About: "outside to a hostPort", Build: hostPort},
+		{Name: "path-host-network", About: "a pod to a pod of the other node's own network", Build: toHostNetwork},
+		{Name: "path-node-to-pod", About: "a program of the node itself to a pod of the other node", Build: nodeToPod},
+		{Name: "path-dns-same-node", About: "UDP DNS through its Service, CoreDNS on the client's node", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
+			return s.lookupFrom(ctx, s.dnsNode())
+		}},
+		{Name: "path-dns-other-node", About: "UDP DNS through its Service, CoreDNS on the other node", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
+			return s.lookupFrom(ctx, s.Other(s.dnsNode()))
+		}},
+	}
+}
+
+// Workload makes pods by a controller, one on each node or on one node only.
+func (s *Stage) Workload(ctx context.Context, kind string, node *k8s.Node, port int32) (k8s.Workload, *k8s.Pod, error) {
+	name := s.Word()
+	w := k8s.Workload{
+		Kind: kind, Namespace: s.Namespace, Name: name, Labels: map[string]string{"app": name}, Node: node.Name, Pods: 1,
+		Ports: []corev1.ContainerPort{{Name: "main", ContainerPort: port}},
+	}
+	pods, err := s.StartWorkload(ctx, w)
+	if err != nil {
+		return w, nil, err
+	}
+	for _, p := range pods {
+		s.onClose(p.Remove)
+	}
+	s.onClose(func(ctx context.Context) error { return s.RemoveWorkload(ctx, w) })
+	return w, pods[0], nil
+}
+
+// workloads is a client and a server that controllers made.
+func (s *Stage) workloads(ctx context.Context, clientKind string, from *k8s.Node, serverKind string, to *k8s.Node) (*Scene, error) {
+	port := s.Port()
+	sw, server, err := s.Workload(ctx, serverKind, to, port)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Listen(ctx, server, "", port); err != nil {
+		return nil, err
+	}
+	cw, client, err := s.Workload(ctx, clientKind, from, s.Port())
+	if err != nil {
+		return nil, err
+	}
+	w := healthy
+	w.Path = []string{
+		podName(client), podName(server), "owner " + clientKind + "/" + cw.Name, "owner " + serverKind + "/" + sw.Name,
+		"node " + from.Name, "node " + to.Name,
+	}
+	return &Scene{
+		Client: client, Network: "tcp", Target: at(server.Addr.String(), port), Node: from,
+		From: s.ref("pod", client.Name), To: s.ref("pod", server.Name) + ":" + itoa(port), Want: w,
+	}, nil
+}
+
+func podName(p *k8s.Pod) string { return "pod " + p.Namespace + "/" + p.Name }
+
+// toPod is how a translation names a pod.
+func toPod(p *k8s.Pod) string { return "to " + p.Namespace + "/pod/" + p.Name }
+
+func (s *Stage) serviceName(app string) string { return "service " + s.Namespace + "/" + app }
+
+// behind is a Service with one server, on a node.
+func (s *Stage) behind(ctx context.Context, n *k8s.Node, edit func(*corev1.Service)) (*corev1.Service, *k8s.Pod, error) {
+	app, port, target := s.Word(), s.Port(), s.Port()
+	server, err := s.Server(ctx, n, app, target)
+	if err != nil {
+		return nil, nil, err
+	}
+	svc, err := s.Service(ctx, app, port, target, edit)
+	return svc, server, err
+}
+
+func serviceElsewhere(ctx context.Context, s *Stage) (*Scene, error) {
+	n := s.Pick()
+	svc, server, err := s.behind(ctx, s.Other(n), nil)
+	if err != nil {
+		return nil, err
+	}
+	client, err := s.Pod(ctx, n, s.Word())
+	if err != nil {
+		return nil, err
+	}
+	port := svc.Spec.Ports[0].Port
+	w := healthy
+	w.Path = []string{podName(client), s.serviceName(svc.Name), toPod(server), "hop " + client.Namespace + "/" + client.Name}
+	return &Scene{
+		Client: client, Network: "tcp", Target: at(svc.Spec.ClusterIP, port), Node: n,
+		From: s.ref("pod", client.Name), To: s.ref("svc", svc.Name) + ":" + itoa(port), Want: w,
+	}, nil
+}
+
+// headlessByName: the packets carry the pod's address, which is all that there
+// is of such a Service.
+func headlessByName(ctx context.Context, s *Stage) (*Scene, error) {
+	n := s.Pick()
+	svc, server, err := s.behind(ctx, s.Other(n), func(svc *corev1.Service) { svc.Spec.ClusterIP = corev1.ClusterIPNone })
+	if err != nil {
+		return nil, err
+	}
+	client, err := s.Pod(ctx, n, s.Word())
+	if err != nil {
+		return nil, err
+	}
+	w := healthy
+	w.Path = []string{podName(client), podName(server), "node " + server.Node}
+	return &Scene{
+		Client: client, Network: "tcp", Target: at(server.Addr.String(), server.Ports[0].ContainerPort), Node: n,
+		From: s.ref("pod", client.Name), To: s.ref("svc", svc.Name), Want: w,
+	}, s.awaitEndpoints(ctx, svc.Name, 1)
+}
+
+// nodePortOfOther is the outside that asks a node for a Service whose endpoint
+// is on the other one.
+func (s *Stage) nodePortOfOther(ctx context.Context, policy corev1.ServiceExternalTrafficPolicy) (*Scene, error) {
+	n := s.Pick()
+	svc, server, err := s.behind(ctx, s.Other(n), nodePortWith(policy))
+	if err != nil {
+		return nil, err
+	}
+	w := healthy
+	w.Path = []string{s.serviceName(svc.Name), toPod(server)}
+	return &Scene{
+		Client: s.Outside, Network: "tcp", Target: at(n.Addr, svc.Spec.Ports[0].NodePort), Node: n,
+		From: "any", To: s.ref("svc", svc.Name), Want: w,
+	}, nil
+}
+
+func nodePortWith(policy corev1.ServiceExternalTrafficPolicy) func(*corev1.Service) {
+	return func(svc *corev1.Service) {
+		svc.Spec.Type, svc.Spec.ExternalTrafficPolicy = corev1.ServiceTypeNodePort, policy
+		svc.Spec.Ports = svc.Spec.Ports[:1]
+	}
+}
+
+func nodePortLocal(ctx context.Context, s *Stage) (*Scene, error) {
+	n := s.Pick()
+	svc, server, err := s.behind(ctx, n, nodePortWith(corev1.ServiceExternalTrafficPolicyLocal))
+	if err != nil {
+		return nil, err
+	}
+	w := healthy
+	w.Path = []string{s.serviceName(svc.Name), toPod(server), "hop " + server.Namespace + "/" + server.Name}
+	return &Scene{
+		Client: s.Outside, Network: "tcp", Target: at(n.Addr, svc.Spec.Ports[0].NodePort), Node: n,
+		From: "any", To: s.ref("svc", svc.Name), Want: w,
+	}, nil
+}
+
+func hostPort(ctx context.Context, s *Stage) (*Scene, error) {
+	n := s.Pick()
+	app, port, published := s.Word(), s.Port(), s.Port()
+	server, err := s.Pod(ctx, n, app, corev1.ContainerPort{Name: "main", ContainerPort: port, HostPort: published})
+	if err != nil {
+		return nil, err
+	}
+	w := healthy
+	w.Path = []string{toPod(server), "hop " + server.Namespace + "/" + server.Name, "node " + n.Name}
+	return &Scene{
+		Client: s.Outside, Network: "tcp", Target: at(n.Addr, published), Node: n,
+		From: "any", To: s.ref("pod", server.Name) + ":" + itoa(port), Want: w,
+	}, s.Listen(ctx, server, "", port)
+}
+
+func toHostNetwork(ctx context.Context, s *Stage) (*Scene, error) {
+	n := s.Pick()
+	port := s.Port()
+	server, err := s.pod(ctx, k8s.PodSpec{
+		Node: s.Other(n).Name, Labels: map[string]string{"app": s.Word()}, HostNetwork: true,
+		Ports: []corev1.ContainerPort{{Name: "main", ContainerPort: port, HostPort: port}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	client, err := s.Pod(ctx, n, s.Word())
+	if err != nil {
+		return nil, err
+	}
+	w := healthy
+	w.Path = []string{podName(client), "node " + server.Node}
+	return &Scene{
+		Client: client, Network: "tcp", Target: at(server.Addr.String(), port), Node: n,
+		From: s.ref("pod", client.Name), To: s.ref("pod", server.Name) + ":" + itoa(port), Want: w,
+	}, s.Listen(ctx, server, "", port)
+}
+
+func nodeToPod(ctx context.Context, s *Stage) (*Scene, error) {
+	n := s.Pick()
+	port := s.Port()
+	server, err := s.Server(ctx, s.Other(n), s.Word(), port)
+	if err != nil {
+		return nil, err
+	}
+	w := healthy
+	w.Path = []string{podName(server), "node " + n.Name, "node " + server.Node}
+	return &Scene{
+		Client: n.Space, Network: "tcp", Target: at(server.Addr.String(), port), Node: n,
+		From: "node/" + n.Name, To: s.ref("pod", server.Name) + ":" + itoa(port), Want: w,
+	}, nil
+}
+
+// dnsNode is where CoreDNS runs.
+func (s *Stage) dnsNode() *k8s.Node { return s.Node(s.PodNamed("kube-system", k8s.DNSPod).Node) }
+
+func (s *Stage) lookupFrom(ctx context.Context, n *k8s.Node) (*Scene, error) {
+	svc, _, err := s.behind(ctx, s.Pick(), nil)
+	if err != nil {
+		return nil, err
+	}
+	sc, err := s.lookup(ctx, n, fmt.Sprintf("%s.%s.svc.cluster.local.", svc.Name, s.Namespace))
+	if err != nil {
+		return nil, err
+	}
+	sc.Want.Path = slices.Concat(sc.Want.Path, []string{
+		"service kube-system/kube-dns", "to kube-system/pod/" + k8s.DNSPod, podName(sc.Client.(*k8s.Pod)),
+	})
+	return sc, nil
+}

@@ -117,7 +117,8 @@ func TestRoleOnlyReads(t *testing.T) {
 		}
 	}
 	want := []string{"/pods", "/services", "/nodes", "/namespaces", "discovery.k8s.io/endpointslices",
-		"networking.k8s.io/networkpolicies", "networking.k8s.io/servicecidrs", "apps/replicasets"}
+		"networking.k8s.io/networkpolicies", "networking.k8s.io/servicecidrs",
+		"crd.projectcalico.org/globalnetworkpolicies", "crd.projectcalico.org/networkpolicies", "apps/replicasets"}
 	if !slices.Equal(resources, want) {
 		t.Errorf("reads %v, want %v", resources, want)
 	}

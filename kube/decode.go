@@ -15,6 +15,8 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
+
+	"github.com/podpath/podpath/tracer"
 )
 
 // json reads documents one after the other. Items are decoded and reduced one
@@ -124,6 +126,11 @@ func (l *loader) list(rest map[string]json.RawMessage, kindless []json.RawMessag
 			return &DumpError{Err: ErrDumpFormat, Detail: "unread is no list of kinds"}
 		}
 	}
+	if raw, ok := rest["read"]; ok {
+		if err := json.Unmarshal(raw, &l.read); err != nil {
+			return &DumpError{Err: ErrDumpFormat, Detail: "read is no list of kinds"}
+		}
+	}
 	itemKind := strings.TrimSuffix(listKind, "List")
 	if len(kindless) > 0 && itemKind == "" {
 		return &DumpError{Err: ErrDumpFormat, Detail: "neither the list nor its items name a kind"}
@@ -183,8 +190,10 @@ func decodeObject(kindName string, raw json.RawMessage) (object, error) {
 		return decodeAs(kindName, raw, func(n *corev1.Node) object { return reduceNode(n) })
 	case "Namespace":
 		return decodeAs(kindName, raw, func(n *corev1.Namespace) object { return reduceNamespace(n) })
-	case "NetworkPolicy":
+	case tracer.KindNetworkPolicy:
 		return decodePolicy(raw)
+	case tracer.KindGlobalPolicy:
+		return decodeAgentPolicy(kindName, raw)
 	case "ReplicaSet":
 		return decodeAs(kindName, raw, func(r *appsv1.ReplicaSet) object { return reduceReplicaSet(r) })
 	case "ServiceCIDR":
@@ -193,8 +202,8 @@ func decodeObject(kindName string, raw json.RawMessage) (object, error) {
 	return nil, nil
 }
 
-// decodePolicy leaves out the NetworkPolicies of other API groups (Calico's
-// crd.projectcalico.org has the same kind and other semantics).
+// decodePolicy tells the NetworkPolicies of other API groups: Calico's have the
+// same kind and other semantics.
 func decodePolicy(raw json.RawMessage) (object, error) {
 	var head struct {
 		APIVersion string `json:"apiVersion"`
@@ -203,7 +212,7 @@ func decodePolicy(raw json.RawMessage) (object, error) {
 		return nil, fmt.Errorf("decode NetworkPolicy: %w", err)
 	}
 	if head.APIVersion != "" && !strings.HasPrefix(head.APIVersion, networkingv1.GroupName+"/") {
-		return nil, nil
+		return decodeAgentPolicy(tracer.KindCalicoPolicy, raw)
 	}
 	return decodeAs("NetworkPolicy", raw, func(p *networkingv1.NetworkPolicy) object { return reducePolicy(p) })
 }

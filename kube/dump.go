@@ -92,6 +92,7 @@ type loader struct {
 	inYAML  bool
 	shared  *shared
 	unread  []string // kinds that the writer could not read
+	read    []string // kinds that not every cluster has, and that it could read
 }
 
 func newLoader() *loader {
@@ -201,6 +202,7 @@ func (l *loader) finish(name string, taken time.Time) (*Snapshot, DumpReport, er
 	report.Warnings = l.warnings()
 	snap := newSnapshot(all, taken)
 	snap.markUnread(l.unread)
+	snap.markRead(l.read)
 	return snap, report, nil
 }
 

@@ -68,7 +68,7 @@ func resources(c kubernetes.Interface, md metadata.Interface) []resource {
 		gvr := schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"}
 		sets := follow(kindReplicaSet, gvr.Resource, gvr.Group, &metav1.PartialObjectMetadata{}, md.Resource(gvr))
 		sets.optional = true
-		out = append(out, sets)
+		out = append(append(out, sets), agentResources(md)...)
 	}
 	return out
 }

@@ -278,6 +278,7 @@ func (s *Snapshot) Counts() map[string]int {
 		kindSlice.String(): s.slices.len(), kindNode.String(): len(s.nodes.byName),
 		kindNamespace.String(): s.namespaces.len(), kindPolicy.String(): s.policies.len(),
 		kindReplicaSet.String(): s.replicas.len(), kindServiceCIDR.String(): s.cidrs.len(),
+		"AgentPolicy": s.agent.len(),
 	}
 }
 

@@ -39,6 +39,8 @@ func restore(o object) any {
 			TypeMeta:   metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"},
 			ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name}, Spec: *o.Spec,
 		}
+	case *AgentPolicy:
+		return restoreAgentPolicy(o)
 	case *ReplicaSet:
 		return &appsv1.ReplicaSet{
 			TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "ReplicaSet"},

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/podpath/podpath/tracer"
 )
 
 // Snapshot is the cluster at one moment. It never changes, so any number of
@@ -33,11 +35,14 @@ type Snapshot struct {
 	ofNS       index[string, []*NetworkPolicy]
 	replicas   index[Key, *ReplicaSet]
 	cidrs      index[Key, *ServiceCIDR]
+	agent      index[Key, *AgentPolicy]
 
 	nodes nodeTable
 	near  *neighbours
 	// unread are the kinds that could not be read.
 	unread [kinds]bool
+	// read are the kinds that only some clusters have, and that could be read.
+	read [kinds]bool
 	// ranges are the Service ranges, guessed from the ClusterIPs unless
 	// rangesKnown.
 	ranges      []netip.Prefix
@@ -93,17 +98,20 @@ const (
 	kindPolicy
 	kindReplicaSet
 	kindServiceCIDR
+	kindGlobalPolicy
+	kindCalicoPolicy
 	kinds
 )
 
 func (k kind) String() string {
 	return [kinds]string{
 		"Pod", "Service", "EndpointSlice", "Node", "Namespace", "NetworkPolicy", "ReplicaSet", "ServiceCIDR",
+		tracer.KindGlobalPolicy, tracer.KindCalicoPolicy,
 	}[k]
 }
 
 func kindOf(o object) kind {
-	switch o.(type) {
+	switch o := o.(type) {
 	case *Pod:
 		return kindPod
 	case *Service:
@@ -118,6 +126,8 @@ func kindOf(o object) kind {
 		return kindPolicy
 	case *ReplicaSet:
 		return kindReplicaSet
+	case *AgentPolicy:
+		return o.kind()
 	default:
 		return kindServiceCIDR
 	}
@@ -145,6 +155,7 @@ type builder struct {
 	ofNS       *editor[string, []*NetworkPolicy]
 	replicas   *editor[Key, *ReplicaSet]
 	cidrs      *editor[Key, *ServiceCIDR]
+	agent      *editor[Key, *AgentPolicy]
 	nodes      map[Key]*Node
 }
 
@@ -155,6 +166,7 @@ func newBuilder(s *Snapshot) *builder {
 		services: s.services.edit(), vips: s.vips.edit(), nodePorts: s.nodePorts.edit(),
 		slices: s.slices.edit(), ofService: s.ofService.edit(), namespaces: s.namespaces.edit(),
 		policies: s.policies.edit(), ofNS: s.ofNS.edit(), replicas: s.replicas.edit(), cidrs: s.cidrs.edit(),
+		agent: s.agent.edit(),
 	}
 	b.next.at, b.next.later = time.Time{}, nil
 	return b
@@ -190,6 +202,8 @@ func (b *builder) apply(o op) {
 		change(b, b.replicas, o, nil, nil)
 	case kindServiceCIDR:
 		change(b, b.cidrs, o, nil, nil)
+	case kindGlobalPolicy, kindCalicoPolicy:
+		b.applyAgentPolicy(o)
 	case kindNode:
 		b.applyNode(o)
 	}
@@ -202,6 +216,7 @@ func (b *builder) replace(o op) {
 	for _, obj := range o.all {
 		stay[obj.Key()] = true
 	}
+	b.have(o.kind)
 	for _, k := range b.keys(o.kind) {
 		if !stay[k] {
 			b.apply(op{kind: o.kind, key: k, at: o.at})
@@ -209,6 +224,14 @@ func (b *builder) replace(o op) {
 	}
 	for _, obj := range o.all {
 		b.apply(op{kind: o.kind, key: obj.Key(), obj: obj, at: o.at})
+	}
+}
+
+// have notes that a kind which not every cluster has could be read.
+func (b *builder) have(k kind) {
+	if (k == kindGlobalPolicy || k == kindCalicoPolicy) && !b.next.read[k] {
+		b.next.read[k] = true
+		b.note(k)
 	}
 }
 
@@ -229,6 +252,11 @@ func (b *builder) keys(k kind) []Key {
 		return b.replicas.ix.keys()
 	case kindServiceCIDR:
 		return b.cidrs.ix.keys()
+	case kindGlobalPolicy, kindCalicoPolicy:
+		return slices.DeleteFunc(b.agent.ix.keys(), func(key Key) bool {
+			p, _ := b.agent.get(key)
+			return p.kind() != k
+		})
 	}
 	b.ownNodes()
 	return slices.Collect(maps.Keys(b.nodes))
@@ -367,6 +395,7 @@ func (b *builder) done(taken time.Time) *Snapshot {
 	s.services, s.vips, s.nodePorts = b.services.done(), b.vips.done(), b.nodePorts.done()
 	s.slices, s.ofService = b.slices.done(), b.ofService.done()
 	s.namespaces, s.replicas, s.cidrs = b.namespaces.done(), b.replicas.done(), b.cidrs.done()
+	s.agent = b.agent.done()
 	if b.changed[kindPod] || s.near == nil {
 		s.near = &neighbours{}
 	}

@@ -139,7 +139,11 @@ func (s *stream) object(o any) (object, error) {
 	case *networkingv1.ServiceCIDR:
 		out = reduceServiceCIDR(o)
 	case *metav1.PartialObjectMetadata:
-		out = reduceReplicaSetMeta(&o.ObjectMeta)
+		if s.kind == kindReplicaSet {
+			out = reduceReplicaSetMeta(&o.ObjectMeta)
+		} else {
+			out = reduceAgentPolicy(s.kind.String(), &o.ObjectMeta)
+		}
 	default:
 		return nil, fmt.Errorf("reduce an object of unexpected type %T", o)
 	}

@@ -11,7 +11,7 @@ import (
 // WriteDump writes the snapshot as a list that LoadDump reads, and kubectl
 // would. It holds the reduced objects, ordered by kind and name, so that equal
 // snapshots give equal bytes. The kinds that could not be read stand beside the
-// items. History is not written.
+// items, and those that not every cluster has and that could be. History is not written.
 func (s *Snapshot) WriteDump(w io.Writer) error {
 	bw := bufio.NewWriter(w)
 	bw.WriteString(`{"apiVersion":"v1","kind":"List","metadata":{"resourceVersion":""},"items":[`)
@@ -27,13 +27,18 @@ func (s *Snapshot) WriteDump(w io.Writer) error {
 		bw.Write(raw)
 	}
 	bw.WriteString("\n]")
-	if names := s.Unread(); names != nil {
-		raw, err := json.Marshal(names)
-		if err != nil {
-			return fmt.Errorf("encode what was not read: %w", err)
+	for _, beside := range []struct {
+		field string
+		kinds []string
+	}{{"unread", s.Unread()}, {"read", s.Read()}} {
+		if beside.kinds == nil {
+			continue
 		}
-		bw.WriteString(`,"unread":`)
-		bw.Write(raw)
+		raw, err := json.Marshal(beside.kinds)
+		if err != nil {
+			return fmt.Errorf("encode what was %s: %w", beside.field, err)
+		}
+		fmt.Fprintf(bw, ",%q:%s", beside.field, raw)
 	}
 	bw.WriteString("}\n")
 	if err := bw.Flush(); err != nil {
@@ -55,6 +60,7 @@ func (s *Snapshot) objects() []object {
 	out = appendObjects(out, s.policies)
 	out = appendObjects(out, s.replicas)
 	out = appendObjects(out, s.cidrs)
+	out = appendObjects(out, s.agent)
 	slices.SortFunc(out, func(a, b object) int {
 		if c := int(kindOf(a)) - int(kindOf(b)); c != 0 {
 			return c

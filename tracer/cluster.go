@@ -67,6 +67,11 @@ type ClusterFacts struct {
 	Egress  *PolicyDecision `json:"egress,omitempty"`
 	Ingress *PolicyDecision `json:"ingress,omitempty"`
 
+	// AgentPolicies are the policies of kinds that only a policy agent evaluates
+	// (Calico's), by name. AgentKinds are the kinds of them that could be read.
+	AgentPolicies []Ref    `json:"agent_policies,omitempty"`
+	AgentKinds    []string `json:"agent_kinds,omitempty"`
+
 	// NodeIPs are all nodes' addresses, PodCIDRs all nodes' pod ranges.
 	Nodes []NodeInfo `json:"nodes,omitempty"`
 	// InPodCIDR is the node whose pod range holds Target, "" if none.

@@ -19,6 +19,7 @@ func clusterFacts(view *kube.Snapshot, j *tracer.Journey, node string) *tracer.C
 		InPodCIDR:   view.InPodCIDR(j.Translated.Dst.Addr()),
 		Unread:      view.Unread(),
 	}
+	c.AgentPolicies, c.AgentKinds = view.AgentPolicies()
 	c.InServiceRange = view.InServiceRange(j.Flow.Dst.Addr())
 	src, srcOK := view.PodByIP(j.Flow.Src.Addr())
 	if srcOK {

@@ -132,7 +132,7 @@ func (e *evaluation) judge(s side) *tracer.PolicyDecision {
 }
 
 func ref(p *kube.NetworkPolicy) tracer.Ref {
-	return tracer.Ref{Kind: "NetworkPolicy", Namespace: p.Namespace, Name: p.Name}
+	return tracer.Ref{Kind: tracer.KindNetworkPolicy, Namespace: p.Namespace, Name: p.Name}
 }
 
 // exempt applies the two exceptions of the NetworkPolicy documentation ("The

@@ -18,7 +18,8 @@ var keep = set(`
 	facts.programs.attach facts.programs.tag facts.programs.owner
 	facts.rules.engine facts.rules.family facts.rules.hook facts.rules.verdict facts.rules.how facts.rules.owner
 	facts.masquerade.engine facts.masquerade.family facts.masquerade.hook facts.masquerade.verdict
-	facts.masquerade.how facts.masquerade.owner
+	facts.masquerade.how facts.masquerade.owner facts.rules.agent.why facts.masquerade.agent.why
+	facts.rules.agent.policies.kind facts.masquerade.agent.policies.kind
 	facts.services.implementations
 	count.kind count.last budget.time budget.level`)
 
@@ -28,7 +29,9 @@ var identified = set(`
 	inventory.devices.name
 	facts.src_device.name facts.src_peer.name facts.dst_device.name facts.dst_peer.name
 	facts.routes.iif facts.routes.dev facts.neighbours.dev facts.programs.dev
-	facts.rules.policy facts.masquerade.policy`)
+	facts.rules.policy facts.masquerade.policy
+	facts.rules.agent.policies.namespace facts.rules.agent.policies.name
+	facts.masquerade.agent.policies.namespace facts.masquerade.agent.policies.name`)
 
 // heldAddresses are devices' addresses with the length of their network.
 var heldAddresses = set(`
@@ -53,7 +56,7 @@ var clusterKeep = set(`
 	externalTrafficPolicy internalTrafficPolicy ipFamilies ipFamilyPolicy sessionAffinity resourceVersion`)
 
 // clusterTyped are fixed words in some objects and the user's in others.
-var clusterTyped = set(`kind type status reason clusterIP clusterIPs`)
+var clusterTyped = set(`kind type status reason clusterIP clusterIPs unread read`)
 
 // clusterData are maps with keys of the user.
 var clusterData = set(`labels annotations matchLabels selector nodeSelector`)
@@ -61,6 +64,7 @@ var clusterData = set(`labels annotations matchLabels selector nodeSelector`)
 // apiWords are the ones that kinds, types, conditions and reasons have in
 // podpath's reduced objects; another is replaced.
 var apiWords = set(`List Pod Service EndpointSlice Node Namespace NetworkPolicy ReplicaSet ServiceCIDR
+	GlobalNetworkPolicy NetworkPolicy.crd.projectcalico.org
 	Deployment StatefulSet DaemonSet Job CronJob ReplicationController
 	True False Unknown None Ready InternalIP ExternalIP Hostname
 	ClusterIP NodePort LoadBalancer ExternalName

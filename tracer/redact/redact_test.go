@@ -231,3 +231,28 @@ func FuzzLine(f *testing.F) {
 		}
 	})
 }
+
+// A policy of Calico's has one name in the cluster and in the agent's rules, and
+// what was read and what not stays what it is.
+func TestAgentPolicies(t *testing.T) {
+	r := redactor(t)
+	line := func(s string) string {
+		out, err := r.Line([]byte(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	const policy = `"kind":"GlobalNetworkPolicy"`
+	cluster := line(`{"cluster":{"kind":"List","items":[{"apiVersion":"crd.projectcalico.org/v1",` + policy + `,"metadata":{"name":"default.quux"}}],"unread":["NetworkPolicy"],"read":["GlobalNetworkPolicy","NetworkPolicy.crd.projectcalico.org"]}}`)
+	for _, want := range []string{policy, `"unread":["NetworkPolicy"]`, `"read":["GlobalNetworkPolicy","NetworkPolicy.crd.projectcalico.org"]`} {
+		if !strings.Contains(cluster, want) {
+			t.Errorf("%s is not in %s", want, cluster)
+		}
+	}
+	rule := line(`{"facts":{"rules":[{"agent":{"why":"denies","policies":[{` + policy + `,"name":"default.quux"}]}}]}}`)
+	name := regexp.MustCompile(`"name":"[^"]*"`)
+	if a, b := name.FindString(cluster), name.FindString(rule); a == "" || a != b || strings.Contains(a, "quux") || !strings.Contains(rule, policy) {
+		t.Errorf("%s\n%s", cluster, rule)
+	}
+}

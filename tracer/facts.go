@@ -161,6 +161,9 @@ type RuleFact struct {
 	Owner string `json:"owner,omitempty"`
 	// Policy is "namespace/name" if the rule or its chain names a policy.
 	Policy string `json:"policy,omitempty"`
+	// Agent is what the rule says about itself, if its owner is a policy agent
+	// whose chains are understood (Calico's).
+	Agent *AgentRule `json:"agent,omitempty"`
 	// BasePolicy is set when no rule but the base chain's policy decides.
 	BasePolicy bool `json:"base_policy,omitempty"`
 }

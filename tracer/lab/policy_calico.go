@@ -105,17 +105,29 @@ func (x *calico) policy(pol policy, ingress bool) *nftables.Chain {
 	}
 	c := x.chain(name)
 	x.seen[name] = c
+	side := "egress"
+	if ingress {
+		side = "ingress"
+	}
+	// The first rule names the policy, also where there is nothing to allow.
+	comment := note(fmt.Sprintf("Policy %s/knp.default.%s %s", pol.ns, pol.name, side))
+	add := func(parts ...exprs) {
+		x.rule(c, comment, parts...)
+		comment = note("")
+	}
 	mark := exprs(changeMark(^uint32(calicoAccept), calicoAccept))
-	for i, rule := range pol.allow {
-		comment := note(fmt.Sprintf("Policy %s/knp.default.%s %d", pol.ns, pol.name, i))
+	for _, rule := range pol.allow {
 		for _, peer := range x.l.c.peers(pol, rule, x.six) {
 			if len(rule.ports) == 0 {
-				x.rule(c, comment, x.is(other, peer), counter(), mark)
+				add(x.is(other, peer), counter(), mark)
 			}
 			for _, port := range rule.ports {
-				x.rule(c, comment, x.is(other, peer), dport(port.proto, port.port), counter(), mark)
+				add(x.is(other, peer), dport(port.proto, port.port), counter(), mark)
 			}
 		}
+	}
+	if len(pol.allow) == 0 {
+		add(counter())
 	}
 	return c
 }

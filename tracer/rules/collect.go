@@ -2,9 +2,9 @@ package rules
 
 import (
 	"context"
-
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
 
 	"github.com/podpath/podpath/tracer"
@@ -71,7 +71,7 @@ func (r *Reader) dropSite(ctx context.Context, q tracer.Query, site tracer.DropS
 
 func have(fs []tracer.RuleFact, f tracer.RuleFact) bool {
 	for _, x := range fs {
-		if x == f {
+		if reflect.DeepEqual(x, f) {
 			return true
 		}
 	}

@@ -192,5 +192,8 @@ func (h *hit) fact(how string) tracer.RuleFact {
 		f.Text = render(h.rule)
 	}
 	f.Owner, f.Policy = ownerOf(path, h.rule)
+	if f.Owner == "calico" {
+		f.Policy, f.Agent = "", felix(path, h.rule)
+	}
 	return f
 }

@@ -68,6 +68,9 @@ func (c Catalogue) Codes() []string {
 
 // remedy fills the names of the case into the entry's remedies.
 func (e Entry) remedy(in *Input, f *Finding) []string {
+	if f.Remedy != nil {
+		return f.Remedy
+	}
 	r := strings.NewReplacer(in.words(f)...)
 	var out []string
 	for _, s := range e.Remedy {
@@ -94,7 +97,7 @@ func (in *Input) words(f *Finding) []string {
 	if s := c.Service; s != nil {
 		w["svc.ns"], w["svc"] = s.Namespace, s.Name
 	}
-	if f.Object != nil && f.Object.Kind == "NetworkPolicy" {
+	if f.Object != nil && f.Object.Kind == tracer.KindNetworkPolicy {
 		w["policy.ns"], w["policy"] = f.Object.Namespace, f.Object.Name
 	}
 	if f.Object != nil && f.Object.Kind == "Pod" {
@@ -306,6 +309,11 @@ func policyEntries() []Entry {
 			Evidence:   "The drop, its rule's owner, and NetworkPolicies that do not deny.",
 			LookAlikes: []string{"a policy of another kind (Calico, Cilium, AdminNetworkPolicy) that podpath does not evaluate yet"},
 			Remedy:     []string{"check policies of other kinds: kubectl get globalnetworkpolicies,ciliumnetworkpolicies,adminnetworkpolicies -A", "restart the policy agent's pod on {node}"}},
+		{Code: "pol-host-firewall", Component: c, Title: "a policy for the node itself drops the packets", Shown: "unit",
+			Meaning:    "The policy agent protects the node itself (Calico: a HostEndpoint), and no policy there lets the packet in or out.",
+			Evidence:   "The drop, and its rule in the agent's chains for the node.",
+			LookAlikes: []string{"pol-ingress-deny, pol-egress-deny: a policy for the pod", "node-input-blocked: a rule that is no policy agent's"},
+			Remedy:     []string{"Calico: kubectl get hostendpoints.crd.projectcalico.org,globalnetworkpolicies.crd.projectcalico.org", "add a policy that allows it for the node"}},
 		{Code: "pol-nfqueue-down", Component: c, Title: "everything behind the policy agent is lost", Shown: "lab",
 			Meaning: "Packets are queued to a user-space policy agent that does not run.", Evidence: "The drop in nf_queue.", Remedy: []string{"restart the network policy agent (kindnet, kube-network-policies) on {node}"}},
 		{Code: "pol-foreign-bpf", Component: tracer.ComponentNode, Title: "a BPF program on the way drops the packets", Shown: "lab",

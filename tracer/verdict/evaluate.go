@@ -29,6 +29,8 @@ type Finding struct {
 	Evidence []tracer.Evidence
 	// Blind is what kept the finding from being surer.
 	Blind []tracer.Blind
+	// Remedy stands in for the catalogue's, where the object is of another kind.
+	Remedy []string
 }
 
 // Engine is the catalogue and the rules, in order.

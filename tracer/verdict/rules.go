@@ -29,6 +29,8 @@ func Rules() []Rule {
 		{Name: "nodeport-localhost", Eval: nodePortLocalhost},
 		{Name: "conntrack-drop", Eval: conntrackDrop},
 		{Name: "anti-spoof", Eval: antiSpoof},
+		{Name: "host-firewall", Eval: hostFirewall},
+		{Name: "agent-policy", Eval: agentPolicy},
 		{Name: "policy", Eval: policyDrop},
 		{Name: "foreign-rule", Eval: foreignRule},
 		// Routing.

@@ -18,14 +18,18 @@ func antiSpoof(in *Input) *Finding {
 	}
 	entry := in.entry(d)
 	pod, ok := in.Inventory.Device(entry.Peer)
-	if entry.Role != tracer.RolePodHost || !ok || len(pod.Addrs) == 0 || owns(&pod, d.Tuple.Src.Addr()) {
+	if entry.Role != tracer.RolePodHost || !ok || len(pod.Addrs) == 0 {
+		return nil
+	}
+	src := d.Tuple.Src.Addr()
+	if owns(&pod, src) && !in.foreignSource(d) {
 		return nil
 	}
 	f := &Finding{
 		Code: "cni-antispoof", Confidence: tracer.Probable, Object: in.nodeRef(), Rule: in.ruleFor(d),
 		Summary: fmt.Sprintf("node %s turned away packets with source %s at %s: that is not an address of the pod behind it",
-			in.NodeName, d.Tuple.Src.Addr(), in.where(entry.DeviceKey)),
-		Evidence: []tracer.Evidence{in.seenDrop(d), in.seenState(in.where(entry.DeviceKey), "the pod behind it has %s", pod.Addrs[0].Addr())},
+			in.NodeName, src, in.where(entry.DeviceKey)),
+		Evidence: []tracer.Evidence{in.seenDrop(d), in.seenState(in.where(entry.DeviceKey), "the pod behind it has %s", otherAddr(pod.Addrs, src))},
 	}
 	if f.Rule != nil {
 		f.Confidence = tracer.Confirmed
@@ -49,6 +53,22 @@ func (in *Input) entry(d *tracer.DropSeen) tracer.Device {
 		}
 	}
 	return tracer.Device{}
+}
+
+// foreignSource: the interface behind the veth may have the source, but the
+// cluster knows no pod by it, and the node's CNI refused it for that.
+func (in *Input) foreignSource(d *tracer.DropSeen) bool {
+	_, a := in.agentRule(d)
+	return a != nil && a.Why == tracer.AgentSource && in.Cluster.Known && in.Cluster.SourcePod == nil
+}
+
+func otherAddr(addrs []netip.Prefix, than netip.Addr) netip.Addr {
+	for _, p := range addrs {
+		if p.Addr() != than {
+			return p.Addr()
+		}
+	}
+	return addrs[0].Addr()
 }
 
 // owns: the address is one of that interface. What else the pod's namespace has,

@@ -13,7 +13,7 @@ func TestAntiSpoof(t *testing.T) {
 	eth0 := tracer.DeviceKey{NetNS: 2, IfIndex: 2}
 	inv := &tracer.Inventory{HostNetNS: 1, Devices: []tracer.Device{
 		{DeviceKey: veth, Name: "cali1", Role: tracer.RolePodHost, Peer: eth0},
-		{DeviceKey: eth0, Name: "eth0", Role: tracer.RolePod, Peer: veth, Addrs: []netip.Prefix{netip.MustParsePrefix("10.1.0.5/32")}},
+		{DeviceKey: eth0, Name: "eth0", Role: tracer.RolePod, Peer: veth, Addrs: []netip.Prefix{netip.MustParsePrefix("10.1.0.5/32"), netip.MustParsePrefix("10.98.0.5/32")}},
 	}}
 	at := time.Unix(1000, 0)
 	input := func(src string, stage tracer.Stage, o tracer.Outcome) *Input {
@@ -36,16 +36,27 @@ func TestAntiSpoof(t *testing.T) {
 	vpn := input("10.99.0.5:4000", tracer.StagePrerouting, tracer.OutcomeNoAnswer)
 	tun := tracer.Device{DeviceKey: tracer.DeviceKey{NetNS: 2, IfIndex: 7}, Name: "tun0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.99.0.5/32")}}
 	vpn.Inventory = &tracer.Inventory{HostNetNS: 1, Devices: append([]tracer.Device{tun}, inv.Devices...)}
+	// strict: the node's rule says that it looked at the source.
+	strict := func(in *Input) *Input {
+		in.Node.Rules = []tracer.RuleFact{{Hook: "prerouting", Verdict: "drop", How: "counter", Owner: "calico", Agent: &tracer.AgentRule{Why: tracer.AgentSource}}}
+		return in
+	}
+	second := func() *Input { return input("10.98.0.5:4000", tracer.StagePrerouting, tracer.OutcomeNoAnswer) }
+	own := strict(input("10.1.0.5:4000", tracer.StagePrerouting, tracer.OutcomeNoAnswer))
+	own.Cluster.SourcePod = &tracer.PodFacts{Namespace: "shop", Name: "web"}
 	for name, tt := range map[string]struct {
 		in   *Input
 		want string
 	}{
-		"a VPN's address behind a pod's veth":   {input("10.99.0.5:4000", tracer.StagePrerouting, tracer.OutcomeNoAnswer), "cni-antispoof"},
-		"the same behind a bridge":              {bridged, "cni-antispoof"},
-		"a VPN's address on the VPN's device":   {vpn, "cni-antispoof"},
-		"the pod's own address":                 {input("10.1.0.5:4000", tracer.StagePrerouting, tracer.OutcomeNoAnswer), ""},
-		"a foreign address, dropped in forward": {input("10.99.0.5:4000", tracer.StageForward, tracer.OutcomeNoAnswer), ""},
-		"a foreign address that gets through":   {input("10.99.0.5:4000", tracer.StagePrerouting, tracer.OutcomeDelivered), ""},
+		"a VPN's address behind a pod's veth":           {input("10.99.0.5:4000", tracer.StagePrerouting, tracer.OutcomeNoAnswer), "cni-antispoof"},
+		"the same behind a bridge":                      {bridged, "cni-antispoof"},
+		"a VPN's address on the VPN's device":           {vpn, "cni-antispoof"},
+		"a second address, refused for its source":      {strict(second()), "cni-antispoof"},
+		"a second address, dropped for who knows what":  {second(), ""},
+		"the pod's own address, refused for its source": {own, ""},
+		"the pod's own address":                         {input("10.1.0.5:4000", tracer.StagePrerouting, tracer.OutcomeNoAnswer), ""},
+		"a foreign address, dropped in forward":         {input("10.99.0.5:4000", tracer.StageForward, tracer.OutcomeNoAnswer), ""},
+		"a foreign address that gets through":           {input("10.99.0.5:4000", tracer.StagePrerouting, tracer.OutcomeDelivered), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := NewEngine().Decide(tt.in)

@@ -202,10 +202,13 @@ func (in *Input) denying(d *tracer.DropSeen) *tracer.PolicyDecision {
 	return nil
 }
 
-// side says whose policies a program enforces where it dropped the packet: what
-// enters the node by the client's veth is its egress, what leaves by the target's
-// is its ingress.
+// side says whose policies were enforced where the packet was dropped. An agent's
+// rule may say it; else what enters the node by the client's veth is its egress,
+// what leaves by the target's is its ingress.
 func (in *Input) side(d *tracer.DropSeen) string {
+	if _, a := in.agentRule(d); a != nil && !a.Node {
+		return a.Side
+	}
 	if d.Drop.Engine != "tc" && d.Drop.Engine != "xdp" {
 		return ""
 	}
@@ -271,7 +274,7 @@ func (in *Input) policyFinding(p *tracer.PolicyDecision, d *tracer.DropSeen) *Fi
 // denial is what the policies say about a flow that they do not allow.
 func (in *Input) denial(p *tracer.PolicyDecision) *Finding {
 	f := &Finding{Confidence: tracer.Confirmed, Code: in.policyCode(p)}
-	ref := tracer.Ref{Kind: "NetworkPolicy"}
+	ref := tracer.Ref{Kind: tracer.KindNetworkPolicy}
 	why := "no rule allows it"
 	if p.Nearest != nil {
 		ref = p.Nearest.Policy
@@ -380,11 +383,12 @@ func foreignRule(in *Input) *Finding {
 	}
 	rejected := r != nil && r.Verdict == "reject" || in.icmp(func(a *tracer.Answer) bool { return prohibited(a) && in.madeHere(a) }) != nil
 	switch {
+	case r != nil && enforcer(r.Owner) && r.Agent != nil && (r.Agent.Why == tracer.AgentInvalid || r.Agent.Why == tracer.AgentSource):
+		return nil // a consequence: of the way that the packets take, or of their source
 	case r != nil && enforcer(r.Owner):
-		f.Code, f.Confidence = "pol-agent-stale", tracer.Suspected
-		f.Object = &tracer.Ref{Kind: "FirewallRule", Name: r.Family + " " + r.Table + " " + r.Chain}
-		f.Blind = append(f.Blind, otherPolicies(r.Owner))
-		tail += ": a policy of another kind does, or the agent's state is out of date"
+		f.Summary = what + " " + tail
+		in.agentStale(d, r, f)
+		return f
 	case r != nil && r.Owner == "kube-proxy" && in.Cluster.Service != nil && in.untranslated() && r.Verdict == "reject":
 		f.Code = "svc-stale-endpoint"
 		f.Object = serviceRef(in.Cluster.Service)

@@ -37,6 +37,11 @@ func (in *Input) hostRoute(dir tracer.Direction, question string, pod *tracer.Po
 	switch {
 	case d != nil && d.Direction == dir && in.onHost(d.Device) && (isRouteError(d) || d.Drop.Reason == "IP_INNOROUTES"):
 		f.Evidence = append(f.Evidence, in.seenDrop(d))
+	case d != nil && d.Direction != dir && d.Tuple.Src.Addr() == r.Dst && in.refusedSource(d):
+		// Nothing leads back to the pod, so that its own packets are taken for
+		// spoofed ones.
+		f.Evidence = append(f.Evidence, in.seenDrop(d))
+		f.Rule = in.ruleFor(d)
 	case dir == tracer.DirRequest && in.Journey.LeftNode:
 		f.Evidence = append(f.Evidence, in.seenLeft())
 	case dir == tracer.DirReply && in.leftByUplink(dir) != nil:
@@ -54,6 +59,13 @@ func (in *Input) hostRoute(dir tracer.Direction, question string, pod *tracer.Po
 	}
 	f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "FIB look-up for %s: %s%s", r.Dst, way, routeOrigin(r)))
 	return f
+}
+
+// refusedSource: the packet was dropped because the route back to its source
+// does not lead to where it came from.
+func (in *Input) refusedSource(d *tracer.DropSeen) bool {
+	_, a := in.agentRule(d)
+	return a != nil && a.Why == tracer.AgentSource || at(d, "IP_RPFILTER")
 }
 
 // astray: the best route to a pod of this node leads to nothing or off the node.

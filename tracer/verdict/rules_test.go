@@ -282,7 +282,7 @@ func tooBigDrop(with ...func(*tracer.DropSeen)) change {
 func TestFaults(t *testing.T) {
 	e := NewEngine()
 	shown := map[string]bool{}
-	for _, tt := range faults() {
+	for _, tt := range append(faults(), agentFaults()...) {
 		t.Run(tt.rule+"/"+tt.name, func(t *testing.T) {
 			in := given(tt.with...)
 			v := e.Decide(in)

@@ -19,8 +19,64 @@ import (
 
 var (
 	definitions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
-	clusterInfo = schema.GroupVersionResource{Group: "crd.projectcalico.org", Version: "v1", Resource: "clusterinformations"}
+	clusterInfo = calico("clusterinformations")
 )
+
+// calico is a resource of Calico's.
+func calico(resource string) schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: "crd.projectcalico.org", Version: "v1", Resource: resource}
+}
+
+// CalicoObject is an object of a kind of Calico's own.
+type CalicoObject struct {
+	// Resource is its plural: globalnetworkpolicies, networkpolicies,
+	// hostendpoints.
+	Resource, Kind string
+	// Namespace is "" for kinds of the whole cluster.
+	Namespace, Name string
+	Labels          map[string]string
+	Spec            map[string]any
+}
+
+func (c *Cluster) calicoClient(o CalicoObject) (dynamic.ResourceInterface, error) {
+	cfg, err := c.restConfig()
+	if err != nil {
+		return nil, err
+	}
+	client, err := dynamic.NewForConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if o.Namespace == "" {
+		return client.Resource(calico(o.Resource)), nil
+	}
+	return client.Resource(calico(o.Resource)).Namespace(o.Namespace), nil
+}
+
+// CreateCalico makes an object of Calico's.
+func (c *Cluster) CreateCalico(ctx context.Context, o CalicoObject) error {
+	client, err := c.calicoClient(o)
+	if err != nil {
+		return err
+	}
+	object := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "crd.projectcalico.org/v1", "kind": o.Kind, "metadata": map[string]any{"name": o.Name}, "spec": o.Spec,
+	}}
+	object.SetLabels(o.Labels)
+	if _, err = client.Create(ctx, object, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("create %s %s: %w", o.Kind, o.Name, err)
+	}
+	return nil
+}
+
+// DeleteCalico takes an object of Calico's away.
+func (c *Cluster) DeleteCalico(ctx context.Context, o CalicoObject) error {
+	client, err := c.calicoClient(o)
+	if err != nil {
+		return err
+	}
+	return client.Delete(ctx, o.Name, metav1.DeleteOptions{})
+}
 
 // startPolicy starts what enforces NetworkPolicies, if the flavour has it.
 func (c *Cluster) startPolicy(ctx context.Context) error {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -49,6 +50,12 @@ func (p *Process) Kill() error {
 	<-p.ended
 	return nil
 }
+
+// Freeze stops the daemon where it is; Thaw lets it go on.
+func (p *Process) Freeze() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Thaw undoes Freeze.
+func (p *Process) Thaw() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
 
 // await asks until ready says yes. An end of the process, or of the time, is
 // an error that shows the last lines of its output.

@@ -40,6 +40,23 @@ func (sc *Scene) undoable(s *k8s.Space, breakIt, heal []string) {
 	sc.Break, sc.Heal = run(breakIt), run(heal)
 }
 
+// without freezes a daemon while the scene is broken.
+func (sc *Scene) without(p *k8s.Process) {
+	breakIt, heal := sc.Break, sc.Heal
+	sc.Break = func(ctx context.Context) error {
+		if err := p.Freeze(); err != nil {
+			return err
+		}
+		return breakIt(ctx)
+	}
+	sc.Heal = func(ctx context.Context) error {
+		if err := heal(ctx); err != nil {
+			return err
+		}
+		return p.Thaw()
+	}
+}
+
 func words(format string, args ...any) []string { return strings.Fields(fmt.Sprintf(format, args...)) }
 
 // crossing is a client on one node and a server on the other.
@@ -138,7 +155,11 @@ func routeMissing(ctx context.Context, s *Stage) (*Scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	sc.undoable(from.Space, words("ip route del %s", route), words("ip route add %s", route))
+	sc.undoable(from.Space, words("ip route del %s", route), words("ip route replace %s", route))
+	if s.Flavour.Backend == "host-gw" {
+		// There flannel looks after its routes every ten seconds.
+		sc.without(from.Daemons["flanneld"])
+	}
 	// The default route takes it outside, where nobody knows pods.
 	sc.Symptom = silentOrNo
 	sc.Want = Want{Component: "cni", Code: "cni-route-missing", Object: Object{Kind: "Node", Name: from.Name}}

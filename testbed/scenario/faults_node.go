@@ -115,9 +115,6 @@ func firewallReject(ctx context.Context, s *Stage) (*Scene, error) {
 	sc.undoable(from.Space, words("%s -w -I%s", iptables, rule), words("%s -w -D%s", iptables, rule))
 	sc.Symptom = []workload.Outcome{workload.Unreachable, workload.Prohibited}
 	sc.Want = Want{Component: "node", Code: "node-firewall-reject", Object: Object{Kind: "FirewallRule", Name: "ip filter FORWARD"}}
-	if from.Legacy {
-		sc.Want.Object.Name = "filter FORWARD"
-	}
 	return sc, nil
 }
 

@@ -32,7 +32,8 @@ func policyFaults() []Scenario {
 			}},
 		{Name: "pol-ingress-default-deny", About: "a policy of the target's namespace allows nobody", Flavours: calicoOnly, Build: defaultDeny},
 		{Name: "pol-egress", About: "a policy of the client allows another app only", Flavours: calicoOnly, Build: egressDenied},
-		{Name: "pol-wrong-port", About: "a policy allows the client, but on another port", Flavours: calicoOnly, Build: wrongPolicyPort},
+		{Name: "pol-port-not-listed", About: "a policy allows the client, but on another port", Flavours: calicoOnly, Build: portNotListed},
+		{Name: "pol-wrong-port", About: "a policy allows the client on the Service's port, and the pod's is another", Flavours: calicoOnly, Build: wrongPolicyPort},
 		{Name: "pol-egress-without-dns", About: "a policy of the client allows everything that it needs but DNS", Flavours: calicoOnly, Build: withoutDNS},
 	}
 }
@@ -111,19 +112,45 @@ func egressDenied(ctx context.Context, s *Stage) (*Scene, error) {
 	}), nil
 }
 
-func wrongPolicyPort(ctx context.Context, s *Stage) (*Scene, error) {
+func portNotListed(ctx context.Context, s *Stage) (*Scene, error) {
 	n := s.Pick()
 	sc, client, server, port, err := s.pair(ctx, n, n, "tcp")
 	if err != nil {
 		return nil, err
 	}
-	return s.denied(sc, "pol-wrong-port", workload.Timeout, networkingv1.NetworkPolicySpec{
+	return s.denied(sc, "pol-ingress-deny", workload.Timeout, onlyPort(client, server, port+1)), nil
+}
+
+// onlyPort lets an app in on one port.
+func onlyPort(client, server string, port int32) networkingv1.NetworkPolicySpec {
+	return networkingv1.NetworkPolicySpec{
 		PodSelector: app(server), PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
 		Ingress: []networkingv1.NetworkPolicyIngressRule{{
 			From:  peer(client),
-			Ports: []networkingv1.NetworkPolicyPort{{Protocol: &tcp, Port: portOf(port + 1)}},
+			Ports: []networkingv1.NetworkPolicyPort{{Protocol: &tcp, Port: portOf(port)}},
 		}},
-	}), nil
+	}
+}
+
+func wrongPolicyPort(ctx context.Context, s *Stage) (*Scene, error) {
+	n := s.Pick()
+	client, server, target := s.Word(), s.Word(), s.Port()
+	if _, err := s.Server(ctx, n, server, target); err != nil {
+		return nil, err
+	}
+	svc, err := s.Service(ctx, server, target+1, target, nil)
+	if err != nil {
+		return nil, err
+	}
+	source, err := s.Pod(ctx, n, client)
+	if err != nil {
+		return nil, err
+	}
+	sc := &Scene{
+		Client: source, Network: "tcp", Target: at(svc.Spec.ClusterIP, target+1), Node: n,
+		From: s.ref("pod", source.Name), To: s.ref("svc", server) + ":" + itoa(target+1), Service: server,
+	}
+	return s.denied(sc, "pol-wrong-port", workload.Timeout, onlyPort(client, server, target+1)), nil
 }
 
 func withoutDNS(ctx context.Context, s *Stage) (*Scene, error) {

@@ -79,5 +79,5 @@ func (w Want) answer() accuracy.Answer {
 
 // All are the scenarios, in the order in which they run.
 func All() []Scenario {
-	return slices.Concat(controls(), paths(), serviceFaults(), proxyFaults(), policyFaults(), cniFaults(), nodeFaults(), egressFaults(), dnsFaults(), appFaults())
+	return slices.Concat(controls(), paths(), serviceFaults(), proxyFaults(), policyFaults(), calicoFaults(), cniFaults(), nodeFaults(), egressFaults(), dnsFaults(), appFaults())
 }

@@ -19,10 +19,10 @@ const (
 	gatewayAddr    = underlay + "254"
 	ServiceCIDR    = "10.96.0.0/16"
 	apiServiceAddr = "10.96.0.1"
-	DNSAddr        = "10.96.0.10"
+	dnsAddr        = "10.96.0.10"
 	PodCIDR        = "10.244.0.0/16"
-	// OutsideAddr stands for a host in the internet.
-	OutsideAddr = "203.0.113.10"
+	// outsideAddr stands for a host in the internet.
+	outsideAddr = "203.0.113.10"
 )
 
 // CNI is what connects the pods of a node.
@@ -48,6 +48,9 @@ type NodeConfig struct {
 type Flavour struct {
 	Name, About string
 	CNI         CNI
+	// Dual gives nodes, pods and Services both families; scenarios then speak
+	// IPv6.
+	Dual bool
 	// Backend is flannel's: vxlan or host-gw.
 	Backend string
 	Nodes   []NodeConfig
@@ -60,6 +63,7 @@ func Flavours() []Flavour {
 		{Name: "flannel", About: "bridge plugin, flannel with vxlan; kube-proxy: iptables (nft) on n1, nftables on n2", CNI: Bridge, Backend: "vxlan", Nodes: nodes},
 		{Name: "flannel-hostgw", About: "bridge plugin, flannel with host-gw; kube-proxy: iptables (legacy) on n1, nftables on n2", CNI: Bridge, Backend: "host-gw",
 			Nodes: []NodeConfig{{Name: "n1", Proxy: "iptables", Legacy: true}, {Name: "n2", Proxy: "nftables"}}},
+		{Name: "flannel-dual", About: "bridge plugin, flannel with vxlan over IPv4 and IPv6; kube-proxy: iptables (nft) on n1, nftables on n2", CNI: Bridge, Backend: "vxlan", Dual: true, Nodes: nodes},
 		{Name: "calico", About: "Calico's plugin and Felix over flannel with vxlan; kube-proxy: iptables (nft) on n1, nftables on n2", CNI: Calico, Backend: "vxlan", Nodes: nodes},
 	}
 }
@@ -108,7 +112,10 @@ type Cluster struct {
 type Node struct {
 	NodeConfig
 	*Space
+	// Addr is the node's address in the family that scenarios speak.
 	Addr string
+	// addrs are all of them, IPv4 first.
+	addrs []string
 	// Daemons by name: flanneld, kube-proxy, calico-felix.
 	Daemons map[string]*Process
 	cluster *Cluster

@@ -3,6 +3,7 @@ package k8s
 import (
 	"context"
 	"path/filepath"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -23,7 +24,7 @@ func (c *Cluster) startControl(ctx context.Context) error {
 		"--client-ca-file="+c.file("ca.crt"), "--token-auth-file="+c.file("tokens.csv"), "--authorization-mode=RBAC",
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file="+c.file("accounts.pub"), "--service-account-signing-key-file="+c.file("accounts.key"),
-		"--service-cluster-ip-range="+ServiceCIDR, "--allow-privileged",
+		"--service-cluster-ip-range="+strings.Join(c.Flavour.both(ServiceCIDR, serviceCIDR6), ","), "--allow-privileged",
 		"--kubelet-preferred-address-types=InternalIP", "--profiling=false")
 	if err != nil {
 		return err
@@ -42,7 +43,7 @@ func (c *Cluster) startControl(ctx context.Context) error {
 	// are said to be.
 	kcm, err := c.start(c.control, "kube-controller-manager", nil, c.program("kube-controller-manager"),
 		"--kubeconfig="+c.Kubeconfig(), "--service-account-private-key-file="+c.file("accounts.key"),
-		"--root-ca-file="+c.file("ca.crt"), "--allocate-node-cidrs", "--cluster-cidr="+PodCIDR, "--leader-elect=false",
+		"--root-ca-file="+c.file("ca.crt"), "--allocate-node-cidrs", "--cluster-cidr="+c.podCIDRs(), "--leader-elect=false",
 		"--controllers=*,-node-lifecycle-controller,-taint-eviction-controller,-device-taint-eviction-controller")
 	if err != nil {
 		return err
@@ -56,6 +57,8 @@ func (c *Cluster) startControl(ctx context.Context) error {
 		return err == nil
 	})
 }
+
+func (c *Cluster) podCIDRs() string { return strings.Join(c.Flavour.both(PodCIDR, podCIDR6), ",") }
 
 // connect makes the client. This process is not in the control plane's network:
 // it dials there.

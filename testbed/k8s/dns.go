@@ -20,12 +20,17 @@ func (c *Cluster) startDNS(ctx context.Context) error {
 		return err
 	}
 	labels := map[string]string{"k8s-app": "kube-dns"}
+	policy := corev1.IPFamilyPolicySingleStack
+	if c.Flavour.Dual {
+		policy = corev1.IPFamilyPolicyRequireDualStack
+	}
 	service := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "kube-dns", Labels: labels},
-		Spec: corev1.ServiceSpec{ClusterIP: DNSAddr, Selector: labels, Ports: []corev1.ServicePort{
-			{Name: "dns", Protocol: corev1.ProtocolUDP, Port: 53, TargetPort: intstr.FromInt32(53)},
-			{Name: "dns-tcp", Protocol: corev1.ProtocolTCP, Port: 53, TargetPort: intstr.FromInt32(53)},
-		}},
+		Spec: corev1.ServiceSpec{ClusterIP: dnsAddr, ClusterIPs: c.Flavour.both(dnsAddr, dnsAddr6), IPFamilies: c.Flavour.families(), IPFamilyPolicy: &policy,
+			Selector: labels, Ports: []corev1.ServicePort{
+				{Name: "dns", Protocol: corev1.ProtocolUDP, Port: 53, TargetPort: intstr.FromInt32(53)},
+				{Name: "dns-tcp", Protocol: corev1.ProtocolTCP, Port: 53, TargetPort: intstr.FromInt32(53)},
+			}},
 	}
 	if _, err := c.Client.CoreV1().Services(metav1.NamespaceSystem).Create(ctx, service, metav1.CreateOptions{}); err != nil {
 		return err
@@ -58,7 +63,7 @@ func (c *Cluster) corefile() string {
     errors
     health
     ready
-    kubernetes cluster.local in-addr.arpa {
+    kubernetes cluster.local in-addr.arpa ip6.arpa {
         kubeconfig ` + c.podKubeconfig() + ` testbed
         pods insecure
     }

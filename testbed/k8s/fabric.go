@@ -33,21 +33,24 @@ func (c *Cluster) wire() error {
 			return err
 		}
 	}
-	if c.Outside, err = c.host("outside", gatewayAddr, true); err != nil {
+	if c.Outside, err = c.host("outside", c.Flavour.both(gatewayAddr, gatewayAddr6), true); err != nil {
 		return err
 	}
-	if err := c.Outside.Run("ip", "address", "add", OutsideAddr+"/32", "dev", "lo"); err != nil {
-		return err
+	for _, addr := range c.Flavour.both(outsideAddr+"/32", outsideAddr6+"/128") {
+		if err := c.Outside.Run("ip", "address", "add", addr, "dev", "lo"); err != nil {
+			return err
+		}
 	}
-	if c.control, err = c.host("control", controlAddr, false); err != nil {
+	if c.control, err = c.host("control", c.Flavour.both(controlAddr, underlay6+"1"), false); err != nil {
 		return err
 	}
 	for i, cfg := range c.Flavour.Nodes {
-		n := &Node{NodeConfig: cfg, Addr: fmt.Sprintf("%s%d", underlay, 11+i), Daemons: map[string]*Process{}, cluster: c}
-		if n.Space, err = c.host(cfg.Name, n.Addr, false); err != nil {
+		four, six := fmt.Sprintf("%s%d", underlay, 11+i), fmt.Sprintf("%s%d", underlay6, 11+i)
+		n := &Node{NodeConfig: cfg, Addr: c.Flavour.spoken(four, six), addrs: c.Flavour.both(four, six), Daemons: map[string]*Process{}, cluster: c}
+		if n.Space, err = c.host(cfg.Name, n.addrs, false); err != nil {
 			return err
 		}
-		if err := n.Run("sysctl", "-qw", "net.ipv4.ip_forward=1"); err != nil {
+		if err := c.forward(n.Space); err != nil {
 			return err
 		}
 		c.nodes = append(c.nodes, n)
@@ -55,9 +58,13 @@ func (c *Cluster) wire() error {
 	return nil
 }
 
+func (c *Cluster) forward(s *Space) error {
+	return s.Run("sysctl", append([]string{"-qw"}, c.Flavour.both("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")...)...)
+}
+
 // host is a namespace with eth0 in the underlay; all but the router have a
 // default route to it. Without one a node could not even try a Service.
-func (c *Cluster) host(name, addr string, router bool) (*Space, error) {
+func (c *Cluster) host(name string, addrs []string, router bool) (*Space, error) {
 	s, err := newSpace(name)
 	if err != nil {
 		return nil, err
@@ -72,17 +79,24 @@ func (c *Cluster) host(name, addr string, router bool) (*Space, error) {
 			return nil, err
 		}
 	}
-	cmds = [][]string{
-		{"ip", "address", "add", addr + "/24", "dev", "eth0"},
-		{"ip", "link", "set", "eth0", "up"},
+	if err := s.Run("ip", "link", "set", "eth0", "up"); err != nil {
+		return nil, err
+	}
+	for i, addr := range addrs {
+		args := []string{"address", "add", addr + "/24", "dev", "eth0"}
+		if i > 0 {
+			// Nobody else has it: no second of looking for one who does.
+			args = []string{"address", "add", addr + "/64", "dev", "eth0", "nodad"}
+		}
+		if err := s.Run("ip", args...); err != nil {
+			return nil, err
+		}
 	}
 	if router {
-		cmds = append(cmds, []string{"sysctl", "-qw", "net.ipv4.ip_forward=1"})
-	} else {
-		cmds = append(cmds, []string{"ip", "route", "add", "default", "via", gatewayAddr})
+		return s, c.forward(s)
 	}
-	for _, cmd := range cmds {
-		if err := s.Run(cmd[0], cmd[1:]...); err != nil {
+	for _, via := range c.Flavour.both(gatewayAddr, gatewayAddr6) {
+		if err := s.Run("ip", "route", "add", "default", "via", via); err != nil {
 			return nil, err
 		}
 	}

@@ -77,9 +77,12 @@ func (n *Node) report(ctx context.Context) error {
 	}
 	room := corev1.ResourceList{"cpu": resource.MustParse("4"), "memory": resource.MustParse("8Gi"), "pods": resource.MustParse("110")}
 	node.Status = corev1.NodeStatus{
-		Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: n.Addr}, {Type: corev1.NodeHostName, Address: n.Name}},
+		Addresses: []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: n.Name}},
 		Capacity:  room, Allocatable: room,
 		Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "Testbed"}},
+	}
+	for _, addr := range n.addrs {
+		node.Status.Addresses = append(node.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: addr})
 	}
 	_, err = nodes.UpdateStatus(ctx, node, metav1.UpdateOptions{})
 	return err
@@ -111,8 +114,15 @@ func (n *Node) legacyPath() string {
 }
 
 func (n *Node) startFlannel(ctx context.Context) error {
-	conf := fmt.Sprintf(`{"Network":%q,"Backend":{"Type":%q}}`, PodCIDR, n.cluster.Flavour.Backend)
-	if err := os.WriteFile(n.file("net-conf.json"), []byte(conf), 0o644); err != nil {
+	conf := map[string]any{"Network": PodCIDR, "Backend": map[string]string{"Type": n.cluster.Flavour.Backend}}
+	if n.cluster.Flavour.Dual {
+		conf["EnableIPv6"], conf["IPv6Network"] = true, podCIDR6
+	}
+	b, err := json.Marshal(conf)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(n.file("net-conf.json"), b, 0o644); err != nil {
 		return err
 	}
 	p, err := n.start("flanneld", []string{"NODE_NAME=" + n.Name}, n.cluster.program("flanneld"),
@@ -161,13 +171,21 @@ func (n *Node) writeCNI() error {
 }
 
 func (n *Node) bridgePlugin(s map[string]string) map[string]any {
+	var ranges [][]map[string]string
+	for _, subnet := range n.cluster.Flavour.both(s["FLANNEL_SUBNET"], s["FLANNEL_IPV6_SUBNET"]) {
+		ranges = append(ranges, []map[string]string{{"subnet": networkOf(subnet)}})
+	}
+	var routes []map[string]string
+	for _, dst := range n.cluster.Flavour.both(PodCIDR, podCIDR6) {
+		routes = append(routes, map[string]string{"dst": dst})
+	}
 	return map[string]any{
 		"type": "bridge", "bridge": "cni0", "isGateway": true, "isDefaultGateway": true, "hairpinMode": true,
 		"mtu": json.Number(s["FLANNEL_MTU"]),
 		"ipam": map[string]any{
 			"type": "host-local", "dataDir": n.file("ipam"),
-			"ranges": [][]map[string]string{{{"subnet": networkOf(s["FLANNEL_SUBNET"])}}},
-			"routes": []map[string]string{{"dst": PodCIDR}},
+			"ranges": ranges,
+			"routes": routes,
 		},
 	}
 }
@@ -177,7 +195,7 @@ func (n *Node) StartProxy(ctx context.Context) error {
 	// Conntrack's limits are the machine's, and out of reach from here.
 	conf := map[string]any{
 		"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
-		"mode": n.Proxy, "hostnameOverride": n.Name, "clusterCIDR": PodCIDR,
+		"mode": n.Proxy, "hostnameOverride": n.Name, "clusterCIDR": n.cluster.podCIDRs(),
 		"clientConnection": map[string]any{"kubeconfig": n.cluster.Kubeconfig()},
 		"conntrack":        map[string]any{"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
 	}

@@ -35,7 +35,9 @@ type PodSpec struct {
 type Pod struct {
 	PodSpec
 	*Space
+	// Addr is the pod's address in the family that scenarios speak, Addrs all.
 	Addr    netip.Addr
+	Addrs   []netip.Addr
 	node    *Node
 	network *libcni.CNIConfig
 	list    *libcni.NetworkConfigList
@@ -61,10 +63,14 @@ func (c *Cluster) serve(ctx context.Context, p *Pod, object *corev1.Pod) (*Pod, 
 	}
 	c.pods = append(c.pods, p)
 	if p.HostNetwork {
-		p.Space, p.Addr = p.node.Space, netip.MustParseAddr(p.node.Addr)
+		p.Space = p.node.Space
+		for _, addr := range p.node.addrs {
+			p.Addrs = append(p.Addrs, netip.MustParseAddr(addr))
+		}
 	} else if err := p.attach(ctx, string(object.UID)); err != nil {
 		return nil, fmt.Errorf("pod %s: %w", p.Name, err)
 	}
+	p.Addr = p.Addrs[len(p.Addrs)-1]
 	return p, p.report(ctx, !p.NotReady)
 }
 
@@ -116,11 +122,15 @@ func (p *Pod) add(ctx context.Context) error {
 	}
 	for _, ip := range r.IPs {
 		if a, ok := netip.AddrFromSlice(ip.Address.IP); ok {
-			p.Addr = a.Unmap()
-			return nil
+			p.Addrs = append(p.Addrs, a.Unmap())
 		}
 	}
-	return fmt.Errorf("the plugins gave no address")
+	if want := p.node.cluster.Flavour.families(); len(p.Addrs) != len(want) {
+		return fmt.Errorf("the plugins gave addresses %v, not one for each of %v", p.Addrs, want)
+	}
+	// IPv4 is the cluster's first family.
+	slices.SortFunc(p.Addrs, netip.Addr.Compare)
+	return nil
 }
 
 func (p *Pod) hostPorts() []map[string]any {
@@ -150,12 +160,17 @@ func (p *Pod) tryReport(ctx context.Context, ready bool) error {
 	now := metav1.Now()
 	object.Status = corev1.PodStatus{
 		Phase: corev1.PodRunning, StartTime: &now,
-		HostIP: p.node.Addr, HostIPs: []corev1.HostIP{{IP: p.node.Addr}},
-		PodIP: p.Addr.String(), PodIPs: []corev1.PodIP{{IP: p.Addr.String()}},
+		HostIP: p.node.addrs[0], PodIP: p.Addrs[0].String(),
 		ContainerStatuses: []corev1.ContainerStatus{{
 			Name: "main", Image: "none", Ready: ready,
 			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: now}},
 		}},
+	}
+	for _, addr := range p.node.addrs {
+		object.Status.HostIPs = append(object.Status.HostIPs, corev1.HostIP{IP: addr})
+	}
+	for _, addr := range p.Addrs {
+		object.Status.PodIPs = append(object.Status.PodIPs, corev1.PodIP{IP: addr.String()})
 	}
 	for _, kind := range []corev1.PodConditionType{corev1.PodScheduled, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady} {
 		status := corev1.ConditionTrue

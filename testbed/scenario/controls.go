@@ -48,7 +48,7 @@ func controls() []Scenario {
 			return s.podToOutside(ctx, s.Pick(), "tcp")
 		}},
 		{Name: "ok-dns", About: "pod asks the cluster's DNS", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
-			return s.lookup(ctx, s.Pick(), "kubernetes.default.svc.cluster.local.")
+			return s.lookup(ctx, s.Pick(), anyName)
 		}},
 		{Name: "ok-host-network", About: "pod of the host's network to a pod", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
 			n := s.Pick()
@@ -142,10 +142,13 @@ func (s *Stage) podToOutside(ctx context.Context, from *k8s.Node, network string
 		return nil, err
 	}
 	return &Scene{
-		Client: client, Network: network, Target: at(k8s.OutsideAddr, port), Node: from,
+		Client: client, Network: network, Target: at(s.OutsideAddr(), port), Node: from,
 		From: s.ref("pod", client.Name), To: "internet", Want: healthy,
 	}, nil
 }
+
+// anyName is a name with an address of every family that the cluster has.
+const anyName = "kube-dns.kube-system.svc.cluster.local."
 
 // lookup is a client that asks the cluster's DNS.
 func (s *Stage) lookup(ctx context.Context, from *k8s.Node, name string) (*Scene, error) {
@@ -154,7 +157,7 @@ func (s *Stage) lookup(ctx context.Context, from *k8s.Node, name string) (*Scene
 		return nil, err
 	}
 	return &Scene{
-		Client: client, Network: "udp", Target: k8s.DNSAddr + ":53", Lookup: name, Node: from,
+		Client: client, Network: "udp", Target: at(s.DNSAddr(), 53), Lookup: name, Node: from,
 		From: s.ref("pod", client.Name), To: "kube-system/svc/kube-dns:53", Want: healthy,
 	}, nil
 }
@@ -164,7 +167,7 @@ func (s *Stage) lookup(ctx context.Context, from *k8s.Node, name string) (*Scene
 func (s *Stage) noise(client *k8s.Space, addr string, port int32) func(context.Context) {
 	return func(ctx context.Context) {
 		for ctx.Err() == nil {
-			for _, target := range []string{"127.0.0.1:9", k8s.OutsideAddr + ":9"} {
+			for _, target := range []string{at(s.loopback(), 9), at(s.OutsideAddr(), 9)} {
 				_, _ = s.Outside.Output(s.Self, "workload", "dial", target, "--limit", "100ms")
 			}
 			_, _ = s.Outside.Output(s.Self, "workload", "dial", "192.0.2.77:9", "--limit", "100ms", "--network", "udp")

@@ -15,7 +15,7 @@ func appFaults() []Scenario {
 		}},
 		{Name: "app-localhost-only", About: "the program listens on 127.0.0.1 only", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
 			return crashed(ctx, s, "app-localhost-only", func(ctx context.Context, p *k8s.Pod, port int32) error {
-				return s.Listen(ctx, p, "127.0.0.1", port)
+				return s.Listen(ctx, p, s.loopback(), port)
 			})
 		}},
 		{Name: "app-other-port", About: "the program listens on another port", Build: func(ctx context.Context, s *Stage) (*Scene, error) {

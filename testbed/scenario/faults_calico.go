@@ -97,9 +97,8 @@ func globalEgress(ctx context.Context, s *Stage) (*Scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, port, _ := cutPort(sc.Target)
 	o := s.global(sc.Client.(*k8s.Pod).Labels["app"], map[string]any{"types": []any{"Egress"}, "egress": []any{
-		map[string]any{"action": "Deny", "protocol": "TCP", "destination": map[string]any{"ports": []any{port}}}, action("Allow"),
+		map[string]any{"action": "Deny", "protocol": "TCP", "destination": map[string]any{"ports": []any{port(sc.Target)}}}, action("Allow"),
 	}})
 	return s.enforced(sc, o, globalWant("pol-egress-deny", o)), nil
 }

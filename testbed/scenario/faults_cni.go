@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/podpath/podpath/testbed/k8s"
@@ -11,8 +12,8 @@ import (
 )
 
 var (
-	overlay    = []string{"flannel", "calico"}
-	bridged    = []string{"flannel", "flannel-hostgw"}
+	overlay    = []string{"flannel", "flannel-dual", "calico"}
+	bridged    = []string{"flannel", "flannel-hostgw", "flannel-dual"}
 	silentOrNo = []workload.Outcome{workload.Timeout, workload.Unreachable}
 )
 
@@ -70,9 +71,9 @@ func (s *Stage) crossing(ctx context.Context, network string) (sc *Scene, from, 
 // tunnel is the other node's end as this node knows it.
 type tunnel struct{ network, gateway, mac string }
 
-func tunnelTo(n, other *k8s.Node) (tunnel, error) {
+func (s *Stage) tunnelTo(n, other *k8s.Node) (tunnel, error) {
 	var routes []struct{ Dst, Gateway, Dev string }
-	out, err := n.Output("ip", "-json", "route", "show", "dev", "flannel.1")
+	out, err := n.Output("ip", "-json", s.byFamily("-4", "-6"), "route", "show", "dev", s.tunnel())
 	if err != nil {
 		return tunnel{}, err
 	}
@@ -80,19 +81,19 @@ func tunnelTo(n, other *k8s.Node) (tunnel, error) {
 		return tunnel{}, err
 	}
 	var links []struct{ Address string }
-	out, err = other.Output("ip", "-json", "link", "show", "flannel.1")
+	out, err = other.Output("ip", "-json", "link", "show", s.tunnel())
 	if err != nil {
 		return tunnel{}, err
 	}
 	if err := json.Unmarshal([]byte(out), &links); err != nil || len(links) != 1 {
-		return tunnel{}, fmt.Errorf("flannel.1 of %s: %s", other.Name, out)
+		return tunnel{}, fmt.Errorf("%s of %s: %s", s.tunnel(), other.Name, out)
 	}
 	for _, r := range routes {
 		if r.Gateway != "" {
 			return tunnel{r.Dst, r.Gateway, links[0].Address}, nil
 		}
 	}
-	return tunnel{}, fmt.Errorf("no route through flannel.1 on %s", n.Name)
+	return tunnel{}, fmt.Errorf("no route through %s on %s", s.tunnel(), n.Name)
 }
 
 func fdbMissing(ctx context.Context, s *Stage) (*Scene, error) {
@@ -100,12 +101,12 @@ func fdbMissing(ctx context.Context, s *Stage) (*Scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := tunnelTo(from, to)
+	t, err := s.tunnelTo(from, to)
 	if err != nil {
 		return nil, err
 	}
-	sc.undoable(from.Space, words("bridge fdb del %s dev flannel.1 dst %s", t.mac, to.Addr),
-		words("bridge fdb add %s dev flannel.1 dst %s self permanent", t.mac, to.Addr))
+	sc.undoable(from.Space, words("bridge fdb del %s dev %s dst %s", t.mac, s.tunnel(), to.Addr),
+		words("bridge fdb add %s dev %s dst %s self permanent", t.mac, s.tunnel(), to.Addr))
 	sc.Symptom = silentOrNo
 	sc.Want = Want{Component: "cni", Code: "cni-overlay-fdb-missing", Object: Object{Kind: "Node", Name: from.Name}}
 	return sc, nil
@@ -116,20 +117,20 @@ func neighMissing(ctx context.Context, s *Stage) (*Scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := tunnelTo(from, to)
+	t, err := s.tunnelTo(from, to)
 	if err != nil {
 		return nil, err
 	}
-	sc.undoable(from.Space, words("ip neighbour del %s dev flannel.1", t.gateway),
-		words("ip neighbour replace %s lladdr %s dev flannel.1 nud permanent", t.gateway, t.mac))
+	sc.undoable(from.Space, words("%s del %s dev %s", s.neighbour(), t.gateway, s.tunnel()),
+		words("%s replace %s lladdr %s dev %s nud permanent", s.neighbour(), t.gateway, t.mac, s.tunnel()))
 	sc.Symptom = silentOrNo
 	sc.Want = Want{Component: "cni", Code: "cni-overlay-neigh-missing", Object: Object{Kind: "Node", Name: from.Name}}
 	return sc, nil
 }
 
 // routeTo is the node's route to the other node's pods, as ip route takes it.
-func routeTo(n *k8s.Node, server string) (string, error) {
-	out, err := n.Output("ip", "route", "show", "match", server)
+func (s *Stage) routeTo(n *k8s.Node, server string) (string, error) {
+	out, err := n.Output("ip", s.byFamily("-4", "-6"), "route", "show", "match", server)
 	if err != nil {
 		return "", err
 	}
@@ -141,21 +142,21 @@ func routeTo(n *k8s.Node, server string) (string, error) {
 	return "", fmt.Errorf("no route to %s on %s", server, n.Name)
 }
 
-func host(target string) string {
-	addr, _, _ := strings.Cut(target, ":")
-	return addr
-}
+// host and port are the two parts of HOST:PORT.
+func host(target string) string { return netip.MustParseAddrPort(target).Addr().String() }
+
+func port(target string) string { return fmt.Sprint(netip.MustParseAddrPort(target).Port()) }
 
 func routeMissing(ctx context.Context, s *Stage) (*Scene, error) {
 	sc, from, _, err := s.crossing(ctx, "tcp")
 	if err != nil {
 		return nil, err
 	}
-	route, err := routeTo(from, host(sc.Target))
+	route, err := s.routeTo(from, host(sc.Target))
 	if err != nil {
 		return nil, err
 	}
-	sc.undoable(from.Space, words("ip route del %s", route), words("ip route replace %s", route))
+	sc.undoable(from.Space, words("%s del %s", s.route(), route), words("%s replace %s", s.route(), route))
 	if s.Flavour.Backend == "host-gw" {
 		// There flannel looks after its routes every ten seconds.
 		sc.without(from.Daemons["flanneld"])
@@ -171,10 +172,11 @@ func routeBlackhole(ctx context.Context, s *Stage) (*Scene, error) {
 	if err != nil {
 		return nil, err
 	}
+	dst := single(host(sc.Target))
 	// More specific than the route that flannel keeps in order.
-	sc.undoable(from.Space, words("ip route add blackhole %s/32", host(sc.Target)), words("ip route del blackhole %s/32", host(sc.Target)))
+	sc.undoable(from.Space, words("%s add blackhole %s", s.route(), dst), words("%s del blackhole %s", s.route(), dst))
 	sc.Symptom = []workload.Outcome{workload.Timeout, workload.NotSent, workload.Unreachable}
-	sc.Want = Want{Component: "cni", Code: "cni-route-blackhole", Object: Object{Kind: "Route", Name: "blackhole " + host(sc.Target) + "/32"}}
+	sc.Want = Want{Component: "cni", Code: "cni-route-blackhole", Object: Object{Kind: "Route", Name: "blackhole " + dst}}
 	return sc, nil
 }
 
@@ -264,12 +266,11 @@ func podNoRoute(ctx context.Context, s *Stage) (*Scene, error) {
 		return nil, err
 	}
 	client := sc.Client.(*k8s.Pod)
-	out, err := client.Output("ip", "route", "show", "default")
+	route, err := s.defaultRoute(client.Space)
 	if err != nil {
 		return nil, err
 	}
-	route := strings.TrimSpace(out)
-	sc.undoable(client.Space, words("ip route del %s", route), words("ip route add %s", route))
+	sc.undoable(client.Space, words("%s del %s", s.route(), route), words("%s add %s", s.route(), route))
 	sc.To = sc.Target
 	sc.Symptom = []workload.Outcome{workload.Unreachable}
 	sc.Want = Want{Component: "cni", Code: "cni-pod-no-default-route", Object: Object{"Pod", s.Namespace, client.Name}}

@@ -19,7 +19,7 @@ func dnsFaults() []Scenario {
 }
 
 func corednsDead(ctx context.Context, s *Stage) (*Scene, error) {
-	sc, err := s.lookup(ctx, s.Pick(), "kubernetes.default.svc.cluster.local.")
+	sc, err := s.lookup(ctx, s.Pick(), anyName)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func corednsDead(ctx context.Context, s *Stage) (*Scene, error) {
 }
 
 func corednsNotReady(ctx context.Context, s *Stage) (*Scene, error) {
-	sc, err := s.lookup(ctx, s.Pick(), "kubernetes.default.svc.cluster.local.")
+	sc, err := s.lookup(ctx, s.Pick(), anyName)
 	if err != nil {
 		return nil, err
 	}

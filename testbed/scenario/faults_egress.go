@@ -25,14 +25,10 @@ func masqueradeMissing(ctx context.Context, s *Stage) (*Scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	iptables := "iptables-nft"
-	if n.Legacy {
-		iptables = "iptables-legacy"
-	}
 	// flannel writes its rules again every few seconds: an exception before
 	// them does what removing them did.
 	rule := " POSTROUTING -s " + sc.Client.(*k8s.Pod).Addr.String() + " -j RETURN"
-	sc.undoable(n.Space, words("%s -w -t nat -I%s", iptables, rule), words("%s -w -t nat -D%s", iptables, rule))
+	sc.undoable(n.Space, words("%s -w -t nat -I%s", s.iptables(n), rule), words("%s -w -t nat -D%s", s.iptables(n), rule))
 	sc.Symptom = []workload.Outcome{workload.Timeout}
 	sc.Want = Want{Component: "egress", Code: "egr-masq-missing", Object: Object{Kind: "Node", Name: n.Name}}
 	return sc, nil
@@ -44,12 +40,11 @@ func nodeNoRoute(ctx context.Context, s *Stage) (*Scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := n.Output("ip", "route", "show", "default")
+	route, err := s.defaultRoute(n.Space)
 	if err != nil {
 		return nil, err
 	}
-	route := strings.TrimSpace(out)
-	sc.undoable(n.Space, words("ip route del %s", route), words("ip route add %s", route))
+	sc.undoable(n.Space, words("%s del %s", s.route(), route), words("%s add %s", s.route(), route))
 	sc.Symptom = silentOrNo
 	sc.Want = Want{Component: "egress", Code: "egr-no-default-route", Object: Object{Kind: "Node", Name: n.Name}}
 	return sc, nil
@@ -61,14 +56,13 @@ func gatewayDead(ctx context.Context, s *Stage) (*Scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := n.Output("ip", "route", "show", "default")
+	route, err := s.defaultRoute(n.Space)
 	if err != nil {
 		return nil, err
 	}
-	route := strings.TrimSpace(out)
-	sc.undoable(n.Space, words("ip route replace default via %s dev eth0", nobody), words("ip route replace %s", route))
+	sc.undoable(n.Space, words("%s replace default via %s dev eth0", s.route(), s.Nobody()), words("%s replace %s", s.route(), route))
 	sc.Symptom = silentOrNo
-	sc.Want = Want{Component: "egress", Code: "egr-gateway-dead", Object: Object{Kind: "Gateway", Name: nobody}}
+	sc.Want = Want{Component: "egress", Code: "egr-gateway-dead", Object: Object{Kind: "Gateway", Name: s.Nobody()}}
 	return sc, nil
 }
 
@@ -86,7 +80,7 @@ func remoteRefuses(ctx context.Context, s *Stage) (*Scene, error) {
 	restarted := stop
 	s.onClose(func(context.Context) error { return restarted() })
 	return &Scene{
-		Client: client, Network: "tcp", Target: at(k8s.OutsideAddr, port), Node: n,
+		Client: client, Network: "tcp", Target: at(s.OutsideAddr(), port), Node: n,
 		From: s.ref("pod", client.Name), To: "internet",
 		Break: func(context.Context) error { return stop() },
 		Heal: func(ctx context.Context) error {
@@ -94,7 +88,7 @@ func remoteRefuses(ctx context.Context, s *Stage) (*Scene, error) {
 			return err
 		},
 		Symptom: []workload.Outcome{workload.Refused},
-		Want:    Want{Component: "external", Code: "egr-remote-refused", Object: Object{Kind: "ExternalHost", Name: k8s.OutsideAddr}},
+		Want:    Want{Component: "external", Code: "egr-remote-refused", Object: Object{Kind: "ExternalHost", Name: s.OutsideAddr()}},
 	}, nil
 }
 
@@ -104,18 +98,19 @@ func remoteSilent(ctx context.Context, s *Stage) (*Scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, port, _ := cutPort(sc.Target)
 	sc.Break = func(context.Context) error {
-		return s.Outside.Run("nft", "table ip firewall { chain input { type filter hook input priority 0; tcp dport "+port+" drop; }; }")
+		return s.Outside.Run("nft", "table "+s.table()+" firewall { chain input { type filter hook input priority 0; tcp dport "+port(sc.Target)+" drop; }; }")
 	}
-	sc.Heal = func(context.Context) error { return s.Outside.Run("nft", "delete", "table", "ip", "firewall") }
+	sc.Heal = func(context.Context) error { return s.Outside.Run("nft", "delete", "table", s.table(), "firewall") }
 	sc.Symptom = []workload.Outcome{workload.Timeout}
 	// What happens beyond the node cannot be seen from it.
 	sc.Want = Want{Component: "external", Code: "beyond-node"}
 	return sc, nil
 }
 
-// nobody is an address of the underlay that no host has.
-const nobody = "192.168.50.199"
-
-func cutPort(target string) (host, port string, ok bool) { return strings.Cut(target, ":") }
+// defaultRoute is a namespace's, as ip route takes it.
+func (s *Stage) defaultRoute(in *k8s.Space) (string, error) {
+	argv := words("%s show default", s.route())
+	out, err := in.Output(argv[0], argv[1:]...)
+	return strings.TrimSpace(out), err
+}

@@ -11,7 +11,7 @@ import (
 func nodeFaults() []Scenario {
 	return []Scenario{
 		{Name: "node-ip-forward-off", About: "the node does not forward", Build: forwardOff},
-		{Name: "node-rp-filter", About: "strict rp_filter, and the answer comes in by another way than the route says", Flavours: overlay, Build: rpFilter},
+		{Name: "node-rp-filter", About: "strict rp_filter, and the answer comes in by another way than the route says", Flavours: []string{"flannel", "calico"}, Build: rpFilter},
 		{Name: "node-bridge-nf-off", About: "bridged packets do not pass iptables, so that answers of the same node are not translated back", Flavours: bridged, Build: bridgeNFOff},
 		{Name: "node-foreign-drop", About: "somebody's own nftables table drops the port", Build: foreignDrop},
 		{Name: "node-firewall-reject", About: "somebody's own iptables rule rejects the port in FORWARD", Build: firewallReject},
@@ -24,7 +24,8 @@ func forwardOff(ctx context.Context, s *Stage) (*Scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	sc.undoable(from.Space, words("sysctl -qw net.ipv4.ip_forward=0"), words("sysctl -qw net.ipv4.ip_forward=1"))
+	key := s.byFamily("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+	sc.undoable(from.Space, words("sysctl -qw %s=0", key), words("sysctl -qw %s=1", key))
 	sc.Symptom = silentOrNo
 	sc.Want = Want{Component: "node", Code: "node-ip-forward-off", Object: Object{Kind: "Node", Name: from.Name}}
 	return sc, nil
@@ -81,7 +82,8 @@ func bridgeNFOff(ctx context.Context, s *Stage) (*Scene, error) {
 		Symptom: []workload.Outcome{workload.Timeout},
 		Want:    Want{Component: "node", Code: "node-bridge-nf-off", Object: Object{Kind: "Node", Name: n.Name}},
 	}
-	sc.undoable(n.Space, words("sysctl -qw net.bridge.bridge-nf-call-iptables=0"), words("sysctl -qw net.bridge.bridge-nf-call-iptables=1"))
+	key := "net.bridge.bridge-nf-call-" + s.byFamily("iptables", "ip6tables")
+	sc.undoable(n.Space, words("sysctl -qw %s=0", key), words("sysctl -qw %s=1", key))
 	return sc, nil
 }
 
@@ -90,14 +92,13 @@ func foreignDrop(ctx context.Context, s *Stage) (*Scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, port, _ := cutPort(sc.Target)
 	table := s.Word()
 	sc.Break = func(context.Context) error {
-		return from.Run("nft", "table ip "+table+" { chain forward { type filter hook forward priority 10; tcp dport "+port+" drop; }; }")
+		return from.Run("nft", "table "+s.table()+" "+table+" { chain forward { type filter hook forward priority 10; tcp dport "+port(sc.Target)+" drop; }; }")
 	}
-	sc.Heal = func(context.Context) error { return from.Run("nft", "delete", "table", "ip", table) }
+	sc.Heal = func(context.Context) error { return from.Run("nft", "delete", "table", s.table(), table) }
 	sc.Symptom = []workload.Outcome{workload.Timeout}
-	sc.Want = Want{Component: "node", Code: "node-forward-drop", Object: Object{Kind: "FirewallRule", Name: "ip " + table + " forward"}}
+	sc.Want = Want{Component: "node", Code: "node-forward-drop", Object: Object{Kind: "FirewallRule", Name: s.table() + " " + table + " forward"}}
 	return sc, nil
 }
 
@@ -106,15 +107,10 @@ func firewallReject(ctx context.Context, s *Stage) (*Scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, port, _ := cutPort(sc.Target)
-	iptables := "iptables-nft"
-	if from.Legacy {
-		iptables = "iptables-legacy"
-	}
-	rule := " FORWARD -p tcp --dport " + port + " -j REJECT --reject-with icmp-admin-prohibited"
-	sc.undoable(from.Space, words("%s -w -I%s", iptables, rule), words("%s -w -D%s", iptables, rule))
+	rule := " FORWARD -p tcp --dport " + port(sc.Target) + " -j REJECT --reject-with " + s.byFamily("icmp-admin-prohibited", "icmp6-adm-prohibited")
+	sc.undoable(from.Space, words("%s -w -I%s", s.iptables(from), rule), words("%s -w -D%s", s.iptables(from), rule))
 	sc.Symptom = []workload.Outcome{workload.Unreachable, workload.Prohibited}
-	sc.Want = Want{Component: "node", Code: "node-firewall-reject", Object: Object{Kind: "FirewallRule", Name: "ip filter FORWARD"}}
+	sc.Want = Want{Component: "node", Code: "node-firewall-reject", Object: Object{Kind: "FirewallRule", Name: s.table() + " filter FORWARD"}}
 	return sc, nil
 }
 

@@ -154,7 +154,7 @@ func wrongPolicyPort(ctx context.Context, s *Stage) (*Scene, error) {
 }
 
 func withoutDNS(ctx context.Context, s *Stage) (*Scene, error) {
-	sc, err := s.lookup(ctx, s.Pick(), "kubernetes.default.svc.cluster.local.")
+	sc, err := s.lookup(ctx, s.Pick(), anyName)
 	if err != nil {
 		return nil, err
 	}

@@ -115,6 +115,10 @@ func (s *Stage) awaitEndpoints(ctx context.Context, service string, want int) er
 		}
 		n := 0
 		for _, slice := range list.Items {
+			// A Service of two families has every endpoint twice.
+			if string(slice.AddressType) != string(s.Flavour.Family()) {
+				continue
+			}
 			for _, e := range slice.Endpoints {
 				if e.Conditions.Ready == nil || *e.Conditions.Ready {
 					n++

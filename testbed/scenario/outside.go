@@ -3,8 +3,6 @@ package scenario
 import (
 	"context"
 	"os/exec"
-
-	"github.com/podpath/podpath/testbed/k8s"
 )
 
 // ListenOutside starts servers on a port of the host outside.
@@ -18,14 +16,14 @@ func (s *Stage) ListenOutside(ctx context.Context, port int32) (stop func() erro
 		return nil
 	}
 	for _, network := range []string{"tcp", "udp"} {
-		cmd := exec.Command(s.Self, "workload", "listen", k8s.OutsideAddr+":"+itoa(port), "--network", network, "--name", "outside")
+		cmd := exec.Command(s.Self, "workload", "listen", at(s.OutsideAddr(), port), "--network", network, "--name", "outside")
 		if err := s.Outside.Start(cmd); err != nil {
 			return stop, err
 		}
 		cmds = append(cmds, cmd)
 	}
 	return stop, s.await(ctx, "the server outside", func() bool {
-		out, err := s.Outside.Output(s.Self, "workload", "dial", k8s.OutsideAddr+":"+itoa(port), "--limit", "300ms")
+		out, err := s.Outside.Output(s.Self, "workload", "dial", at(s.OutsideAddr(), port), "--limit", "300ms")
 		return err == nil && tries(out).all("ok")
 	})
 }

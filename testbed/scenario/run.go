@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/podpath/podpath/testbed/accuracy"
 	"github.com/podpath/podpath/testbed/k8s"
 	"github.com/podpath/podpath/testbed/workload"
@@ -96,7 +98,7 @@ func (r *Runner) run(ctx context.Context, s Scenario, out *Result) (err error) {
 func (r *Runner) prove(ctx context.Context, stage *Stage, scene *Scene, want []workload.Outcome, what string) error {
 	var last string
 	err := stage.await(ctx, what, func() bool {
-		got, err := r.tries(scene, 3, time.Second)
+		got, err := r.tries(scene, 3, stage.patience())
 		last = fmt.Sprint(got, err)
 		if err == nil && !got.all(want...) && got.any(want...) {
 			// The kernel sends a host six ICMP errors at once, and then one a
@@ -119,6 +121,9 @@ func (r *Runner) tries(scene *Scene, n int, limit time.Duration) (Tries, error) 
 		"--limit", limit.String(), "--every", "100ms", "--bytes", fmt.Sprint(max(scene.Bytes, 64))}
 	if scene.Lookup != "" {
 		args = append(args, "--lookup", scene.Lookup)
+		if r.Cluster.Flavour.Family() == corev1.IPv6Protocol {
+			args = append(args, "--six")
+		}
 	}
 	text, err := scene.Client.Output(r.Self, args...)
 	return tries(text), err

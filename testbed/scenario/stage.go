@@ -122,19 +122,19 @@ func (s *Stage) Server(ctx context.Context, node *k8s.Node, app string, port int
 // Listen starts a server in the pod, on every address or on one.
 func (s *Stage) Listen(ctx context.Context, p *k8s.Pod, addr string, port int32) error {
 	if addr == "" {
-		addr = "0.0.0.0"
+		addr = s.everywhere()
 	}
-	at := addr + ":" + itoa(port)
+	listen := at(addr, port)
 	for _, network := range []string{"tcp", "udp"} {
-		_, err := p.StartProcess(network, nil, s.Self, "workload", "listen", at, "--network", network, "--name", p.Name)
+		_, err := p.StartProcess(network, nil, s.Self, "workload", "listen", listen, "--network", network, "--name", p.Name)
 		if err != nil {
 			return err
 		}
 	}
 	return s.await(ctx, "a server in "+p.Name, func() bool {
-		dial := at
-		if addr == "0.0.0.0" {
-			dial = "127.0.0.1:" + itoa(port)
+		dial := listen
+		if addr == s.everywhere() {
+			dial = at(s.loopback(), port)
 		}
 		out, err := p.Output(s.Self, "workload", "dial", dial, "--limit", "300ms")
 		return err == nil && tries(out).all("ok")
@@ -154,6 +154,7 @@ func (s *Stage) Service(ctx context.Context, app string, port, target int32, edi
 			},
 		},
 	}
+	s.families(svc)
 	if edit != nil {
 		edit(svc)
 	}

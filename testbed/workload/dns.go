@@ -14,12 +14,18 @@ const (
 	NoSuchName    Outcome = "nxdomain"
 	ServerFailure Outcome = "servfail"
 	DNSRefused    Outcome = "dns-refused"
+	NoAddress     Outcome = "no-address" // the name has none of this family
 )
 
-// Lookup asks a DNS server for the IPv4 addresses of a name, once, by UDP.
-func Lookup(ctx context.Context, server, name string, limit time.Duration) Try {
+// Lookup asks a DNS server for the addresses of a name, once, by UDP: for the
+// IPv4 ones, or for the IPv6 ones.
+func Lookup(ctx context.Context, server, name string, six bool, limit time.Duration) Try {
 	begun := time.Now()
-	code, who, err := query(ctx, server, name, limit)
+	kind := dnsmessage.TypeA
+	if six {
+		kind = dnsmessage.TypeAAAA
+	}
+	code, who, err := query(ctx, server, name, kind, limit)
 	t := Try{Outcome: outcomeOf(err, false), Took: time.Since(begun), Who: who}
 	switch {
 	case err != nil:
@@ -32,11 +38,13 @@ func Lookup(ctx context.Context, server, name string, limit time.Duration) Try {
 		t.Outcome = DNSRefused
 	case code != dnsmessage.RCodeSuccess:
 		t.Outcome, t.Error = ServerFailure, code.String()
+	case who == "":
+		t.Outcome = NoAddress
 	}
 	return t
 }
 
-func query(ctx context.Context, server, name string, limit time.Duration) (dnsmessage.RCode, string, error) {
+func query(ctx context.Context, server, name string, kind dnsmessage.Type, limit time.Duration) (dnsmessage.RCode, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	host, err := dnsmessage.NewName(name)
@@ -45,7 +53,7 @@ func query(ctx context.Context, server, name string, limit time.Duration) (dnsme
 	}
 	ask := dnsmessage.Message{
 		Header:    dnsmessage.Header{ID: uint16(time.Now().UnixNano()), RecursionDesired: true},
-		Questions: []dnsmessage.Question{{Name: host, Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}},
+		Questions: []dnsmessage.Question{{Name: host, Type: kind, Class: dnsmessage.ClassINET}},
 	}
 	packet, err := ask.Pack()
 	if err != nil {
@@ -76,8 +84,11 @@ func query(ctx context.Context, server, name string, limit time.Duration) (dnsme
 		return 0, "", fmt.Errorf("answer %d to question %d", reply.ID, ask.ID)
 	}
 	for _, a := range reply.Answers {
-		if a, ok := a.Body.(*dnsmessage.AResource); ok {
+		switch a := a.Body.(type) {
+		case *dnsmessage.AResource:
 			return reply.RCode, net.IP(a.A[:]).String(), nil
+		case *dnsmessage.AAAAResource:
+			return reply.RCode, net.IP(a.AAAA[:]).String(), nil
 		}
 	}
 	return reply.RCode, "", nil

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -57,6 +58,7 @@ func archives(a arch) []archive {
 type apt struct {
 	dir    string
 	config string
+	mu     sync.Mutex // of what unpacks
 }
 
 func newApt(dir string, kind arch) (*apt, error) {
@@ -142,6 +144,8 @@ func (a *apt) kernelParts(ctx context.Context, image string) ([]string, error) {
 
 // kernel downloads and unpacks a kernel, once.
 func (a *apt) kernel(ctx context.Context, image, into string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	parts, err := a.kernelParts(ctx, image)
 	if err != nil {
 		return err

@@ -132,6 +132,28 @@ func TestTasks(t *testing.T) {
 	}
 }
 
+// Every check is in one share of its kernel, and the long shares come first.
+func TestShares(t *testing.T) {
+	all := suites()
+	m := &matrix{}
+	for _, s := range all {
+		m.checks = append(m.checks, check{s, "TestA"})
+	}
+	var got []string
+	for _, s := range m.shares(releases()[:2]) {
+		for _, c := range s.checks {
+			got = append(got, s.name+" "+c.suite.name)
+		}
+	}
+	want := []string{
+		"5.10-probe probe", "6.1-probe probe",
+		"5.10-rest node", "5.10-rest rules", "5.10-rest podpath", "6.1-rest node", "6.1-rest rules", "6.1-rest podpath",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // The faults of every change are faults of the lab.
 func TestQuickFaults(t *testing.T) {
 	if len(quickFaults()) != len(labRuns()) {

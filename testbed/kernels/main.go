@@ -67,7 +67,7 @@ func run(ctx context.Context, o options) error {
 	if err := m.prepare(ctx, list); err != nil {
 		return err
 	}
-	errs := m.each(list, func(r release) error { return m.kernel(ctx, r) })
+	errs := m.each(m.shares(list), func(r share) error { return m.kernel(ctx, r) })
 	m.table.sort()
 	errs = append(errs, m.table.markdown(os.Stdout))
 	if m.record != "" {

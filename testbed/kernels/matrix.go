@@ -58,8 +58,35 @@ func (m *matrix) checksOf(r release) []check {
 	return slices.DeleteFunc(slices.Clone(m.checks), func(c check) bool { return !r.quick.MatchString(c.row()) })
 }
 
-// each runs f for the releases, a few at once.
-func (m *matrix) each(list []release, f func(release) error) []error {
+// share is what one machine runs of a kernel's checks.
+type share struct {
+	release
+	name   string // of the work folder
+	checks []check
+}
+
+// shares gives each kernel two machines, so that the computer's CPUs all have
+// something to do until the end. The tests of the probe take longest, and come
+// first.
+func (m *matrix) shares(list []release) []share {
+	var long, short []share
+	for _, r := range list {
+		probe := share{release: r, name: r.name + "-probe"}
+		rest := share{release: r, name: r.name + "-rest"}
+		for _, c := range m.checksOf(r) {
+			if c.suite.name == probeSuite {
+				probe.checks = append(probe.checks, c)
+			} else {
+				rest.checks = append(rest.checks, c)
+			}
+		}
+		long, short = append(long, probe), append(short, rest)
+	}
+	return slices.DeleteFunc(append(long, short...), func(s share) bool { return len(s.checks) == 0 })
+}
+
+// each runs f for the shares, a few at once.
+func (m *matrix) each(list []share, f func(share) error) []error {
 	errs := make([]error, len(list))
 	next := make(chan int)
 	var all sync.WaitGroup
@@ -67,7 +94,7 @@ func (m *matrix) each(list []release, f func(release) error) []error {
 		all.Go(func() {
 			for i := range next {
 				if err := f(list[i]); err != nil {
-					errs[i] = fmt.Errorf("kernel %s: %w", list[i].name, err)
+					errs[i] = fmt.Errorf("kernel %s: %w", list[i].release.name, err)
 				}
 			}
 		})
@@ -80,12 +107,9 @@ func (m *matrix) each(list []release, f func(release) error) []error {
 	return errs
 }
 
-// kernel runs the checks on one kernel.
-func (m *matrix) kernel(ctx context.Context, r release) error {
-	todo, p := m.checksOf(r), m.platforms[r.arch]
-	if len(todo) == 0 {
-		return nil
-	}
+// kernel runs a share of the checks on its kernel.
+func (m *matrix) kernel(ctx context.Context, r share) error {
+	todo, p := r.checks, m.platforms[r.arch]
 	image, err := r.newest(p.images)
 	if err != nil {
 		return err

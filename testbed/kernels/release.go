@@ -26,11 +26,13 @@ func releases() []release {
 	}
 	other := r("arm64", arm64, `6\.12\.\d+\+deb\d+`, true)
 	other.quick = regexp.MustCompile("^(probe Test(DropByRule|TCPAtEveryDevice|Translation|VXLANDevice)|lab (healthy|policy-ingress))$")
+	between := r("6.18", amd64, `6\.18\.\d+\+deb\d+`, true)
+	between.quick = regexp.MustCompile("^(probe|node|rules) ")
 	return []release{
 		r("5.10", amd64, `5\.10\.\d+-\d+`, false),
 		r("6.1", amd64, `6\.1\.\d+-\d+`, false),
 		r("6.12", amd64, `6\.12\.\d+\+deb\d+`, true),
-		r("6.18", amd64, `6\.18\.\d+\+deb\d+`, true),
+		between, // it has the hooks of the one before and the one after, which show the lab's faults
 		r("7", amd64, `7\.\d+\.\d+\+deb\d+`, true),
 		other, // the processor is another: what every change runs shows that programs load and see
 	}

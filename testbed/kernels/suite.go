@@ -41,6 +41,9 @@ func (s *suite) reads() []string {
 	return []string{path.Join(s.pkg, "testdata"), "docs/schema", "tracer"}
 }
 
+// probeSuite has the tests of what runs in the kernel; they take longest.
+const probeSuite = "probe"
+
 // commandSuite has the tests of the program itself, and the lab's faults.
 const commandSuite = "podpath"
 
@@ -49,7 +52,7 @@ func suites() []*suite {
 	pure := func(names string) *regexp.Regexp { return regexp.MustCompile("^Test(" + names + ")$") }
 	return []*suite{
 		{
-			name: "probe", pkg: "./tracer/probe", kernel: all, quick: all, atOnce: 1,
+			name: probeSuite, pkg: "./tracer/probe", kernel: all, quick: all, atOnce: 1,
 			pure: pure("KilledChild|OpenAsChild|Classify|Callers|InferReason|Decode|DecodeRefuses|ProgramsFor|RingSize|ReasonName|SharedHook|Compile|SymbolsHidden|PlainName"),
 		},
 		{name: "node", pkg: "./tracer/node", kernel: all, quick: all, atOnce: 1, pure: pure("Classify|ParseCounters")},

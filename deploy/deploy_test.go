@@ -118,7 +118,9 @@ func TestRoleOnlyReads(t *testing.T) {
 	}
 	want := []string{"/pods", "/services", "/nodes", "/namespaces", "discovery.k8s.io/endpointslices",
 		"networking.k8s.io/networkpolicies", "networking.k8s.io/servicecidrs",
-		"crd.projectcalico.org/globalnetworkpolicies", "crd.projectcalico.org/networkpolicies", "apps/replicasets"}
+		"policy.networking.k8s.io/adminnetworkpolicies", "policy.networking.k8s.io/baselineadminnetworkpolicies", "policy.networking.k8s.io/clusternetworkpolicies",
+		"crd.projectcalico.org/networkpolicies", "crd.projectcalico.org/globalnetworkpolicies",
+		"cilium.io/ciliumnetworkpolicies", "cilium.io/ciliumclusterwidenetworkpolicies", "apps/replicasets"}
 	if !slices.Equal(resources, want) {
 		t.Errorf("reads %v, want %v", resources, want)
 	}

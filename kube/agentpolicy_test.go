@@ -7,10 +7,7 @@ import (
 	"testing"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
-	mdfake "k8s.io/client-go/metadata/fake"
 
 	"github.com/podpath/podpath/tracer"
 )
@@ -70,8 +67,10 @@ func TestAgentPoliciesUnknown(t *testing.T) {
 
 // A list of one kind says nothing of the other.
 func TestAgentPoliciesReplaced(t *testing.T) {
-	global := func(n string) object { return &AgentPolicy{Meta: Meta{Name: n}, Kind: tracer.KindGlobalPolicy} }
-	own := &AgentPolicy{Meta: Meta{Namespace: "a", Name: "x"}, Kind: tracer.KindCalicoPolicy}
+	global := func(n string) object {
+		return &CNIPolicy{Meta: Meta{Name: n}, Kind: tracer.KindGlobalPolicy, kind: kindGlobalPolicy}
+	}
+	own := &CNIPolicy{Meta: Meta{Namespace: "a", Name: "x"}, Kind: tracer.KindCalicoPolicy, kind: kindCalicoPolicy}
 	b := newBuilder(newSnapshot([]object{global("a"), own}, time.Unix(1000, 0)))
 	b.apply(op{kind: kindGlobalPolicy, all: []object{global("b")}})
 	got, _ := b.done(time.Unix(1000, 0)).AgentPolicies()
@@ -81,19 +80,14 @@ func TestAgentPoliciesReplaced(t *testing.T) {
 }
 
 func TestAgentPoliciesWatched(t *testing.T) {
-	scheme := mdfake.NewTestScheme()
-	if err := metav1.AddMetaToScheme(scheme); err != nil {
-		t.Fatal(err)
-	}
-	md := mdfake.NewSimpleMetadataClient(scheme, runtime.Object(&metav1.PartialObjectMetadata{
-		TypeMeta: metav1.TypeMeta{APIVersion: calicoGroup + "/v1", Kind: "GlobalNetworkPolicy"}, ObjectMeta: metav1.ObjectMeta{Name: "default.guard"},
-	}))
-	st, err := watch(t.Context(), fake.NewClientset(), md, "test", WatchOptions{})
+	client, custom := fake.NewClientset(), dynamicClient(customs4tests(t)...)
+	served(client, calicoGroup)
+	st, err := watch(t.Context(), clients{core: client, custom: custom}, "test", WatchOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	got, read := st.Current().AgentPolicies()
-	if len(got) != 1 || got[0].Name != "default.guard" || len(read) != 2 {
+	if len(got) != 2 || got[0].Name != "lock" || len(read) != 5 {
 		t.Errorf("%v, read %v", got, read)
 	}
 }

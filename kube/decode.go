@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -15,8 +16,6 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
-
-	"github.com/podpath/podpath/tracer"
 )
 
 // json reads documents one after the other. Items are decoded and reduced one
@@ -121,14 +120,9 @@ func (l *loader) list(rest map[string]json.RawMessage, kindless []json.RawMessag
 		// kubectl writes kind after items, so this is where a cut shows.
 		return &DumpError{Err: ErrDumpTruncated, Detail: "the YAML list ends before its kind"}
 	}
-	if raw, ok := rest["unread"]; ok {
-		if err := json.Unmarshal(raw, &l.unread); err != nil {
-			return &DumpError{Err: ErrDumpFormat, Detail: "unread is no list of kinds"}
-		}
-	}
-	if raw, ok := rest["read"]; ok {
-		if err := json.Unmarshal(raw, &l.read); err != nil {
-			return &DumpError{Err: ErrDumpFormat, Detail: "read is no list of kinds"}
+	for field, to := range map[string]*[]string{"unread": &l.unread, "read": &l.read} {
+		if raw, ok := rest[field]; ok && json.Unmarshal(raw, to) != nil {
+			return &DumpError{Err: ErrDumpFormat, Detail: field + " is no list of kinds"}
 		}
 	}
 	itemKind := strings.TrimSuffix(listKind, "List")
@@ -190,31 +184,29 @@ func decodeObject(kindName string, raw json.RawMessage) (object, error) {
 		return decodeAs(kindName, raw, func(n *corev1.Node) object { return reduceNode(n) })
 	case "Namespace":
 		return decodeAs(kindName, raw, func(n *corev1.Namespace) object { return reduceNamespace(n) })
-	case tracer.KindNetworkPolicy:
-		return decodePolicy(raw)
-	case tracer.KindGlobalPolicy:
-		return decodeAgentPolicy(kindName, raw)
 	case "ReplicaSet":
 		return decodeAs(kindName, raw, func(r *appsv1.ReplicaSet) object { return reduceReplicaSet(r) })
 	case "ServiceCIDR":
 		return decodeAs(kindName, raw, func(c *networkingv1.ServiceCIDR) object { return reduceServiceCIDR(c) })
 	}
-	return nil, nil
+	return decodePolicy(kindName, raw)
 }
 
-// decodePolicy tells the NetworkPolicies of other API groups: Calico's have the
-// same kind and other semantics.
-func decodePolicy(raw json.RawMessage) (object, error) {
-	var head struct {
-		APIVersion string `json:"apiVersion"`
+// decodePolicy tells the kinds of policies apart by their API groups: several
+// have a NetworkPolicy, or a ClusterNetworkPolicy, of other semantics.
+func decodePolicy(kindName string, raw json.RawMessage) (object, error) {
+	if !slices.ContainsFunc(customs(), func(c custom) bool { return c.name == kindName }) && kindName != "NetworkPolicy" {
+		return nil, nil
 	}
-	if err := json.Unmarshal(raw, &head); err != nil {
-		return nil, fmt.Errorf("decode NetworkPolicy: %w", err)
+	h, err := readCustom(raw)
+	if err != nil {
+		return nil, err
 	}
-	if head.APIVersion != "" && !strings.HasPrefix(head.APIVersion, networkingv1.GroupName+"/") {
-		return decodeAgentPolicy(tracer.KindCalicoPolicy, raw)
+	if kindName == "NetworkPolicy" && (h.APIVersion == "" || h.group() == networkingv1.GroupName) {
+		return decodeAs(kindName, raw, func(p *networkingv1.NetworkPolicy) object { return reducePolicy(p) })
 	}
-	return decodeAs("NetworkPolicy", raw, func(p *networkingv1.NetworkPolicy) object { return reducePolicy(p) })
+	h.Kind = kindName
+	return reduceCustom(raw, &h), nil
 }
 
 func decodeAs[T any](kindName string, raw json.RawMessage, reduce func(*T) object) (object, error) {

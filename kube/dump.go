@@ -201,8 +201,7 @@ func (l *loader) finish(name string, taken time.Time) (*Snapshot, DumpReport, er
 	}
 	report.Warnings = l.warnings()
 	snap := newSnapshot(all, taken)
-	snap.markUnread(l.unread)
-	snap.markRead(l.read)
+	snap.mark(l.unread, l.read)
 	return snap, report, nil
 }
 

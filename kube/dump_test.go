@@ -125,7 +125,7 @@ func TestReadDumpErrors(t *testing.T) {
 		{"one YAML object", asYAML(t, one), ErrDumpNotList, "found only Pod"},
 		{"wrong kinds", `{"kind":"List","items":[{"kind":"Secret"},{"kind":"Secret"},{"kind":"Event"}]}`, ErrDumpKind, "1 Event, 2 Secret"},
 		{"wrong kind alone", `{"kind":"Secret","metadata":{"name":"x"}}`, ErrDumpKind, "1 Secret"},
-		{"a policy of another API", `{"kind":"List","items":[{"kind":"NetworkPolicy","apiVersion":"policy.example.com/v1","metadata":{"name":"x"}}]}`, ErrDumpKind, "1 NetworkPolicy"},
+		{"a policy of another API", `{"kind":"List","items":[{"kind":"NetworkPolicy","apiVersion":"crd.antrea.io/v1beta1","metadata":{"name":"x"}}]}`, ErrDumpKind, "1 NetworkPolicy"},
 		{"array", `[{"kind":"Pod"}]`, ErrDumpFormat, "must be an object"},
 		{"text table", "NAME   READY   STATUS\napi-5c   1/1   Running\n", ErrDumpFormat, "document 1"},
 		{"binary", "\x00\x01\x02\xff\xfe", ErrDumpFormat, "document 1"},

@@ -30,9 +30,11 @@ type resource struct {
 	// substitute. Of the others only pods are a must; without the rest more is
 	// unknown (see unreadEffect).
 	optional bool
-	example  runtime.Object
-	list     func(context.Context, metav1.ListOptions) (runtime.Object, error)
-	watch    func(context.Context, metav1.ListOptions) (apiwatch.Interface, error)
+	// custom resources are optional too, but what cannot be read of them is told.
+	custom  bool
+	example runtime.Object
+	list    func(context.Context, metav1.ListOptions) (runtime.Object, error)
+	watch   func(context.Context, metav1.ListOptions) (apiwatch.Interface, error)
 }
 
 // api is what the typed clients have in common.
@@ -68,7 +70,7 @@ func resources(c kubernetes.Interface, md metadata.Interface) []resource {
 		gvr := schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"}
 		sets := follow(kindReplicaSet, gvr.Resource, gvr.Group, &metav1.PartialObjectMetadata{}, md.Resource(gvr))
 		sets.optional = true
-		out = append(append(out, sets), agentResources(md)...)
+		out = append(out, sets)
 	}
 	return out
 }
@@ -80,9 +82,12 @@ type feed struct {
 	shared *shared
 	loaded atomic.Bool
 	all    []*stream
+	// onCustom is told of custom resources that the server has got meanwhile; may
+	// be nil.
+	onCustom func(kind string)
 }
 
-func (f *feed) start(ctx context.Context, r resource, client any) {
+func (f *feed) start(ctx context.Context, r resource, client any) *stream {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &stream{resource: r, feed: f, cancel: cancel}
 	lw := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
@@ -108,6 +113,7 @@ func (f *feed) start(ctx context.Context, r resource, client any) {
 	f.all = append(f.all, s)
 	follower := cache.NewReflectorWithOptions(lw, r.example, s, cache.ReflectorOptions{Name: r.name, TypeDescription: r.name})
 	go follower.RunWithContext(ctx)
+	return s
 }
 
 // heard notes what a request to the API server gave. client-go retries by
@@ -117,7 +123,7 @@ func (f *feed) heard(ctx context.Context, s *stream, verb string, err error) {
 	case ctx.Err() != nil:
 		return
 	case err == nil || reachable(err):
-		f.store.link.ok(s.name, time.Now())
+		f.store.link.ok(s.part(), time.Now())
 		return
 	}
 	if refusal(err) {
@@ -128,9 +134,16 @@ func (f *feed) heard(ctx context.Context, s *stream, verb string, err error) {
 	case s.optional && (refusal(err) || apierrors.IsNotFound(err)):
 		f.log.Info("optional resource is not readable", "resource", s.name, "error", err)
 		s.giveUp()
+		if s.custom {
+			// Its objects are gone with the resource, or may be others now.
+			f.store.put(op{kind: s.kind, all: []object{}, at: time.Now()})
+			if refusal(err) {
+				f.store.put(op{kind: s.kind, unread: true, at: time.Now()})
+			}
+		}
 	case s.optional:
 	case f.loaded.Load():
-		f.store.link.fail(s.name, err)
+		f.store.link.fail(s.part(), err)
 		f.log.Debug("api request", "verb", verb, "resource", s.name, "error", err)
 	case s.kind != kindPod && apierrors.IsForbidden(err):
 		s.giveUp()
@@ -171,7 +184,7 @@ func (f *feed) sync(ctx context.Context, host string, timeout time.Duration, slo
 func (f *feed) refused() {
 	for _, s := range f.all {
 		var access *AccessError
-		if e := s.lastErr.Load(); s.gone.Load() && !s.optional && e != nil && errors.As(*e, &access) {
+		if e := s.lastErr.Load(); s.gone.Load() && (!s.optional || s.custom) && e != nil && errors.As(*e, &access) {
 			f.store.refused = append(f.store.refused, access)
 			f.store.put(op{kind: s.kind, unread: true, at: time.Now()})
 		}

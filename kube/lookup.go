@@ -273,13 +273,19 @@ func (s *Snapshot) HostPod(ip netip.Addr, port uint16, proto uint8) (*Pod, bool)
 
 // Counts is the number of objects by kind ("Pod", "Service", ...).
 func (s *Snapshot) Counts() map[string]int {
-	return map[string]int{
+	out := map[string]int{
 		kindPod.String(): s.pods.len(), kindService.String(): s.services.len(),
 		kindSlice.String(): s.slices.len(), kindNode.String(): len(s.nodes.byName),
 		kindNamespace.String(): s.namespaces.len(), kindPolicy.String(): s.policies.len(),
 		kindReplicaSet.String(): s.replicas.len(), kindServiceCIDR.String(): s.cidrs.len(),
-		"AgentPolicy": s.agent.len(),
 	}
+	for i := range s.clusterWide {
+		out[(kindAdminPolicy + kind(i)).String()] = s.clusterWide[i].len()
+	}
+	for i := range s.ofCNI {
+		out[(kindGlobalPolicy + kind(i)).String()] = s.ofCNI[i].len()
+	}
+	return out
 }
 
 func values[K comparable, V any](ix index[K, V]) iter.Seq[V] {

@@ -17,6 +17,8 @@ type Node struct {
 	IPs      []netip.Addr
 	PodCIDRs []netip.Prefix
 	Zone     string
+	// Labels are what cluster-wide policies select nodes by.
+	Labels map[string]string
 }
 
 // Namespace is a namespace's labels: policies select by them.
@@ -40,7 +42,7 @@ type ServiceCIDR struct {
 func reduceNode(n *corev1.Node) *Node {
 	out := &Node{
 		Meta: Meta{Name: n.Name, rv: n.ResourceVersion},
-		Zone: n.Labels[corev1.LabelTopologyZone],
+		Zone: n.Labels[corev1.LabelTopologyZone], Labels: n.Labels,
 	}
 	for _, a := range n.Status.Addresses {
 		if a.Type == corev1.NodeInternalIP || a.Type == corev1.NodeExternalIP {

@@ -39,8 +39,10 @@ func restore(o object) any {
 			TypeMeta:   metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"},
 			ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name}, Spec: *o.Spec,
 		}
-	case *AgentPolicy:
-		return restoreAgentPolicy(o)
+	case *ClusterPolicy:
+		return &o.written
+	case *CNIPolicy:
+		return &o.written
 	case *ReplicaSet:
 		return &appsv1.ReplicaSet{
 			TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "ReplicaSet"},
@@ -172,10 +174,7 @@ func restoreEndpoint(e *SliceEndpoint) discoveryv1.Endpoint {
 
 func restoreNode(n *Node) *corev1.Node {
 	out := &corev1.Node{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}}
-	out.Name = n.Name
-	if n.Zone != "" {
-		out.Labels = map[string]string{corev1.LabelTopologyZone: n.Zone}
-	}
+	out.Name, out.Labels = n.Name, n.Labels
 	for _, ip := range n.IPs {
 		out.Status.Addresses = append(out.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip.String()})
 	}

@@ -46,6 +46,8 @@ func (s *shared) object(o object) {
 		}
 	case *EndpointSlice:
 		s.slice(o)
+	case *Node:
+		o.Labels = s.set(o.Labels)
 	case *ReplicaSet:
 		o.Controller = OwnerRef{s.text(o.Controller.Kind), s.text(o.Controller.Name)}
 	}

@@ -35,7 +35,11 @@ type Snapshot struct {
 	ofNS       index[string, []*NetworkPolicy]
 	replicas   index[Key, *ReplicaSet]
 	cidrs      index[Key, *ServiceCIDR]
-	agent      index[Key, *AgentPolicy]
+	// Policies that are custom objects, by kind, and as they are looked up.
+	clusterWide [kindClusterPolicy - kindAdminPolicy + 1]index[Key, *ClusterPolicy]
+	ofCNI       [kinds - kindGlobalPolicy]index[Key, *CNIPolicy]
+	tiers       [policyTiers][]*ClusterPolicy
+	cniPolicies map[string][]*CNIPolicy // by namespace
 
 	nodes nodeTable
 	near  *neighbours
@@ -98,15 +102,21 @@ const (
 	kindPolicy
 	kindReplicaSet
 	kindServiceCIDR
+	kindAdminPolicy
+	kindBaselinePolicy
+	kindClusterPolicy
 	kindGlobalPolicy
 	kindCalicoPolicy
+	kindCiliumPolicy
+	kindCiliumClusterwidePolicy
 	kinds
 )
 
 func (k kind) String() string {
 	return [kinds]string{
 		"Pod", "Service", "EndpointSlice", "Node", "Namespace", "NetworkPolicy", "ReplicaSet", "ServiceCIDR",
-		tracer.KindGlobalPolicy, tracer.KindCalicoPolicy,
+		"AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy",
+		tracer.KindGlobalPolicy, tracer.KindCalicoPolicy, "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy",
 	}[k]
 }
 
@@ -126,8 +136,10 @@ func kindOf(o object) kind {
 		return kindPolicy
 	case *ReplicaSet:
 		return kindReplicaSet
-	case *AgentPolicy:
-		return o.kind()
+	case *ClusterPolicy:
+		return o.kind
+	case *CNIPolicy:
+		return o.kind
 	default:
 		return kindServiceCIDR
 	}
@@ -155,8 +167,10 @@ type builder struct {
 	ofNS       *editor[string, []*NetworkPolicy]
 	replicas   *editor[Key, *ReplicaSet]
 	cidrs      *editor[Key, *ServiceCIDR]
-	agent      *editor[Key, *AgentPolicy]
 	nodes      map[Key]*Node
+
+	clusterWide [kindClusterPolicy - kindAdminPolicy + 1]*editor[Key, *ClusterPolicy]
+	ofCNI       [kinds - kindGlobalPolicy]*editor[Key, *CNIPolicy]
 }
 
 func newBuilder(s *Snapshot) *builder {
@@ -166,9 +180,14 @@ func newBuilder(s *Snapshot) *builder {
 		services: s.services.edit(), vips: s.vips.edit(), nodePorts: s.nodePorts.edit(),
 		slices: s.slices.edit(), ofService: s.ofService.edit(), namespaces: s.namespaces.edit(),
 		policies: s.policies.edit(), ofNS: s.ofNS.edit(), replicas: s.replicas.edit(), cidrs: s.cidrs.edit(),
-		agent: s.agent.edit(),
 	}
 	b.next.at, b.next.later = time.Time{}, nil
+	for i := range b.clusterWide {
+		b.clusterWide[i] = s.clusterWide[i].edit()
+	}
+	for i := range b.ofCNI {
+		b.ofCNI[i] = s.ofCNI[i].edit()
+	}
 	return b
 }
 
@@ -176,10 +195,11 @@ func newBuilder(s *Snapshot) *builder {
 func (b *builder) apply(o op) {
 	switch {
 	case o.unread:
-		b.next.unread[o.kind] = true
+		b.next.unread[o.kind], b.next.read[o.kind] = true, false
 		b.note(o.kind)
 		return
 	case o.all != nil:
+		b.next.unread[o.kind] = false
 		b.replace(o)
 		return
 	}
@@ -202,11 +222,25 @@ func (b *builder) apply(o op) {
 		change(b, b.replicas, o, nil, nil)
 	case kindServiceCIDR:
 		change(b, b.cidrs, o, nil, nil)
-	case kindGlobalPolicy, kindCalicoPolicy:
-		b.applyAgentPolicy(o)
 	case kindNode:
 		b.applyNode(o)
+	case kindAdminPolicy, kindBaselinePolicy, kindClusterPolicy:
+		b.have(o.kind)
+		change(b, b.clusterWide[o.kind-kindAdminPolicy], o, nil, nil)
+	default:
+		b.have(o.kind)
+		change(b, b.ofCNI[o.kind-kindGlobalPolicy], o, nil, nil)
 	}
+}
+
+// changedPolicies reports whether policies of any kind are others now.
+func (b *builder) changedPolicies() bool {
+	for k := kindAdminPolicy; k < kinds; k++ {
+		if b.changed[k] {
+			return true
+		}
+	}
+	return b.changed[kindPolicy]
 }
 
 // replace removes the objects of a kind that are not among all there are, and
@@ -229,7 +263,7 @@ func (b *builder) replace(o op) {
 
 // have notes that a kind which not every cluster has could be read.
 func (b *builder) have(k kind) {
-	if (k == kindGlobalPolicy || k == kindCalicoPolicy) && !b.next.read[k] {
+	if k >= kindAdminPolicy && !b.next.read[k] {
 		b.next.read[k] = true
 		b.note(k)
 	}
@@ -252,14 +286,13 @@ func (b *builder) keys(k kind) []Key {
 		return b.replicas.ix.keys()
 	case kindServiceCIDR:
 		return b.cidrs.ix.keys()
-	case kindGlobalPolicy, kindCalicoPolicy:
-		return slices.DeleteFunc(b.agent.ix.keys(), func(key Key) bool {
-			p, _ := b.agent.get(key)
-			return p.kind() != k
-		})
+	case kindNode:
+		b.ownNodes()
+		return slices.Collect(maps.Keys(b.nodes))
+	case kindAdminPolicy, kindBaselinePolicy, kindClusterPolicy:
+		return b.clusterWide[k-kindAdminPolicy].ix.keys()
 	}
-	b.ownNodes()
-	return slices.Collect(maps.Keys(b.nodes))
+	return b.ofCNI[k-kindGlobalPolicy].ix.keys()
 }
 
 // change replaces or removes one object and keeps its indexes in step.
@@ -395,7 +428,6 @@ func (b *builder) done(taken time.Time) *Snapshot {
 	s.services, s.vips, s.nodePorts = b.services.done(), b.vips.done(), b.nodePorts.done()
 	s.slices, s.ofService = b.slices.done(), b.ofService.done()
 	s.namespaces, s.replicas, s.cidrs = b.namespaces.done(), b.replicas.done(), b.cidrs.done()
-	s.agent = b.agent.done()
 	if b.changed[kindPod] || s.near == nil {
 		s.near = &neighbours{}
 	}
@@ -403,6 +435,16 @@ func (b *builder) done(taken time.Time) *Snapshot {
 		b.sortPolicies()
 	}
 	s.policies, s.ofNS = b.policies.done(), b.ofNS.done()
+	if b.changedPolicies() {
+		for i := range b.clusterWide {
+			s.clusterWide[i] = b.clusterWide[i].done()
+		}
+		for i := range b.ofCNI {
+			s.ofCNI[i] = b.ofCNI[i].done()
+		}
+		s.sortTiers()
+		s.sortCNIPolicies()
+	}
 	if b.changed[kindNode] {
 		s.nodes = newNodeTable(b.nodes)
 	}

@@ -251,7 +251,7 @@ func (b *builder) changeFor(s *Snapshot) Change {
 	return Change{
 		Snapshot: s, Pods: b.changed[kindPod] || b.changed[kindReplicaSet],
 		Services: b.changed[kindService] || b.changed[kindServiceCIDR], Endpoints: b.changed[kindSlice],
-		Nodes: b.changed[kindNode], Namespaces: b.changed[kindNamespace], Policies: b.changed[kindPolicy],
+		Nodes: b.changed[kindNode], Namespaces: b.changed[kindNamespace], Policies: b.changedPolicies(),
 	}
 }
 

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -11,6 +12,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
@@ -33,6 +35,22 @@ type stream struct {
 func (s *stream) giveUp() {
 	s.gone.Store(true)
 	s.cancel()
+}
+
+// part is the stream's name for the link: a custom resource may be called like
+// one of Kubernetes.
+func (s *stream) part() string {
+	if s.custom {
+		return s.name + "." + s.group
+	}
+	return s.name
+}
+
+// refused reports whether the last request was answered with a refusal.
+func (s *stream) refused() bool {
+	var access *AccessError
+	e := s.lastErr.Load()
+	return e != nil && errors.As(*e, &access)
 }
 
 var _ cache.TransformingStore = (*stream)(nil)
@@ -139,11 +157,9 @@ func (s *stream) object(o any) (object, error) {
 	case *networkingv1.ServiceCIDR:
 		out = reduceServiceCIDR(o)
 	case *metav1.PartialObjectMetadata:
-		if s.kind == kindReplicaSet {
-			out = reduceReplicaSetMeta(&o.ObjectMeta)
-		} else {
-			out = reduceAgentPolicy(s.kind.String(), &o.ObjectMeta)
-		}
+		out = reduceReplicaSetMeta(&o.ObjectMeta)
+	case *unstructured.Unstructured:
+		return customObject(o)
 	default:
 		return nil, fmt.Errorf("reduce an object of unexpected type %T", o)
 	}

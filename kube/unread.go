@@ -11,7 +11,20 @@ var unreadEffect = [kinds]string{
 	kindNode:      "node addresses and pod ranges are not known",
 	kindNamespace: "what NetworkPolicies say is not known: they select namespaces by label",
 	kindPolicy:    "what NetworkPolicies say is not known",
+
+	kindAdminPolicy:             unreadTier,
+	kindBaselinePolicy:          unreadTier,
+	kindClusterPolicy:           unreadTier,
+	kindCalicoPolicy:            unreadCNI,
+	kindGlobalPolicy:            unreadCNI,
+	kindCiliumPolicy:            unreadCNI,
+	kindCiliumClusterwidePolicy: unreadCNI,
 }
+
+const (
+	unreadTier = "whether one of them allows or denies a flow is not known"
+	unreadCNI  = "which of them select a pod is not known"
+)
 
 // Unread names the kinds that could not be read ("NetworkPolicy"), in order.
 func (s *Snapshot) Unread() []string {
@@ -34,6 +47,20 @@ func UnreadEffect(name string) string {
 	return ""
 }
 
+// Read names the kinds of policies beyond NetworkPolicy that could be read, or of
+// which there surely are none. Others may exist all the same: a dump of kubectl's
+// has only what was asked for, and Calico can keep its own outside of the API
+// server.
+func (s *Snapshot) Read() []string {
+	var out []string
+	for k, read := range s.read {
+		if read {
+			out = append(out, kind(k).String())
+		}
+	}
+	return out
+}
+
 // PoliciesKnown reports whether the policies, and what they select by, could be
 // read.
 func (s *Snapshot) PoliciesKnown() bool { return !s.unread[kindPolicy] && !s.unread[kindNamespace] }
@@ -41,10 +68,12 @@ func (s *Snapshot) PoliciesKnown() bool { return !s.unread[kindPolicy] && !s.unr
 // ServicesKnown reports whether Services and their endpoints could be read.
 func (s *Snapshot) ServicesKnown() bool { return !s.unread[kindService] && !s.unread[kindSlice] }
 
-// markUnread notes kinds that a written dump says were not read.
-func (s *Snapshot) markUnread(names []string) {
+// mark notes the kinds that a written dump says were not read, and which of those
+// that not every cluster has were.
+func (s *Snapshot) mark(unread, read []string) {
 	for k := range kinds {
-		s.unread[k] = slices.Contains(names, k.String())
+		s.unread[k] = slices.Contains(unread, k.String())
+		s.read[k] = s.read[k] || slices.Contains(read, k.String())
 	}
 }
 

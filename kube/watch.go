@@ -8,6 +8,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
@@ -25,9 +26,15 @@ type WatchOptions struct {
 	// Heartbeat is how often the API server is asked for its version, to notice
 	// a silent loss before the transport does (45 s); 0: 10 s.
 	Heartbeat time.Duration
+	// Seek is how often the API server is asked whether it has got policies of
+	// another kind (custom resources) meanwhile; 0: a minute.
+	Seek time.Duration
 	// OnStatus is told when the connection is lost and when it is back. It must
 	// not block.
 	OnStatus func(Status)
+	// OnCustom is told the kind of policies (custom resources) that the API server
+	// has got since the first load, and that are followed now. It must not block.
+	OnCustom func(kind string)
 	// OnSlow is told once, if the first load takes long, which resources it
 	// waits for.
 	OnSlow func(missing []string)
@@ -42,6 +49,9 @@ func (o WatchOptions) withDefaults() WatchOptions {
 	}
 	if o.Debounce <= 0 {
 		o.Debounce = 200 * time.Millisecond
+	}
+	if o.Seek <= 0 {
+		o.Seek = time.Minute
 	}
 	if o.Heartbeat <= 0 {
 		o.Heartbeat = 10 * time.Second
@@ -93,7 +103,21 @@ func Watch(ctx context.Context, config *rest.Config, opt WatchOptions) (*Store, 
 		}
 		return nil, &UnreachableError{Host: config.Host, Err: err}
 	}
-	return watch(ctx, client, meta, config.Host, opt)
+	// Custom resources know no protobuf.
+	config.ContentType, config.AcceptContentTypes = "", ""
+	customs, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make the client for custom resources for %s: %w", config.Host, err)
+	}
+	return watch(ctx, clients{client, meta, customs}, config.Host, opt)
+}
+
+// clients speak to one API server. Without metadata ReplicaSets are not read, and
+// without custom no custom resources.
+type clients struct {
+	core     kubernetes.Interface
+	metadata metadata.Interface
+	custom   dynamic.Interface
 }
 
 // contact asks for the server's version. That it is forbidden is an answer too.
@@ -116,18 +140,19 @@ func contact(ctx context.Context, client kubernetes.Interface, timeout time.Dura
 	}
 }
 
-// watch is Watch with given clients; meta may be nil, then ReplicaSets are not
-// read.
-func watch(
-	ctx context.Context, client kubernetes.Interface, meta metadata.Interface, host string, opt WatchOptions,
-) (*Store, error) {
+// watch is Watch with given clients.
+func watch(ctx context.Context, by clients, host string, opt WatchOptions) (*Store, error) {
 	opt = opt.withDefaults()
 	st := newStore(newSnapshot(nil, time.Now()), opt.Debounce)
 	st.link = newLink(time.Now(), opt.OnStatus)
 	ctx, cancel := context.WithCancel(klog.NewContext(ctx, clientLogger(opt.Logger)))
-	f := &feed{store: st, log: opt.Logger, shared: newShared()}
-	for _, r := range resources(client, meta) {
-		f.start(ctx, r, client)
+	f := &feed{store: st, log: opt.Logger, shared: newShared(), onCustom: opt.OnCustom}
+	for _, r := range resources(by.core, by.metadata) {
+		f.start(ctx, r, by.core)
+	}
+	seek := newSeeker(f, by)
+	if err := seek.look(ctx, min(5*time.Second, opt.SyncTimeout)); err != nil {
+		opt.Logger.Info("which custom resources there are is not known", "error", err)
 	}
 	if err := f.sync(ctx, host, opt.SyncTimeout, opt.OnSlow); err != nil {
 		cancel()
@@ -141,7 +166,8 @@ func watch(
 		defer cancel()
 		st.run(ctx)
 	}()
-	go heartbeat(ctx, client, st.link, opt.Heartbeat)
+	go heartbeat(ctx, by.core, st.link, opt.Heartbeat)
+	go seek.run(ctx, opt.Seek)
 	return st, nil
 }
 

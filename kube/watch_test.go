@@ -49,7 +49,7 @@ func TestWatchFollowsChanges(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	client := fake.NewClientset(fakePod("a", "10.0.0.1"))
-	st, err := watch(ctx, client, nil, "fake", WatchOptions{Debounce: time.Millisecond})
+	st, err := watch(ctx, clients{core: client}, "fake", WatchOptions{Debounce: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func forbid(client *fake.Clientset, group, resource string) {
 func TestWatchForbidden(t *testing.T) {
 	client := fake.NewClientset()
 	forbid(client, "", "pods")
-	_, err := watch(t.Context(), client, nil, "fake", WatchOptions{})
+	_, err := watch(t.Context(), clients{core: client}, "fake", WatchOptions{})
 	var access *AccessError
 	if !errors.As(err, &access) {
 		t.Fatalf("got %v, want an AccessError", err)
@@ -115,7 +115,7 @@ func TestWatchPartlyForbidden(t *testing.T) {
 	client := fake.NewClientset(fakePod("a", "10.0.0.1"))
 	forbid(client, "networking.k8s.io", "networkpolicies")
 	forbid(client, "", "nodes")
-	st, err := watch(t.Context(), client, nil, "fake", WatchOptions{})
+	st, err := watch(t.Context(), clients{core: client}, "fake", WatchOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestWatchOptionalForbidden(t *testing.T) {
 	client.PrependReactor("list", "servicecidrs", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "servicecidrs"}, "", errors.New("no"))
 	})
-	if _, err := watch(ctx, client, nil, "fake", WatchOptions{}); err != nil {
+	if _, err := watch(ctx, clients{core: client}, "fake", WatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -179,7 +179,7 @@ func TestWatchReplicaSets(t *testing.T) {
 				return true, nil, apierrors.NewForbidden(schema.GroupResource{Group: "apps", Resource: "replicasets"}, "", errors.New("no"))
 			})
 		}
-		st, err := watch(ctx, fake.NewClientset(pod), md, "fake", WatchOptions{})
+		st, err := watch(ctx, clients{core: fake.NewClientset(pod), metadata: md}, "fake", WatchOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -196,7 +196,7 @@ func TestWatchSyncTimeout(t *testing.T) {
 	client.PrependReactor("list", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewInternalError(errors.New("etcd has no leader"))
 	})
-	_, err := watch(context.Background(), client, nil, "fake", WatchOptions{SyncTimeout: 300 * time.Millisecond})
+	_, err := watch(context.Background(), clients{core: client}, "fake", WatchOptions{SyncTimeout: 300 * time.Millisecond})
 	var se *SyncError
 	if !errors.As(err, &se) || len(se.Missing) != 1 || se.Missing[0] != "pods" {
 		t.Fatalf("got %v, want a SyncError about pods", err)

@@ -10,8 +10,8 @@ import (
 
 // WriteDump writes the snapshot as a list that LoadDump reads, and kubectl
 // would. It holds the reduced objects, ordered by kind and name, so that equal
-// snapshots give equal bytes. The kinds that could not be read stand beside the
-// items, and those that not every cluster has and that could be. History is not written.
+// snapshots give equal bytes. The kinds that could not be read, and those
+// that not every cluster has and that could be, stand beside the items. History is not written.
 func (s *Snapshot) WriteDump(w io.Writer) error {
 	bw := bufio.NewWriter(w)
 	bw.WriteString(`{"apiVersion":"v1","kind":"List","metadata":{"resourceVersion":""},"items":[`)
@@ -27,18 +27,18 @@ func (s *Snapshot) WriteDump(w io.Writer) error {
 		bw.Write(raw)
 	}
 	bw.WriteString("\n]")
-	for _, beside := range []struct {
+	for _, list := range []struct {
 		field string
-		kinds []string
+		names []string
 	}{{"unread", s.Unread()}, {"read", s.Read()}} {
-		if beside.kinds == nil {
+		if list.names == nil {
 			continue
 		}
-		raw, err := json.Marshal(beside.kinds)
+		raw, err := json.Marshal(list.names)
 		if err != nil {
-			return fmt.Errorf("encode what was %s: %w", beside.field, err)
+			return fmt.Errorf("encode the kinds that were %s: %w", list.field, err)
 		}
-		fmt.Fprintf(bw, ",%q:%s", beside.field, raw)
+		fmt.Fprintf(bw, ",%q:%s", list.field, raw)
 	}
 	bw.WriteString("}\n")
 	if err := bw.Flush(); err != nil {
@@ -60,7 +60,12 @@ func (s *Snapshot) objects() []object {
 	out = appendObjects(out, s.policies)
 	out = appendObjects(out, s.replicas)
 	out = appendObjects(out, s.cidrs)
-	out = appendObjects(out, s.agent)
+	for i := range s.clusterWide {
+		out = appendObjects(out, s.clusterWide[i])
+	}
+	for i := range s.ofCNI {
+		out = appendObjects(out, s.ofCNI[i])
+	}
 	slices.SortFunc(out, func(a, b object) int {
 		if c := int(kindOf(a)) - int(kindOf(b)); c != 0 {
 			return c

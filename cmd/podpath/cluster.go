@@ -161,6 +161,9 @@ func (a *app) watchCluster(ctx context.Context, config *rest.Config) (*clusterSo
 	kube.LogClient(log)
 	store, err := kube.Watch(ctx, config, kube.WatchOptions{
 		Logger: log, OnStatus: a.sayStatus,
+		OnCustom: func(kind string) {
+			a.say("the cluster has got the kind %s, which is followed now", kind)
+		},
 		OnSlow: func(missing []string) {
 			a.say("still loading from the API server: %s", strings.Join(missing, ", "))
 		},

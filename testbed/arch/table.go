@@ -25,6 +25,7 @@ const (
 	cliRT    = "k8s.io/cli-runtime/"
 	api      = "k8s.io/api/"
 	apimach  = "k8s.io/apimachinery/"
+	wide     = "sigs.k8s.io/network-policy-api/"
 	yaml     = "sigs.k8s.io/yaml/"
 	sysUnix  = "golang.org/x/sys/"
 	term     = "golang.org/x/term/"
@@ -53,7 +54,7 @@ func table() map[string]allowed {
 		"tracer/redact":  {},
 		"tracer/render":  {ours: []string{"tracer"}, external: []string{packets, yaml}},
 		"tracer/lab":     {external: []string{ebpf, netlink, netns, nftables, rawNL, dns, group, api, apimach, sysUnix}},
-		"kube":           {ours: []string{"tracer"}, external: []string{client, cliRT, api, apimach, yaml, group, klog, logr}},
+		"kube":           {ours: []string{"tracer"}, external: []string{client, cliRT, api, apimach, wide, yaml, group, klog, logr}},
 		"kube/policy":    {ours: []string{"kube", "tracer"}, external: []string{api, apimach}},
 		"kube/service":   {ours: []string{"kube", "tracer"}, external: []string{api, apimach}},
 		"cmd/podpath":    {ours: []string{"all"}, external: []string{cobra, pflag, cliRT, client, api, apimach, schema, yaml, sysUnix, term, netns, group}},

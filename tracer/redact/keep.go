@@ -51,12 +51,16 @@ var numbered = set(`event.skb`)
 //
 // clusterKeep are fields whose values the API fixes.
 var clusterKeep = set(`
-	apiVersion phase protocol addressType operator policyTypes
+	apiVersion phase protocol addressType operator policyTypes types unread read
 	creationTimestamp deletionTimestamp lastTransitionTime lastProbeTime startTime startedAt finishedAt
 	externalTrafficPolicy internalTrafficPolicy ipFamilies ipFamilyPolicy sessionAffinity resourceVersion`)
 
 // clusterTyped are fixed words in some objects and the user's in others.
-var clusterTyped = set(`kind type status reason clusterIP clusterIPs unread read`)
+var clusterTyped = set(`kind type status reason clusterIP clusterIPs action tier`)
+
+// clusterExpressions are selectors written as expressions (Calico's), where the
+// words of the language stay.
+var clusterExpressions = set(`selector namespaceSelector serviceAccountSelector`)
 
 // clusterData are maps with keys of the user.
 var clusterData = set(`labels annotations matchLabels selector nodeSelector`)
@@ -64,7 +68,9 @@ var clusterData = set(`labels annotations matchLabels selector nodeSelector`)
 // apiWords are the ones that kinds, types, conditions and reasons have in
 // podpath's reduced objects; another is replaced.
 var apiWords = set(`List Pod Service EndpointSlice Node Namespace NetworkPolicy ReplicaSet ServiceCIDR
-	GlobalNetworkPolicy NetworkPolicy.crd.projectcalico.org
+	AdminNetworkPolicy BaselineAdminNetworkPolicy ClusterNetworkPolicy
+	GlobalNetworkPolicy NetworkPolicy.crd.projectcalico.org CiliumNetworkPolicy CiliumClusterwideNetworkPolicy
+	Allow Accept Deny Pass Admin Baseline
 	Deployment StatefulSet DaemonSet Job CronJob ReplicationController
 	True False Unknown None Ready InternalIP ExternalIP Hostname
 	ClusterIP NodePort LoadBalancer ExternalName

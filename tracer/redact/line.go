@@ -143,9 +143,23 @@ func (r *Redactor) object(path string, v any) any {
 		if clusterKeep[field] || clusterTyped[field] && (v == "" || apiWords[v]) {
 			return v
 		}
+		if clusterExpressions[field] {
+			return r.expression(v)
+		}
 		return r.name(v)
 	}
 	return v
+}
+
+// expression is a selector of Calico's: what stands in quotes and what is no
+// word of the language is the user's.
+func (r *Redactor) expression(s string) string {
+	return expressionPart.ReplaceAllStringFunc(s, func(part string) string {
+		if calicoWords[part] {
+			return part
+		}
+		return r.name(part)
+	})
 }
 
 // flat: a map of strings, and no selector of another kind.

@@ -23,7 +23,15 @@ var wellKnown = set(`
 	ds daemonset daemonsets node nodes no ns namespace namespaces any internet in notin
 	flannel calico cilium weave antrea ovn router kindnet canal cni tigera vxlan geneve ipip
 	cali cil kubelet controller istio envoy linkerd
+	policy labels serviceaccount org projectcalico
 	all component metadata name instance version hostname topology zone region template hash`)
+
+// expressionPart is a quoted string or a word of a selector of Calico's; its
+// language has the calicoWords.
+var (
+	expressionPart = regexp.MustCompile(`"[^"]*"|'[^']*'|[a-zA-Z0-9_./-]+`)
+	calicoWords    = set(`has all global in not contains starts ends with`)
+)
 
 // WellKnown reports whether a word of a name stays as it is.
 func WellKnown(word string) bool {

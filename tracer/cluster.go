@@ -68,7 +68,9 @@ type ClusterFacts struct {
 	Ingress *PolicyDecision `json:"ingress,omitempty"`
 
 	// AgentPolicies are the policies of kinds that only a policy agent evaluates
-	// (Calico's), by name. AgentKinds are the kinds of them that could be read.
+	// (Calico's), by name. AgentKinds are the kinds of policies beyond
+	// NetworkPolicy that could be read, as "AdminNetworkPolicy"; what is not among
+	// them may exist, and is not known.
 	AgentPolicies []Ref    `json:"agent_policies,omitempty"`
 	AgentKinds    []string `json:"agent_kinds,omitempty"`
 
@@ -153,18 +155,31 @@ type ServiceEndpoint struct {
 	Node        string         `json:"node,omitempty"`
 }
 
-// PolicyDecision is what the cluster's NetworkPolicies say about one side of a
-// flow (NetworkPolicy v1 semantics: additive, default deny by direction).
+// PolicyDecision is what the cluster's policies say about one side of a flow:
+// cluster-wide ones of the admin tier first, by priority; then NetworkPolicies
+// (additive, default deny by direction); then, if none of them selects the pod,
+// cluster-wide ones of the baseline tier; else it is allowed.
 type PolicyDecision struct {
 	// Direction is "ingress" or "egress", of the pod.
 	Direction string `json:"direction"`
-	// Selected lists the policies that select the pod for this direction; none
-	// means that everything is allowed.
+	// Selected lists the NetworkPolicies that select the pod for this direction;
+	// none means that they allow everything.
 	Selected []Ref `json:"selected,omitempty"`
 	Allowed  bool  `json:"allowed"`
-	// AllowedBy is the policy that allows, if any selects.
+	// AllowedBy is the NetworkPolicy that allows, if any selects and they were
+	// asked.
 	AllowedBy *Ref `json:"allowed_by,omitempty"`
-	// Nearest is, for a denial, the policy whose rule came closest, or the
+	// Rules are the rules of AdminNetworkPolicies, ClusterNetworkPolicies and
+	// BaselineAdminNetworkPolicies that the flow meets, in that order. The last
+	// one decided, unless it passes.
+	Rules []PolicyRule `json:"rules,omitempty"`
+	// Uncertain says why it may be the other way round: a rule that cannot be
+	// decided here, as one for a domain name. Allowed is then what the rest says.
+	Uncertain string `json:"uncertain,omitempty"`
+	// Unevaluated are policies of a CNI's own kinds that select the pod for this
+	// direction. What they allow is not known.
+	Unevaluated []UnevaluatedPolicy `json:"unevaluated,omitempty"`
+	// Nearest is, for a denial by NetworkPolicies, the policy whose rule came closest, or the
 	// first that selects the pod if none has rules.
 	Nearest *PolicyNearMiss `json:"nearest,omitempty"`
 	// Port is the port that policies judge: the one after DNAT.
@@ -174,6 +189,48 @@ type PolicyDecision struct {
 	// other end is the pod's own node; Allowed is what the rules say, but a drop
 	// is not to be blamed on them without more evidence). "" otherwise.
 	Exempt string `json:"exempt,omitempty"`
+}
+
+// Decider is the rule of a cluster-wide policy that decided, nil if none did.
+func (d *PolicyDecision) Decider() *PolicyRule {
+	if n := len(d.Rules); n > 0 && d.Rules[n-1].Action != PolicyPass {
+		return &d.Rules[n-1]
+	}
+	return nil
+}
+
+// Actions of rules of cluster-wide policies.
+const (
+	PolicyAllow = "Allow"
+	PolicyDeny  = "Deny"
+	PolicyPass  = "Pass"
+)
+
+// PolicyRule is a rule of a cluster-wide policy that a flow meets.
+type PolicyRule struct {
+	Policy Ref `json:"policy"`
+	// Tier is "admin" or "baseline".
+	Tier string `json:"tier"`
+	// Priority is the policy's, nil for a BaselineAdminNetworkPolicy.
+	Priority *int32 `json:"priority,omitempty"`
+	// Rule is the index in spec.ingress or spec.egress; Name is the rule's own.
+	Rule   int    `json:"rule"`
+	Name   string `json:"name,omitempty"`
+	Action string `json:"action"`
+	// Why says what it matches the flow by ("from pods in namespaces with
+	// team=web on TCP 80").
+	Why string `json:"why"`
+}
+
+// UnevaluatedPolicy is a policy of a CNI's own kind.
+type UnevaluatedPolicy struct {
+	Ref
+	CNI string `json:"cni"` // "Calico", "Cilium"
+	// Tier is Calico's.
+	Tier string `json:"tier,omitempty"`
+	// Sure: it selects the pod. Otherwise it selects by something that is not
+	// read (service accounts), so that it may.
+	Sure bool `json:"sure"`
 }
 
 // PolicyNearMiss is the rule that almost allowed.

@@ -96,12 +96,16 @@ func (e *evaluation) end(ip netip.Addr, pod *kube.Pod) end {
 		return out
 	}
 	out.pod = pod
-	if ns, ok := e.view.Namespace(pod.Namespace); ok {
-		out.nsLabels, out.nsKnown = ns.Labels, true
-	} else {
-		out.nsLabels = map[string]string{"kubernetes.io/metadata.name": pod.Namespace}
-	}
+	_, out.nsKnown = e.view.Namespace(pod.Namespace)
+	out.nsLabels = e.nsLabels(pod.Namespace)
 	return out
+}
+
+func (e *evaluation) nsLabels(namespace string) map[string]string {
+	if ns, ok := e.view.Namespace(namespace); ok {
+		return ns.Labels
+	}
+	return map[string]string{"kubernetes.io/metadata.name": namespace}
 }
 
 // judge decides one direction of the pod at that end.
@@ -111,24 +115,54 @@ func (e *evaluation) judge(s side) *tracer.PolicyDecision {
 		pod, other = e.DstPod, e.end(e.Src, e.SrcPod)
 	}
 	d := &tracer.PolicyDecision{Direction: s.String(), Allowed: true, Port: e.Port, Exempt: e.exempt(pod, other.ip)}
-	var selecting []*kube.NetworkPolicy
+	d.Unevaluated = e.unevaluated(pod, s)
+	var np asked
 	for _, p := range e.view.Policies(pod.Namespace) {
 		rules, selects := rulesFor(p, s, pod)
 		if !selects {
 			continue
 		}
-		selecting = append(selecting, p)
+		np.selecting = append(np.selecting, p)
 		d.Selected = append(d.Selected, ref(p))
-		if d.AllowedBy == nil && e.allows(p, rules, &other) {
+		if np.allowedBy == nil && e.allows(p, rules, &other) {
 			by := ref(p)
-			d.AllowedBy = &by
+			np.allowedBy = &by
 		}
 	}
-	if len(selecting) > 0 && d.AllowedBy == nil && d.Exempt != ExemptSelf {
+	out := e.tiers(pod, &other, s, &np)
+	d.Rules, d.Uncertain = out.rules, out.uncertain
+	if out.byPolicies {
+		d.AllowedBy = np.allowedBy
+	}
+	switch {
+	case out.allowed:
+	case d.Exempt == ExemptSelf:
+		d.Uncertain = ""
+	default:
 		d.Allowed = false
-		d.Nearest = e.nearest(selecting, &other, s)
+		if out.byPolicies {
+			d.Nearest = e.nearest(np.selecting, &other, s)
+		}
 	}
 	return d
+}
+
+// unevaluated lists the policies of CNIs' own kinds that select the pod, or may.
+func (e *evaluation) unevaluated(pod *kube.Pod, s side) []tracer.UnevaluatedPolicy {
+	list := e.view.CNIPolicies(pod.Namespace)
+	if len(list) == 0 {
+		return nil
+	}
+	labels := kube.Labels{Namespace: pod.Namespace, OfNS: e.nsLabels(pod.Namespace), Own: pod.Labels}
+	var out []tracer.UnevaluatedPolicy
+	for _, p := range list {
+		if a := p.Selects(labels, s == sideIngress); a != kube.No {
+			out = append(out, tracer.UnevaluatedPolicy{
+				Ref: tracer.Ref{Kind: p.Kind, Namespace: p.Namespace, Name: p.Name}, CNI: p.CNI, Tier: p.Tier, Sure: a == kube.Yes,
+			})
+		}
+	}
+	return out
 }
 
 func ref(p *kube.NetworkPolicy) tracer.Ref {

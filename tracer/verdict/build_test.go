@@ -322,6 +322,40 @@ func denies(direction, miss string) change {
 	}
 }
 
+// clusterDenies is a denial by a cluster-wide policy, with a NetworkPolicy that
+// would allow.
+func clusterDenies(direction, tier string) change {
+	return func(s *scene) {
+		r := tracer.PolicyRule{Policy: tracer.Ref{Kind: "AdminNetworkPolicy", Name: "guard"}, Tier: tier, Priority: new(int32), Action: tracer.PolicyDeny, Why: "from every pod"}
+		if tier == "baseline" {
+			r.Policy, r.Priority = tracer.Ref{Kind: "BaselineAdminNetworkPolicy", Name: "default"}, nil
+		}
+		*s.decision(direction) = &tracer.PolicyDecision{Direction: direction, Port: 8080, Rules: []tracer.PolicyRule{r}}
+	}
+}
+
+func (s *scene) decision(direction string) **tracer.PolicyDecision {
+	if direction == "egress" {
+		return &s.c.Egress
+	}
+	return &s.c.Ingress
+}
+
+func uncertain(direction string) change {
+	return func(s *scene) { (*s.decision(direction)).Uncertain = "rule 1 is for the domain name example.com" }
+}
+
+// ofCNI is a policy of a CNI's own kind that selects a pod.
+func ofCNI(direction, cni, kind string, sure bool, name ...string) change {
+	return func(s *scene) {
+		u := tracer.UnevaluatedPolicy{Ref: tracer.Ref{Kind: kind, Name: append(name, "lock")[0]}, CNI: cni, Sure: sure}
+		d := *s.decision(direction)
+		d.Unevaluated = append(d.Unevaluated, u)
+	}
+}
+
+func chainIs(name string) func(*tracer.RuleFact) { return func(r *tracer.RuleFact) { r.Chain = name } }
+
 func rule(owner, verdict string, with ...func(*tracer.RuleFact)) change {
 	return func(s *scene) {
 		r := tracer.RuleFact{Engine: "nftables", Family: "inet", Table: "t", Chain: "c", Hook: "forward", Verdict: verdict, Owner: owner, How: "computed", Text: verdict}

@@ -11,7 +11,7 @@ import (
 // Entry is what is known of one code. In Remedy, words in braces stand for the
 // names of the case at hand: {src.ns}, {src.pod}, {dst.ns}, {dst.pod},
 // {svc.ns}, {svc}, {node}, {dst.ip}, {dst.port}, {target.port}, {policy.ns},
-// {policy}, {dev}.
+// {policy}, {policy.kind}, {dev}.
 type Entry struct {
 	Code      string
 	Component tracer.Component
@@ -97,8 +97,11 @@ func (in *Input) words(f *Finding) []string {
 	if s := c.Service; s != nil {
 		w["svc.ns"], w["svc"] = s.Namespace, s.Name
 	}
-	if f.Object != nil && f.Object.Kind == tracer.KindNetworkPolicy {
-		w["policy.ns"], w["policy"] = f.Object.Namespace, f.Object.Name
+	if o := f.Object; o != nil && strings.Contains(o.Kind, "NetworkPolicy") {
+		w["policy.ns"], w["policy"], w["policy.kind"] = o.Namespace, o.Name, strings.ToLower(o.Kind)
+		if o.Namespace == "" {
+			w["policy.ns"] = "default" // kubectl does not mind for what has no namespace
+		}
 	}
 	if f.Object != nil && f.Object.Kind == "Pod" {
 		w["pod.ns"], w["pod"] = f.Object.Namespace, f.Object.Name
@@ -116,7 +119,7 @@ func (in *Input) words(f *Finding) []string {
 		}
 		out = append(out, "{"+k+"}", shellWord(v))
 	}
-	for _, k := range []string{"src.ns", "src.pod", "dst.ns", "dst.pod", "svc.ns", "svc", "policy.ns", "policy", "pod.ns", "pod", "family", "table", "chain", "dev"} {
+	for _, k := range []string{"src.ns", "src.pod", "dst.ns", "dst.pod", "svc.ns", "svc", "policy.ns", "policy", "policy.kind", "pod.ns", "pod", "family", "table", "chain", "dev"} {
 		if w[k] == "" {
 			out = append(out, "{"+k+"}", "<"+k+">")
 		}
@@ -307,13 +310,24 @@ func policyEntries() []Entry {
 		{Code: "pol-agent-stale", Component: c, Title: "the policy agent drops what no NetworkPolicy denies", Shown: "lab",
 			Meaning:    "A rule or program of the policy agent drops what no NetworkPolicy denies. Either the agent's state is out of date, or a policy of a kind that podpath does not evaluate denies it: a guess, never a proof.",
 			Evidence:   "The drop, its rule's owner, and NetworkPolicies that do not deny.",
-			LookAlikes: []string{"a policy of another kind (Calico, Cilium, AdminNetworkPolicy) that podpath does not evaluate yet"},
-			Remedy:     []string{"check policies of other kinds: kubectl get globalnetworkpolicies,ciliumnetworkpolicies,adminnetworkpolicies -A", "restart the policy agent's pod on {node}"}},
+			LookAlikes: []string{"pol-cni-policy: a policy of the CNI's own kind selects the pod", "pol-cluster-deny: a cluster-wide policy denies the flow"},
+			Remedy:     []string{"check policies of kinds that podpath could not read: kubectl api-resources | grep -i polic", "restart the policy agent's pod on {node}"}},
 		{Code: "pol-host-firewall", Component: c, Title: "a policy for the node itself drops the packets", Shown: "unit",
 			Meaning:    "The policy agent protects the node itself (Calico: a HostEndpoint), and no policy there lets the packet in or out.",
 			Evidence:   "The drop, and its rule in the agent's chains for the node.",
 			LookAlikes: []string{"pol-ingress-deny, pol-egress-deny: a policy for the pod", "node-input-blocked: a rule that is no policy agent's"},
 			Remedy:     []string{"Calico: kubectl get hostendpoints.crd.projectcalico.org,globalnetworkpolicies.crd.projectcalico.org", "add a policy that allows it for the node"}},
+		{Code: "pol-cluster-deny", Component: c, Title: "a cluster-wide policy denies it", Shown: "unit",
+			Meaning:    "A rule of an AdminNetworkPolicy, ClusterNetworkPolicy or BaselineAdminNetworkPolicy denies the flow. Those of the admin tier are asked before any NetworkPolicy, and none can overrule them; those of the baseline tier are asked where no NetworkPolicy selects the pod.",
+			Evidence:   "The drop, and the evaluation of the cluster's policies in the order of tiers and priorities.",
+			LookAlikes: []string{"pol-ingress-deny, pol-egress-deny: a NetworkPolicy of the namespace denies it", "pol-cni-policy: a policy of the CNI's own kind"},
+			Remedy: []string{"kubectl describe {policy.kind} {policy}", "admin tier: let those who run the cluster add a rule that passes or allows the flow, before that one or in a policy with a lower priority number",
+				"baseline tier: a NetworkPolicy that selects the pod and allows the flow overrules it"}},
+		{Code: "pol-cni-policy", Component: c, Title: "a policy of the CNI's own kind is likely to deny it", Shown: "unit",
+			Meaning:    "The CNI's agent dropped what no NetworkPolicy and no cluster-wide policy denies, and a policy of the CNI's own kind (Calico's NetworkPolicy or GlobalNetworkPolicy, Cilium's) selects the pod. podpath does not evaluate these: likely, not proven.",
+			Evidence:   "The drop by a rule or program of that CNI, the evaluation of the other policies, and the selector of the named policy.",
+			LookAlikes: []string{"pol-agent-stale: no such policy selects the pod", "pol-ingress-deny, pol-egress-deny: a NetworkPolicy denies the flow"},
+			Remedy:     []string{"kubectl -n {policy.ns} get {policy.kind} {policy} -o yaml: is there a rule that allows the flow, in order before one that denies it?", "restart the policy agent's pod on {node}, if the policy allows it"}},
 		{Code: "pol-nfqueue-down", Component: c, Title: "everything behind the policy agent is lost", Shown: "lab",
 			Meaning: "Packets are queued to a user-space policy agent that does not run.", Evidence: "The drop in nf_queue.", Remedy: []string{"restart the network policy agent (kindnet, kube-network-policies) on {node}"}},
 		{Code: "pol-foreign-bpf", Component: tracer.ComponentNode, Title: "a BPF program on the way drops the packets", Shown: "lab",

@@ -82,10 +82,10 @@ func (in *Input) inTarget(k tracer.DeviceKey) bool {
 
 func (in *Input) targetHere() bool { return in.Journey.DstDevice != (tracer.DeviceKey{}) }
 
-// policiesKnown: what the cluster's NetworkPolicies say of the flow is known,
-// also that they say nothing.
+// policiesKnown: what the cluster's policies say of the flow is known, also that
+// they say nothing.
 func (in *Input) policiesKnown() bool {
-	return in.Cluster.Known && !in.unread("NetworkPolicy") && !in.unread("Namespace")
+	return in.Cluster.Known && !in.unread("NetworkPolicy") && !in.unread("Namespace") && !slices.ContainsFunc(clusterWide(), in.unread)
 }
 
 // servicesKnown: an address that is no Service's is known to be none's.

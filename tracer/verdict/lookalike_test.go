@@ -53,6 +53,19 @@ func lookalikes() []lookalike {
 		{"policies unread: ufw is ufw", []change{filtered(), rule("ufw", "drop"), unread("NetworkPolicy")}, "node-forward-drop", "pol-agent-stale", probable},
 		{"policies unread: an agent's program", []change{byTC(), program("cilium", "tc ingress", on(hostNS, vethWeb)), unread("NetworkPolicy")}, "unknown", "pol-agent-stale pol-ingress-deny", ""},
 		{"namespaces unread: their labels select", []change{filtered(), rule("calico", "drop"), unread("Namespace")}, "unknown", "pol-agent-stale node-forward-drop", ""},
+		{"a cluster-wide policy denies, but the neighbour failed", []change{noNeighbour(), clusterDenies("egress", "admin")}, "cni-stale-neigh", "pol-cluster-deny", ""},
+		{"a cluster-wide policy denies, but the answer was dropped", []change{reached, filtered(ofReply), clusterDenies("ingress", "admin"), rule("", "drop")}, "node-forward-drop", "pol-cluster-deny", ""},
+		{"a cluster-wide policy allows, and the rule is nobody's", []change{filtered(), rule("", "drop"), clusterAllows}, "node-forward-drop", "pol-cluster-deny pol-cni-policy", ""},
+		{"a cluster-wide policy denies the pod's own node, and the rule is nobody's", []change{filtered(), rule("", "drop"), clusterDenies("ingress", "admin"), func(s *scene) { s.c.Ingress.Exempt = "own-node" }}, "node-forward-drop", "pol-cluster-deny", ""},
+		{"cluster-wide policies unread: an agent's rule", []change{filtered(), rule("calico", "drop"), unread("AdminNetworkPolicy")}, "unknown", "pol-agent-stale pol-cni-policy node-forward-drop", ""},
+		{"a domain name may allow what a rule of nobody's drops", []change{toWorld, filtered(), rule("", "drop"), uncertain("egress")}, "node-forward-drop", "pol-cluster-deny", probable},
+		{"a policy of Calico's own, and a rule of nobody's", []change{filtered(), rule("", "drop"), ofCNI("ingress", "Calico", "GlobalNetworkPolicy", true)}, "node-forward-drop", "pol-cni-policy", ""},
+		{"a policy of Calico's own, and firewalld's rule", []change{filtered(), rule("firewalld", "drop"), ofCNI("ingress", "Calico", "GlobalNetworkPolicy", true)}, "node-forward-drop", "pol-cni-policy", ""},
+		{"a policy of Cilium's own, and Calico's rule", []change{filtered(), rule("calico", "drop"), ofCNI("ingress", "Cilium", "CiliumNetworkPolicy", true)}, "pol-agent-stale", "pol-cni-policy", suspected},
+		{"a policy of Calico's own, and a NetworkPolicy denies", []change{filtered(), rule("calico", "drop"), ofCNI("ingress", "Calico", "GlobalNetworkPolicy", true), denies("ingress", "peer")}, "pol-ingress-deny", "pol-cni-policy", ""},
+		{"a policy of Calico's own, for the other direction", []change{filtered(), rule("calico", "drop", chainIs("cali-tw-cali12ab")), ofCNI("egress", "Calico", "GlobalNetworkPolicy", true)}, "pol-agent-stale", "pol-cni-policy", suspected},
+		{"a policy of Calico's own, and the answer was dropped", []change{reached, filtered(ofReply), rule("calico", "drop"), ofCNI("ingress", "Calico", "GlobalNetworkPolicy", true)}, "pol-agent-stale", "pol-cni-policy", suspected},
+		{"a policy of Cilium's own, and a program of nobody's", []change{byTC(), program("", "tc ingress", on(hostNS, vethWeb)), ofCNI("egress", "Cilium", "CiliumNetworkPolicy", true)}, "pol-foreign-bpf", "pol-cni-policy", ""},
 		// Programs.
 		{"one packet dropped by a program, then a policy", []change{byTC(once...), filtered(times(2)), denies("ingress", "peer")}, "pol-ingress-deny", "pol-foreign-bpf", ""},
 		{"one packet dropped by a rule, then silence outside", world4(left(nodeIP), filtered(once...)), "node-forward-drop", "", ""},
@@ -185,4 +198,9 @@ func TestLookalikes(t *testing.T) {
 			sound(t, v)
 		})
 	}
+}
+
+// clusterAllows: a rule of the admin tier allows.
+func clusterAllows(s *scene) {
+	s.c.Ingress.Rules = []tracer.PolicyRule{{Policy: tracer.Ref{Kind: "AdminNetworkPolicy", Name: "guard"}, Tier: "admin", Action: tracer.PolicyAllow, Why: "from every pod"}}
 }

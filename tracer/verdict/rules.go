@@ -32,6 +32,7 @@ func Rules() []Rule {
 		{Name: "host-firewall", Eval: hostFirewall},
 		{Name: "agent-policy", Eval: agentPolicy},
 		{Name: "policy", Eval: policyDrop},
+		{Name: "unevaluated-policy", Eval: cniPolicy},
 		{Name: "foreign-rule", Eval: foreignRule},
 		// Routing.
 		{Name: "forwarding-off", Eval: forwardingOff},

@@ -139,7 +139,7 @@ func (in *Input) agentStale(d *tracer.DropSeen, r *tracer.RuleFact, f *Finding) 
 	f.Object = &tracer.Ref{Kind: "FirewallRule", Name: r.Family + " " + r.Table + " " + r.Chain}
 	why := in.staleness(d, r)
 	if why == "" {
-		f.Blind = append(f.Blind, otherPolicies(r.Owner))
+		f.Blind = append(f.Blind, in.otherPolicies(r.Owner)...)
 		f.Summary += ": a policy of another kind does, or the agent's state is out of date"
 		return
 	}

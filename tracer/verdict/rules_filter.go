@@ -72,10 +72,14 @@ func bpfDrop(in *Input) *Finding {
 		if !in.policiesKnown() {
 			return nil
 		}
+		if other := in.unevaluatedFinding(in.unevaluated(owner, in.side(d)), d); other != nil {
+			other.Evidence, other.Blind = append(f.Evidence, other.Evidence[1:]...), append(other.Blind, f.Blind...)
+			return other
+		}
 		f.Code, f.Confidence = "pol-agent-stale", tracer.Suspected
 		f.Summary = fmt.Sprintf("%s of %s dropped %s to %s at %s, which no NetworkPolicy of the cluster denies: a policy of another kind does, or the agent's state is out of date",
 			who, owner, in.from(d), in.to(d), in.where(d.Device))
-		f.Blind = append(f.Blind, otherPolicies(owner))
+		f.Blind = append(f.Blind, in.otherPolicies(owner)...)
 		return f
 	}
 	f.Code = "pol-foreign-bpf"
@@ -95,14 +99,6 @@ func bpfDrop(in *Input) *Finding {
 func suspect(progs []tracer.BPFProgram, denied bool) tracer.BPFProgram {
 	i := slices.IndexFunc(progs, func(p tracer.BPFProgram) bool { return (p.Owner != "") == denied })
 	return progs[max(i, 0)]
-}
-
-// otherPolicies is what an agent may enforce that is not evaluated here.
-func otherPolicies(owner string) tracer.Blind {
-	return tracer.Blind{
-		What:   fmt.Sprintf("policies of kinds that only %s knows (its own and global ones, AdminNetworkPolicy)", owner),
-		Effect: "whether one of them denies the flow cannot be said",
-	}
 }
 
 // from and to name the ends of the dropped packet itself.
@@ -273,6 +269,16 @@ func (in *Input) policyFinding(p *tracer.PolicyDecision, d *tracer.DropSeen) *Fi
 
 // denial is what the policies say about a flow that they do not allow.
 func (in *Input) denial(p *tracer.PolicyDecision) *Finding {
+	f := in.plainDenial(p)
+	if r := p.Decider(); r != nil {
+		f = in.clusterDenial(p, r)
+	}
+	unsure(f, p)
+	return f
+}
+
+// plainDenial is a denial by NetworkPolicies.
+func (in *Input) plainDenial(p *tracer.PolicyDecision) *Finding {
 	f := &Finding{Confidence: tracer.Confirmed, Code: in.policyCode(p)}
 	ref := tracer.Ref{Kind: tracer.KindNetworkPolicy}
 	why := "no rule allows it"
@@ -292,6 +298,9 @@ func (in *Input) denial(p *tracer.PolicyDecision) *Finding {
 	f.Summary = fmt.Sprintf("%s %s/%s %s: %s", ref.Kind, ref.Namespace, ref.Name, verb, why)
 	for _, s := range p.Selected {
 		f.Evidence = append(f.Evidence, in.seenState("NetworkPolicy", "%s/%s selects the pod for %s", s.Namespace, s.Name, p.Direction))
+	}
+	for i := range p.Rules { // what passed it on to them
+		f.Evidence = append(f.Evidence, in.metRule(&p.Rules[i], p.Direction))
 	}
 	return f
 }
@@ -374,6 +383,8 @@ func foreignRule(in *Input) *Finding {
 	}
 	if in.policiesKnown() && in.denying(d) == nil {
 		tail += "; no NetworkPolicy denies this flow"
+		unsure(f, in.Cluster.Egress)
+		unsure(f, in.Cluster.Ingress)
 	} else {
 		f.Confidence = tracer.Probable
 	}
@@ -448,6 +459,8 @@ func (in *Input) policyAgreement(d *tracer.DropSeen) []tracer.Evidence {
 	for _, p := range []*tracer.PolicyDecision{in.Cluster.Egress, in.Cluster.Ingress} {
 		switch {
 		case p == nil:
+		case p.Decider() != nil:
+			ev = append(ev, in.metRule(p.Decider(), p.Direction))
 		case p.AllowedBy != nil:
 			ev = append(ev, in.seenState("NetworkPolicy", "%s allowed by %s/%s", p.Direction, p.AllowedBy.Namespace, p.AllowedBy.Name))
 		case len(p.Selected) == 0:

@@ -140,6 +140,16 @@ func faults() []fault {
 		{"policy against a node", "policy", "pol-probe-or-host-source", confirmed, "", []change{filtered(), denies("ingress", "peer"), func(s *scene) {
 			s.c.Source, s.c.SourcePod = tracer.Endpoint{IP: addr(node2IP), Kind: tracer.KindNode, Name: "n2"}, nil
 		}}},
+		{"a cluster-wide policy denies ingress", "policy", "pol-cluster-deny", confirmed, "AdminNetworkPolicy guard", []change{filtered(), clusterDenies("ingress", "admin"), rule("calico", "drop")}},
+		{"a baseline denies egress", "policy", "pol-cluster-deny", confirmed, "BaselineAdminNetworkPolicy default", []change{filtered(), clusterDenies("egress", "baseline")}},
+		{"a cluster-wide policy denies DNS", "policy", "pol-cluster-deny", confirmed, "AdminNetworkPolicy guard", []change{func(s *scene) { s.j.Flow.Dst = ap(apiIP, 53) }, filtered(), clusterDenies("egress", "admin")}},
+		{"it may be allowed by a domain name", "policy", "pol-cluster-deny", probable, "AdminNetworkPolicy guard", []change{toWorld, filtered(), clusterDenies("egress", "admin"), uncertain("egress")}},
+		{"the CNI's program, and a cluster-wide policy denies", "bpf-drop", "pol-cluster-deny", confirmed, "AdminNetworkPolicy guard", []change{byTC(), program("cilium", "tc ingress", on(hostNS, vethWeb)), clusterDenies("egress", "admin")}},
+		{"a policy of Calico's own selects the pod", "unevaluated-policy", "pol-cni-policy", probable, "GlobalNetworkPolicy lock", []change{filtered(), rule("calico", "drop"), ofCNI("ingress", "Calico", "GlobalNetworkPolicy", true)}},
+		{"it may select the pod", "unevaluated-policy", "pol-cni-policy", suspected, "GlobalNetworkPolicy lock", []change{filtered(), rule("calico", "drop"), ofCNI("ingress", "Calico", "GlobalNetworkPolicy", false)}},
+		{"the chain is the client's egress", "unevaluated-policy", "pol-cni-policy", probable, "GlobalNetworkPolicy out", []change{filtered(), rule("calico", "drop", chainIs("cali-fw-cali12ab")),
+			ofCNI("ingress", "Calico", "GlobalNetworkPolicy", true), ofCNI("egress", "Calico", "GlobalNetworkPolicy", true, "out")}},
+		{"a policy of Cilium's own at the client's program", "bpf-drop", "pol-cni-policy", probable, "CiliumNetworkPolicy lock", []change{byTC(), program("cilium", "tc ingress", on(hostNS, vethWeb)), ofCNI("egress", "Cilium", "CiliumNetworkPolicy", true)}},
 		{"a rule by nobody known", "foreign-rule", "node-forward-drop", confirmed, "FirewallRule inet t c", []change{filtered(), rule("", "drop")}},
 		{"the rule was not found", "foreign-rule", "node-forward-drop", probable, "Node n1", []change{filtered()}},
 		{"base chain policy", "foreign-rule", "node-forward-drop", confirmed, "", []change{filtered(), rule("docker", "drop", basePolicy)}},

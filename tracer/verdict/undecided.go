@@ -57,7 +57,7 @@ func (in *Input) unexplainedDrop(f *Finding, d *tracer.DropSeen) {
 	if !in.Cluster.Known {
 		f.Blind = append(f.Blind, tracer.Blind{What: "no cluster data", Effect: "whether a NetworkPolicy or Service explains the drop cannot be said"})
 	} else if !in.policiesKnown() {
-		f.Blind = append(f.Blind, tracer.Blind{What: "the cluster's NetworkPolicies could not be read", Effect: "whether one of them explains the drop cannot be said"})
+		f.Blind = append(f.Blind, tracer.Blind{What: "the cluster's policies could not all be read", Effect: "whether one of them explains the drop cannot be said"})
 	}
 	if neighbourFailed(d) && in.Cluster.Known && d.Direction == tracer.DirRequest && in.Cluster.TargetPod == nil && in.Cluster.Target.Kind != tracer.KindNode {
 		f.Summary = fmt.Sprintf("no pod has the address %s: nobody answers for it on %s", d.Tuple.Dst.Addr(), in.where(d.Device))

@@ -72,6 +72,9 @@ type NodeFacts struct {
 	Services *ServiceRules `json:"services,omitempty"`
 	// Masquerade rules in the node's namespace that the flow would have met.
 	Masquerade []RuleFact `json:"masquerade,omitempty"`
+	// MasqueradeElsewhere is the rule that the same flow to a public address would
+	// have met, if no rule masquerades it to where it goes.
+	MasqueradeElsewhere *RuleFact `json:"masquerade_elsewhere,omitempty"`
 	// MasqueradeRead is false if NAT rules could not be read.
 	MasqueradeRead bool    `json:"masquerade_read,omitempty"`
 	Blind          []Blind `json:"blind,omitempty"`

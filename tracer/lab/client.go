@@ -29,6 +29,8 @@ func dial(a dialArgs) Attempt {
 		at, connected, err = exchangeTCP(a)
 	case dialUDP, dialDNS:
 		at, err = exchangeUDP(a)
+	case dialSCTP:
+		at, err = exchangeSCTP(a)
 	default:
 		err = fmt.Errorf("dial: unknown kind %q", a.Kind)
 	}
@@ -57,6 +59,7 @@ var errnoOutcome = []struct {
 	{syscall.EACCES, Prohibited},
 	{syscall.EPERM, Prohibited},
 	{syscall.EMSGSIZE, TooBig},
+	{syscall.ENOPROTOOPT, ProtocolUnreachable},
 }
 
 func outcomeOf(err error, connected bool) Outcome {

@@ -29,6 +29,8 @@ func addressFaults() []Fault {
 		f("external", "egr-firewall-reject", "external-prohibited", "a router outside prohibits", "A router beyond the node answers that the host is administratively prohibited.", 2*time.Second, arrangeProhibitedOutside),
 		f("node", "node-down", "node-down", "the other node is down", "The other node does not answer ARP.", silence, arrangeNodeDown),
 		martian,
+		f("cni", "cni-cidr-overlap", "range-overlap", "a container bridge with the outside's range", "A bridge of the node has a range in which the host outside lies.", silence, arrangeOverlap),
+		f("cni", "cni-bandwidth-shaper", "bandwidth-limit", "a bandwidth limit smaller than a packet", "A bandwidth limit on the server pod's veth has a burst that is smaller than its packets.", silence, arrangeShaper),
 	}
 }
 
@@ -167,4 +169,23 @@ func arrangeMartian(_ context.Context, l *Lab) (*scene, error) {
 		}
 		t.rule(post, "", t.family(false), l4(l.opts.Protocol), nat)
 	})
+}
+
+// arrangeShaper limits what goes to the server pod as the bandwidth plugin does,
+// with a burst that no full packet fits.
+func arrangeShaper(_ context.Context, l *Lab) (*scene, error) {
+	s, x, err := l.toOnePod()
+	if err != nil {
+		return nil, err
+	}
+	port, err := l.port(x)
+	if err != nil {
+		return nil, err
+	}
+	s.dial.Kind, s.dial.Retries, s.dial.Body = dialUDP, 3, 1200
+	tbf := &netlink.Tbf{
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: port.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
+		Rate:       8000, Buffer: netlink.Xmittime(8000, 600), Limit: 3000,
+	}
+	return s.shows(Timeout), l.do(func() error { return l.node.nl.QdiscAdd(tbf) }, func() error { return l.node.nl.QdiscDel(tbf) })
 }

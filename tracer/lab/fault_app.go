@@ -19,6 +19,8 @@ func brokenAppFaults() []Fault {
 		app("app-hang", "the application hangs", "The application takes requests and does not answer.", "app-hang", tcp, silence, arrangeHang),
 		app("app-reset", "the application resets", "The application resets connections after the first bytes.", "app-reset", tcp, time.Second, arrangeReset),
 		app("udp-rcvbuf", "UDP receive buffer full", "The application does not read its datagrams, and its buffer is full.", "app-udp-rcvbuf", []string{"udp"}, silence, arrangeDeaf),
+		{Name: "sctp-unknown", Title: "a kernel without SCTP", Description: "The client speaks SCTP, which the kernel of the server's node does not know.",
+			Component: "application", Code: "app-sctp-unsupported", Protocols: []string{"tcp"}, Visible: time.Second, IPv4Only: true, arrange: arrangeSCTP},
 		app("pod-firewall", "a firewall inside the pod", "A rule inside the server pod's own namespace drops what comes in.", "app-pod-firewall", bothProtocols, silence, arrangePodFirewall),
 	}
 }
@@ -92,6 +94,17 @@ func (l *Lab) podTable(x *pod, name string, fill func(*table)) error {
 		},
 		func() error { return x.space.write(func(r *ruleset) { r.remove(nftables.TableFamilyINet, name) }) },
 	)
+}
+
+func arrangeSCTP(_ context.Context, l *Lab) (*scene, error) {
+	x, c := l.server(0), l.client()
+	s := l.between(c.space, c.ref(), addrPort(x.ip4, l.p.podPort), podRef(x, l.p.podPort))
+	s.dial.Kind, s.dial.Retries = dialSCTP, 0
+	l.undo = append(l.undo, func() error {
+		_, err := x.space.listen(l.ctx, listenArgs{Kind: serveSCTP, Addr: addrPort(x.ip4, l.p.podPort)})
+		return err
+	})
+	return s.blames("Pod", x.ns, x.name).shows(ProtocolUnreachable), nil
 }
 
 func arrangePodFirewall(_ context.Context, l *Lab) (*scene, error) {

@@ -75,7 +75,15 @@ func egressFaults() []Fault {
 		egress("masquerade-missing", "no masquerade", "The node does not masquerade; pods' packets leave with an address that nobody outside can answer.", "egr-masq-missing", silence, arrangeNoMasquerade),
 		egress("no-default-route", "node without default route", "The node has no default route.", "egr-no-default-route", silence, arrangeNoDefault),
 		egress("gateway-dead", "the gateway is dead", "The node's default gateway does not answer ARP.", "egr-gateway-dead", silence, arrangeDeadGateway),
+		egress("masquerade-excluded", "a range that is not masqueraded", "The node masquerades what goes outside, but not to the host's range.", "egr-masq-excluded", silence, arrangeExcluded),
+		egress("wrong-uplink", "the wrong uplink for the source", "The node sends by its second uplink with the first one's address, and the network there drops it.", "egr-wrong-interface", silence, arrangeWrongUplink),
 		silent, refused,
+		{Name: "external-reset", Title: "external host resets", Description: "The host outside accepts, and resets after the first bytes.",
+			Component: "external", Code: "egr-remote-reset", Protocols: []string{"tcp"}, Visible: time.Second, arrange: arrangeRemoteReset},
+		{Name: "external-small-mtu", Title: "a smaller MTU beyond the node", Description: "Something outside drops large packets without a word.",
+			Component: "external", Code: "ext-mtu-fabric", Protocols: []string{"tcp"}, Visible: silence, arrange: arrangeFabricMTU},
+		{Name: "fragments-lost", Title: "fragments are lost", Description: "The outside drops all but the first fragments of large datagrams.",
+			Component: "external", Code: "egr-frag-loss", Protocols: []string{"udp"}, Visible: silence, IPv4Only: true, arrange: arrangeFragments},
 	}
 }
 

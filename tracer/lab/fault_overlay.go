@@ -54,6 +54,8 @@ func overlayFaults() []Fault {
 		f("application", "app-no-listener", "overlay-remote-not-listening", "nobody listens in the remote pod", "The pod on the other node refuses the connection.",
 			time.Second, onOverlay(nil, arrangeRemoteClosed)),
 		remoteHang,
+		f("cni", "cni-wrong-interface", "overlay-wrong-source", "the tunnel uses another interface's address", "The tunnel sends from a second address of the node, which the other node's firewall does not let in.",
+			silence, onOverlay(secondAddress, arrangeWrongSource)),
 		f("node", "node-link-down", "overlay-uplink-down", "the uplink under the overlay is down", "The node's uplink is down; the tunnel has nowhere to go.",
 			silence, onOverlay(nil, arrangeUnderlayDown)),
 	}
@@ -186,5 +188,19 @@ func arrangeUnderlayDown(_ context.Context, l *Lab, o *overlay) (*scene, error) 
 				l.node.addRoute(netip.Prefix{}, p.gw4, uplink), l.node.addRoute(netip.Prefix{}, p.gw6, uplink),
 			)
 		},
+	)
+}
+
+// secondAddress is that of an interface which the CNI should not have chosen.
+func secondAddress(l *Lab, o *overlay) { o.near.under = nth(l.p.side4, 33) }
+
+func arrangeWrongSource(_ context.Context, l *Lab, _ *overlay) (*scene, error) {
+	p := l.p
+	return l.blamesNode(l.toFarPod()).shows(Timeout), errors.Join(
+		l.lend(l.node, "lo", host(nth(p.side4, 33))),
+		l.atPeer(p.hostFW, func(t *table) {
+			in := t.filter("input", nftables.ChainHookInput, *nftables.ChainPriorityFilter)
+			t.rule(in, "", dport("UDP", tunnelPort), t.not(saddr, p.lan4), drop())
+		}),
 	)
 }

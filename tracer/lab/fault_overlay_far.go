@@ -22,6 +22,8 @@ func overlayFarFaults() []Fault {
 			onOverlay(func(_ *Lab, o *overlay) { o.farVNI = 2 }, arrangeFarNode)),
 		f("cni", "cni-overlay-stale-vtep-mac", "overlay-stale-vtep-mac", "a stale VTEP MAC address", "Traced on the receiver: its VXLAN device has another MAC address than the sender was told.",
 			onOverlay(func(_ *Lab, o *overlay) { o.farMAC = net.HardwareAddr{2, 0x10, 0, 0, 0, 0x22} }, arrangeFarNode)),
+		f("cni", "cni-overlay-port-mismatch", "overlay-port-mismatch", "another VXLAN port", "Traced on the receiver: its VXLAN device listens on another port than the sender uses.",
+			onOverlay(func(_ *Lab, o *overlay) { o.farPort = 4789 }, arrangeFarNode)),
 		f("node", "node-input-blocked", "overlay-input-blocked", "the receiver's firewall drops VXLAN", "Traced on the receiver: its input firewall drops the tunnel's packets.",
 			onOverlay(nil, arrangeFarInput)),
 		f("node", "node-forward-drop", "overlay-far-foreign-drop", "the receiver's firewall drops behind the tunnel", "Traced on the receiver: a foreign rule drops what the tunnel has delivered.",

@@ -24,6 +24,8 @@ func policyFaults() []Fault {
 			Component: "policy", Code: "pol-dns-egress", Protocols: []string{"udp"}, Visible: silence, arrange: arrangeDNSDeny},
 		{Name: "host-source", Title: "policy and a node as client", Description: "A node calls a pod; the policy allows pods, and a node is none.",
 			Component: "policy", Code: "pol-probe-or-host-source", Protocols: bothProtocols, Visible: silence, arrange: arrangeHostSource},
+		{Name: "policy-reject", Title: "a policy agent that rejects", Description: "A NetworkPolicy of the server does not allow the client in, and the agent refuses for it.",
+			Component: "policy", Code: "pol-reject-mode", Protocols: bothProtocols, Visible: time.Second, arrange: arrangeReject},
 		{Name: "policy-named-port", Title: "policy names an unknown port", Description: "A NetworkPolicy allows a port by a name that the server's pods do not have.",
 			Component: "policy", Code: "pol-named-port", Protocols: bothProtocols, Visible: silence, arrange: arrangeNamedPort},
 	}
@@ -68,6 +70,12 @@ func arrangeWrongPolicyPort(_ context.Context, l *Lab) (*scene, error) {
 	})
 }
 
+func arrangeReject(ctx context.Context, l *Lab) (*scene, error) {
+	with(l, &l.rules.rejectDenied, true)
+	s, err := arrangeIngressDeny(ctx, l)
+	return s.orNil(err, Refused)
+}
+
 func arrangeNamedPort(_ context.Context, l *Lab) (*scene, error) {
 	p := l.p
 	return l.deniedBy(l.toService(), policy{
@@ -87,6 +95,16 @@ func arrangePolicyRemoved(_ context.Context, l *Lab) (*scene, error) {
 	}
 	with(l, &l.c.policies, nil)
 	return s.blames("FirewallRule", "", l.family()+" filter cali-tw-"+x.hostVeth).shows(Timeout), nil
+}
+
+// arrangeHostEndpoint is traffic from the other node.
+func arrangeHostEndpoint(_ context.Context, l *Lab) (*scene, error) {
+	x, far := l.server(0), l.far()
+	from := far.ip(l.opts.IPv6)
+	s := l.between(l.peer, from.String(), addrPort(x.ip(l.opts.IPv6), l.p.podPort), podRef(x, l.p.podPort))
+	s.dial.Local = from
+	err := l.sync(l.syncPolicies, func() { with(l, &l.rules.hostEndpoint, true) })
+	return l.blamesNode(s).shows(Timeout), err
 }
 
 func arrangeDNSDeny(_ context.Context, l *Lab) (*scene, error) {

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"net/netip"
 	"time"
 )
 
@@ -39,6 +40,8 @@ func proxyFaults() []Fault {
 			"The client asks the Service for a port that it does not define; kube-proxy (nftables) rejects.", 2*time.Second, arrangeWrongServicePort(Refused)),
 		f("service", "svc-wrong-service-port", "wrong-service-port-iptables", "a port that the Service does not have (iptables)",
 			"The client asks the Service for a port that it does not define; with iptables rules the packet leaves the node.", silence, inIPTables(arrangeWrongServicePort(NetUnreachable, Timeout))),
+		f("kube-proxy", "svc-mixed-backends", "proxy-left-over", "rules of an earlier kube-proxy mode",
+			"kube-proxy writes iptables rules, and the nftables rules that it wrote before are still there, stale.", silence, inIPTables(arrangeLeftover)),
 		f("service", "svc-clusterip-unallocated", "unallocated-cluster-ip", "a ClusterIP that no Service has",
 			"The client uses an address of the Service range that no Service has; kube-proxy (nftables) drops it.", silence, arrangeUnallocated(Timeout)),
 		f("service", "svc-clusterip-unallocated", "unallocated-cluster-ip-iptables", "a ClusterIP that no Service has (iptables)",
@@ -62,6 +65,12 @@ func arrangeHairpinNoMark(ctx context.Context, l *Lab) (*scene, error) {
 	// IPv6 does not mind the source: the server answers the client's own address,
 	// past the Service, and the client's socket does not know that answer.
 	return l.blamesService(s).shows(Timeout, Refused), err
+}
+
+func arrangeLeftover(_ context.Context, l *Lab) (*scene, error) {
+	gone := []netip.Addr{nth(l.p.pods4, 230), nth(l.p.pods6, 230)}
+	err := l.sync(l.syncProxy, func() { with(l, &l.rules.leftover, gone) })
+	return l.blamesNode(l.toService()).showsTCP(HostUnreachable), err
 }
 
 // addPort adds a port to the Service.

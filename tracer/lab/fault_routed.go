@@ -45,6 +45,8 @@ func routedFaults() []Fault {
 			silence, inCalico(arrangeEgressDeny)),
 		f("policy", "pol-agent-stale", "calico-policy-removed", "a policy that is gone is still enforced", "Calico's chains still enforce a policy that was deleted.",
 			silence, inCalico(arrangePolicyRemoved)),
+		f("policy", "pol-host-firewall", "calico-host-endpoint", "a policy for the node's uplink", "Calico's chains of a host endpoint drop what the node forwards from its uplink.",
+			silence, inCalico(arrangeHostEndpoint)),
 		f("node", "node-forward-drop", "calico-foreign-drop", "a foreign rule beside Calico's", "Calico's policies allow the flow, and a firewall that is not the cluster's drops it.",
 			silence, inCalico(arrangeForeignDrop)),
 	}

@@ -86,16 +86,7 @@ func applicationFaults() []Fault {
 // stopApp stops the application in a pod. It comes back on Undo.
 func (l *Lab) stopApp(ctx context.Context, x *pod) error {
 	s := x.space
-	change := func() error {
-		for _, h := range s.listeners {
-			if _, err := s.call(ctx, request{Close: h}); err != nil {
-				return err
-			}
-		}
-		s.listeners = nil
-		return nil
-	}
-	return l.do(change, func() error {
+	return l.do(func() error { return s.closeAll(ctx) }, func() error {
 		return l.serveApp(l.ctx, s, l.p.podPort, netip.IPv4Unspecified(), netip.IPv6Unspecified())
 	})
 }
@@ -117,13 +108,5 @@ func arrangeLocalhost(ctx context.Context, l *Lab) (*scene, error) {
 	local := func() error {
 		return l.serveApp(ctx, x, l.p.podPort, netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback())
 	}
-	return s, l.do(local, func() error {
-		for _, h := range x.listeners {
-			if _, err := x.call(l.ctx, request{Close: h}); err != nil {
-				return err
-			}
-		}
-		x.listeners = nil
-		return nil
-	})
+	return s, l.do(local, func() error { return x.closeAll(l.ctx) })
 }

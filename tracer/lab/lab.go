@@ -172,14 +172,34 @@ func (l *Lab) startServers(ctx context.Context) error {
 		return err
 	}
 	for _, a := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
-		dns := listenArgs{Kind: serveDNS, Addr: netip.AddrPortFrom(a, 53), Zone: l.c.zone()}
-		rude := listenArgs{Kind: serveRude, Addr: netip.AddrPortFrom(a, rudePort)}
-		for _, s := range []listenArgs{dns, rude} {
-			if _, err := l.dnsPod().space.listen(ctx, s); err != nil {
-				return err
-			}
+		if _, err := l.dnsPod().space.listen(ctx, listenArgs{Kind: serveRude, Addr: netip.AddrPortFrom(a, rudePort)}); err != nil {
+			return err
 		}
 	}
+	return l.serveDNS(ctx)
+}
+
+// serveDNS starts the cluster's DNS.
+func (l *Lab) serveDNS(ctx context.Context) error {
+	s := l.dnsPod().space
+	for _, a := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		h, err := s.listen(ctx, listenArgs{Kind: serveDNS, Addr: netip.AddrPortFrom(a, 53), Zone: l.c.zone()})
+		if err != nil {
+			return err
+		}
+		s.listeners = append(s.listeners, h)
+	}
+	return nil
+}
+
+// closeAll stops the application of a pod.
+func (s *space) closeAll(ctx context.Context) error {
+	for _, h := range s.listeners {
+		if _, err := s.call(ctx, request{Close: h}); err != nil {
+			return err
+		}
+	}
+	s.listeners = nil
 	return nil
 }
 

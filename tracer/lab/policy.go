@@ -30,6 +30,9 @@ func (l *Lab) syncMasquerade() error {
 			t.rule(post, "flanneld masq", markBit(masqueradeMark, true), ret())
 			t.rule(post, "flanneld masq", t.is(saddr, own), t.is(daddr, cluster), ret())
 			t.rule(post, "flanneld masq", t.is(saddr, cluster), t.is(daddr, own), ret())
+			if x := l.notMasqueraded(six); x.IsValid() {
+				t.rule(post, "flanneld masq", t.is(daddr, x), ret())
+			}
 			t.rule(post, "flanneld masq", t.is(saddr, cluster), t.not(daddr, group), t.not(daddr, cluster), l.masquerade(six))
 		}
 	})
@@ -46,24 +49,49 @@ func (l *Lab) syncPolicies() error {
 		fwd := t.filter("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter)
 		t.rule(fwd, "", ctState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept())
 		t.rule(fwd, "neighbour discovery between pods", neighbourDiscovery(), accept())
+		hooks := []*nftables.Chain{fwd}
+		if l.rules.judgeInput {
+			hooks = append(hooks, t.filter("input", nftables.ChainHookInput, *nftables.ChainPriorityFilter))
+		}
 		for _, ingress := range []bool{false, true} {
 			for _, x := range l.localPods() {
-				l.enforce(t, fwd, x, ingress)
+				l.enforce(t, hooks, x, ingress)
 			}
 		}
 	})
+}
+
+func (l *Lab) notMasqueraded(six bool) netip.Prefix {
+	if six {
+		return l.rules.notMasqueraded6
+	}
+	return l.rules.notMasqueraded4
 }
 
 // masquerade is what the CNI does to traffic that leaves the cluster.
 func (l *Lab) masquerade(six bool) exprs {
 	p := l.rules.masqueradePort
 	switch {
+	case l.rules.fixedSource:
+		return l.fixedSource(six)
 	case p == 0:
 		return masquerade()
 	case six:
 		return snat(l.opts.Protocol, netip.AddrPortFrom(l.p.node6, p))
 	}
 	return snat(l.opts.Protocol, netip.AddrPortFrom(l.p.node4, p))
+}
+
+// fixedSource is "snat to ADDRESS", as for an egress address.
+func (l *Lab) fixedSource(six bool) exprs {
+	a, fam := l.p.node4, uint32(unix.NFPROTO_IPV4)
+	if six {
+		a, fam = l.p.node6, unix.NFPROTO_IPV6
+	}
+	return exprs{
+		&expr.Immediate{Register: reg, Data: a.AsSlice()},
+		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: fam, RegAddrMin: reg},
+	}
 }
 
 func (l *Lab) policiesOf(x *pod, ingress bool) []policy {
@@ -81,7 +109,7 @@ func (l *Lab) policiesOf(x *pod, ingress bool) []policy {
 	return out
 }
 
-func (l *Lab) enforce(t *table, fwd *nftables.Chain, x *pod, ingress bool) {
+func (l *Lab) enforce(t *table, hooks []*nftables.Chain, x *pod, ingress bool) {
 	pols := l.policiesOf(x, ingress)
 	if len(pols) == 0 {
 		return
@@ -92,8 +120,10 @@ func (l *Lab) enforce(t *table, fwd *nftables.Chain, x *pod, ingress bool) {
 	}
 	chain := t.chain("pod-" + dir + "-" + strings.ToLower(shortHash(10, x.ns, x.name)))
 	pod := x.ns + "/" + x.name
-	for _, six := range []bool{false, true} {
-		t.rule(fwd, dir+" of pod "+pod, t.is(own, host(x.ip(six))), jump(chain))
+	for _, hook := range hooks {
+		for _, six := range []bool{false, true} {
+			t.rule(hook, dir+" of pod "+pod, t.is(own, host(x.ip(six))), jump(chain))
+		}
 	}
 	var names []string
 	for _, pol := range pols {
@@ -105,7 +135,11 @@ func (l *Lab) enforce(t *table, fwd *nftables.Chain, x *pod, ingress bool) {
 			}
 		}
 	}
-	t.rule(chain, fmt.Sprintf("no %s policy of pod %s allows: %s", dir, pod, strings.Join(names, " ")), drop())
+	end := drop()
+	if l.rules.rejectDenied {
+		end = append(counter(), t.reject()...)
+	}
+	t.rule(chain, fmt.Sprintf("no %s policy of pod %s allows: %s", dir, pod, strings.Join(names, " ")), end)
 }
 
 func (l *Lab) allow(t *table, chain *nftables.Chain, comment string, other field, peers []netip.Prefix, ports []allowPort) {

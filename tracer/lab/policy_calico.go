@@ -70,11 +70,24 @@ func (x *calico) write() {
 	x.rule(fwd, note(""), counter(), jump(top))
 	x.rule(top, note("in"), counter(), jump(from))
 	x.rule(top, note("out"), counter(), jump(to))
+	if x.l.rules.hostEndpoint {
+		x.hostEndpoint(top)
+	}
 	x.rule(fwd, note("Policy explicitly accepted packet."), markBit(calicoAccept, true), counter(), accept())
 	for _, p := range x.l.localPods() {
 		x.workload(p, from, "cali-fw-", meta(expr.MetaKeyIIFNAME, expr.CmpOpEq, ifname(p.hostVeth)), false)
 		x.workload(p, to, "cali-tw-", meta(expr.MetaKeyOIFNAME, expr.CmpOpEq, ifname(p.hostVeth)), true)
 	}
+}
+
+// hostEndpoint is the dispatch for what the uplink forwards, with the end that a
+// host endpoint without a policy that allows has.
+func (x *calico) hostEndpoint(top *nftables.Chain) {
+	dispatch, c := x.chain("cali-from-hep-forward"), x.chain("cali-fhfw-"+uplink)
+	x.rule(top, note("host endpoints"), counter(), jump(dispatch))
+	x.rule(dispatch, note("dispatch "+c.Name), meta(expr.MetaKeyIIFNAME, expr.CmpOpEq, ifname(uplink)), counter(), jump(c))
+	x.rule(c, note("established"), ctState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), counter(), accept())
+	x.rule(c, note("Drop if no policies passed packet"), drop())
 }
 
 func (x *calico) workload(p *pod, dispatch *nftables.Chain, prefix string, device exprs, ingress bool) {

@@ -29,8 +29,21 @@ type ruleState struct {
 	noHairpinMark bool
 	// calico: policies stand in chains as Calico writes them.
 	calico bool
+	// leftover is where nftables rules of an earlier kube-proxy send the server's
+	// Service, before the present ones.
+	leftover []netip.Addr
+	// notMasqueraded is a range that leaves with the pods' own addresses.
+	notMasqueraded4, notMasqueraded6 netip.Prefix
+	// rejectDenied: the policy agent answers what policies deny.
+	rejectDenied bool
+	// judgeInput: the policy agent judges what goes to the node as well.
+	judgeInput bool
+	// hostEndpoint: Calico has a host endpoint, without a policy that allows.
+	hostEndpoint bool
 	// dropInvalid: kube-proxy drops what conntrack calls INVALID (iptables mode).
 	dropInvalid bool
+	// fixedSource: masquerade is a translation to the first uplink's address.
+	fixedSource bool
 	// masqueradePort is the only port that masquerade may use, 0 for any.
 	masqueradePort uint16
 }
@@ -55,6 +68,9 @@ func (l *Lab) syncProxy() error {
 				(&nftProxy{table: r.replace(fam, "kube-proxy"), l: l, v6: six}).write()
 			case proxyIPTables:
 				(&iptProxy{nat: r.replace(fam, "nat"), filter: r.replace(fam, "filter"), l: l, v6: six}).write()
+				if l.rules.leftover != nil {
+					(&nftProxy{table: r.replace(fam, "kube-proxy"), l: l, v6: six, old: l.rules.leftover}).write()
+				}
 			case proxyNone:
 			}
 		}
@@ -67,6 +83,7 @@ type nftProxy struct {
 	*table
 	l          *Lab
 	v6         bool
+	old        []netip.Addr // what the rules are left with, nil for what is right
 	mark       *nftables.Chain
 	rejects    *nftables.Chain
 	frontends  *nftables.Set
@@ -136,8 +153,12 @@ func (x *nftProxy) baseChains() {
 	x.rule(fwd, "", newOnly, jump(check))
 	x.rule(out, "", newOnly, jump(noEndpoints))
 	x.rule(out, "", newOnly, jump(check))
-	x.rule(x.nat("nat-prerouting", nftables.ChainHookPrerouting, *nftables.ChainPriorityNATDest), "", jump(services))
-	x.rule(x.nat("nat-output", nftables.ChainHookOutput, *nftables.ChainPriorityNATDest), "", jump(services))
+	first := *nftables.ChainPriorityNATDest
+	if x.old != nil {
+		first -= 5
+	}
+	x.rule(x.nat("nat-prerouting", nftables.ChainHookPrerouting, first), "", jump(services))
+	x.rule(x.nat("nat-output", nftables.ChainHookOutput, first), "", jump(services))
 	x.rule(x.nat("nat-postrouting", nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource), "", jump(masq))
 }
 
@@ -195,7 +216,7 @@ func (x *nftProxy) service(s *service, sp servicePort) {
 		x.element(x.clusterIPs, nftables.SetElement{Key: vip.AsSlice()})
 	}
 	key := frontendKey(vip, sp.proto, sp.port)
-	targets := x.l.c.targets(s, x.v6)
+	targets := x.targets(s)
 	if len(targets) == 0 {
 		why := &expr.Verdict{Kind: expr.VerdictGoto, Chain: x.rejects.Name}
 		if x.l.c.elsewhere(s, x.v6) {
@@ -212,6 +233,19 @@ func (x *nftProxy) service(s *service, sp servicePort) {
 	x.spread(chain, full, sp, targets)
 	x.element(x.frontends, nftables.SetElement{Key: key, VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: chain.Name}})
 	x.balancer(s, sp, full, chain)
+}
+
+func (x *nftProxy) targets(s *service) []netip.Addr {
+	if x.old == nil || s != x.l.api() {
+		return x.l.c.targets(s, x.v6)
+	}
+	var out []netip.Addr
+	for _, a := range x.old {
+		if a.Is6() == x.v6 {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // balancer serves a load balancer's address, to those who may use it.

@@ -36,6 +36,8 @@ func startServer(a listenArgs) (io.Closer, error) {
 		return listenFull(a.Addr)
 	case serveDeaf:
 		return listenDeaf(a.Addr)
+	case serveSCTP:
+		return listenSCTP(a.Addr)
 	}
 	return nil, fmt.Errorf("listen: unknown kind %q", a.Kind)
 }

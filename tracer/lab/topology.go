@@ -159,7 +159,7 @@ func (l *Lab) buildNode(ctx context.Context) error {
 	if err := l.node.sysctls(ctx, nf); err != nil {
 		return fmt.Errorf("br_netfilter is needed, try \"modprobe br_netfilter\": %w", err)
 	}
-	if err := l.addBridge(); err != nil {
+	if err := l.node.addBridge(p.bridge); err != nil {
 		return err
 	}
 	return errors.Join(
@@ -173,13 +173,13 @@ func (l *Lab) buildNode(ctx context.Context) error {
 	)
 }
 
-func (l *Lab) addBridge() error {
+func (s *space) addBridge(name string) error {
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU = l.p.bridge, podMTU
+	attrs.Name, attrs.MTU = name, podMTU
 	// A fixed address, or it would change with every port.
 	attrs.HardwareAddr = net.HardwareAddr{0x0a, 0x58, 0, 0, 0, 1}
-	if err := l.node.nl.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
-		return fmt.Errorf("add bridge: %w", err)
+	if err := s.nl.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
+		return fmt.Errorf("add bridge %s: %w", name, err)
 	}
 	return nil
 }

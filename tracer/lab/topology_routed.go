@@ -50,7 +50,7 @@ func (l *Lab) routed(ctx context.Context) error {
 			}
 		}
 		p := l.p
-		return errors.Join(l.addBridge(),
+		return errors.Join(l.node.addBridge(l.p.bridge),
 			l.node.up(p.bridge, prefixed(nth(p.pods4, 1), p.pods4), prefixed(nth(p.pods6, 1), p.pods6)),
 			l.buildPods(l.ctx))
 	})

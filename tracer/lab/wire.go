@@ -27,6 +27,8 @@ const (
 	Prohibited Outcome = "prohibited"
 	// TooBig is EMSGSIZE: an ICMP "packet too big" arrived for a DF packet.
 	TooBig Outcome = "too-big"
+	// ProtocolUnreachable is ENOPROTOOPT: ICMP protocol unreachable.
+	ProtocolUnreachable Outcome = "protocol-unreachable"
 	// DNSError is a DNS answer with an rcode other than NOERROR.
 	DNSError Outcome = "dns-error"
 	// Failed is any other error; Attempt.Error says which.
@@ -84,6 +86,7 @@ const (
 	serveReset serverKind = "reset" // TCP: resets after the first bytes
 	serveFull  serverKind = "full"  // TCP: listens with a full accept queue
 	serveDeaf  serverKind = "deaf"  // UDP: never reads
+	serveSCTP  serverKind = "sctp"  // sends each packet back, without the kernel's SCTP
 )
 
 type listenArgs struct {
@@ -107,6 +110,7 @@ const (
 	dialTeardown dialKind = "teardown" // close with unread data
 
 	dialDNSOverTCP dialKind = "dns-tcp"
+	dialSCTP       dialKind = "sctp" // one packet, without the kernel's SCTP
 )
 
 type dialArgs struct {

@@ -20,6 +20,7 @@ var keep = set(`
 	facts.masquerade.engine facts.masquerade.family facts.masquerade.hook facts.masquerade.verdict
 	facts.masquerade.how facts.masquerade.owner facts.rules.agent.why facts.masquerade.agent.why
 	facts.rules.agent.policies.kind facts.masquerade.agent.policies.kind
+	facts.masquerade_elsewhere.how facts.masquerade_elsewhere.owner
 	facts.services.implementations
 	count.kind count.last budget.time budget.level`)
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"reflect"
 	"strings"
 
@@ -32,11 +33,28 @@ func (r *Reader) Collect(ctx context.Context, q tracer.Query) Result {
 	}
 	res.Services = services(host, q)
 	res.Masquerade, res.MasqueradeRead = masquerades(host, q)
+	if len(res.Masquerade) == 0 && res.MasqueradeRead {
+		if other, _ := masquerades(host, elsewhere(q)); len(other) > 0 {
+			res.MasqueradeElsewhere = &other[0]
+		}
+	}
 	for _, s := range r.spaces {
 		res.Blind = append(res.Blind, s.blind...)
 	}
 	r.log.DebugContext(ctx, "rules evaluated", slog.Int("rules", len(res.Rules)), slog.Int("blind", len(res.Blind)))
 	return res
+}
+
+// elsewhere is the same flow to a public address: one that is nobody's, which no
+// list of exceptions has a reason to name (RFC 5737, RFC 3849).
+func elsewhere(q tracer.Query) tracer.Query {
+	to := netip.AddrFrom4([4]byte{192, 0, 2, 1})
+	if q.Flow.Dst.Addr().Is6() {
+		to = netip.MustParseAddr("2001:db8::1")
+	}
+	q.Flow.Dst = netip.AddrPortFrom(to, q.Flow.Dst.Port())
+	q.Translated = q.Flow
+	return q
 }
 
 // dropSite explains one place where packets were dropped.

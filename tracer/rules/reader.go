@@ -63,12 +63,15 @@ type Result struct {
 	Services       *tracer.ServiceRules
 	Masquerade     []tracer.RuleFact
 	MasqueradeRead bool
-	Blind          []tracer.Blind
+	// MasqueradeElsewhere as in tracer.NodeFacts.
+	MasqueradeElsewhere *tracer.RuleFact
+	Blind               []tracer.Blind
 }
 
 // AddTo completes facts that package node collected.
 func (r *Result) AddTo(f *tracer.NodeFacts) {
 	f.Rules, f.Services, f.Masquerade, f.MasqueradeRead = r.Rules, r.Services, r.Masquerade, r.MasqueradeRead
+	f.MasqueradeElsewhere = r.MasqueradeElsewhere
 	f.Blind = append(f.Blind, r.Blind...)
 }
 

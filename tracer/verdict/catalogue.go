@@ -36,7 +36,7 @@ type Catalogue struct {
 // NewCatalogue builds the catalogue.
 func NewCatalogue() Catalogue {
 	c := Catalogue{entries: map[string]Entry{}}
-	for _, group := range [][]Entry{general(), cniEntries(), policyEntries(), serviceEntries(), egressEntries(), dnsEntries(), nodeEntries(), applicationEntries()} {
+	for _, group := range [][]Entry{general(), cniEntries(), policyEntries(), serviceEntries(), egressEntries(), pathEntries(), limitEntries(), dnsEntries(), nodeEntries(), applicationEntries()} {
 		for _, e := range group {
 			c.entries[e.Code] = e
 		}
@@ -298,6 +298,16 @@ func policyEntries() []Entry {
 			Evidence:   "The drop, and a rule that would allow the flow on the port before translation.",
 			LookAlikes: []string{"svc-wrong-targetport: an RST, no drop"},
 			Remedy:     []string{"in {policy.ns}/{policy}, allow port {target.port} (the container's port) instead of {dst.port}"}},
+		{Code: "pol-reject-mode", Component: c, Title: "\"connection refused\" by a policy", Shown: "lab",
+			Meaning:    "A NetworkPolicy does not allow the flow, and the agent that enforces it answers with a refusal, so that it looks like the application's.",
+			Evidence:   "The drop by a rule that rejects, the ICMP message from the node, and the policies that deny.",
+			LookAlikes: []string{"app-no-listener: an RST from the pod itself", "svc-no-endpoints: the Service's address is rejected before translation", "node-firewall-reject: no policy denies it"},
+			Remedy:     []string{"allow the flow: kubectl -n {policy.ns} edit networkpolicy {policy}", "kubectl -n {policy.ns} describe networkpolicy {policy}"}},
+		{Code: "pol-nodelocal-dns", Component: c, Title: "names do not resolve with a node-local DNS cache and policies", Shown: "lab",
+			Meaning:    "Lookups go to the node-local cache's own address, which no pod has: an egress rule that selects the DNS pods does not cover it.",
+			Evidence:   "The drop of a query to a link-local address, and the policy that selects the pod.",
+			LookAlikes: []string{"pol-dns-egress: the cluster's DNS Service is asked", "dns-nodelocal-broken: the query arrives and is refused"},
+			Remedy:     []string{"allow it in {policy.ns}/{policy}: an egress rule to ipBlock {dst.ip}/32, port 53, UDP and TCP, beside the one for the DNS pods"}},
 		{Code: "pol-named-port", Component: c, Title: "a NetworkPolicy names a port that the pod does not have", Shown: "lab",
 			Meaning: "The rule's named port does not resolve on the target pod.", Evidence: "The drop, and the pod's declared ports.",
 			Remedy: []string{"name the port in the pod's containers[].ports, or use its number in {policy.ns}/{policy}"}},
@@ -312,7 +322,7 @@ func policyEntries() []Entry {
 			Evidence:   "The drop, its rule's owner, and NetworkPolicies that do not deny.",
 			LookAlikes: []string{"pol-cni-policy: a policy of the CNI's own kind selects the pod", "pol-cluster-deny: a cluster-wide policy denies the flow"},
 			Remedy:     []string{"check policies of kinds that podpath could not read: kubectl api-resources | grep -i polic", "restart the policy agent's pod on {node}"}},
-		{Code: "pol-host-firewall", Component: c, Title: "a policy for the node itself drops the packets", Shown: "unit",
+		{Code: "pol-host-firewall", Component: c, Title: "a policy for the node itself drops the packets", Shown: "lab",
 			Meaning:    "The policy agent protects the node itself (Calico: a HostEndpoint), and no policy there lets the packet in or out.",
 			Evidence:   "The drop, and its rule in the agent's chains for the node.",
 			LookAlikes: []string{"pol-ingress-deny, pol-egress-deny: a policy for the pod", "node-input-blocked: a rule that is no policy agent's"},
@@ -354,6 +364,11 @@ func serviceEntries() []Entry {
 			Evidence:   "The DNAT seen in conntrack, and EndpointSlices without that address.",
 			LookAlikes: []string{"svc-stale-udp-conntrack: the rules are right, an old entry is not", "cni-host-route-missing: the pod exists", "svc-terminating-endpoint: the pod is just being deleted"},
 			Remedy:     []string{"kubectl -n {svc.ns} get endpointslices -l kubernetes.io/service-name={svc}", "does kube-proxy on {node} still sync? kubectl -n kube-system get pods -l k8s-app=kube-proxy --field-selector spec.nodeName={node}, then kubectl -n kube-system logs of that pod", "restart kube-proxy on {node}: kubectl -n kube-system delete pod -l k8s-app=kube-proxy --field-selector spec.nodeName={node}"}},
+		{Code: "svc-mixed-backends", Component: k, Title: "a Service goes to dead pods although kube-proxy is up to date", Shown: "lab",
+			Meaning:    "Rules of two of kube-proxy's modes are on the node: those of an earlier mode were left over, are stale, and translate first.",
+			Evidence:   "The translation to an address in no EndpointSlice, and Service rules of more than one kind.",
+			LookAlikes: []string{"svc-stale-endpoint: one kind of rules, out of date"},
+			Remedy:     []string{"on {node}: kube-proxy --cleanup, then restart kube-proxy (a reboot does the same)", "iptables-save | grep -c KUBE-; iptables-legacy-save | grep -c KUBE-; nft list table ip kube-proxy"}},
 		{Code: "svc-stale-udp-conntrack", Component: k, Title: "a UDP client keeps talking to a dead pod", Shown: "lab",
 			Meaning:  "An old conntrack entry pins the client's socket to an endpoint that is gone; the rules are right.",
 			Evidence: "The translation seen, rules that name other endpoints.",
@@ -440,16 +455,6 @@ func egressEntries() []Entry {
 	}
 }
 
-func dnsEntries() []Entry {
-	return []Entry{
-		{Code: "dns-coredns-down", Component: tracer.ComponentDNS, Title: "no name resolves: cluster DNS has no pod that answers", Shown: "lab",
-			Meaning:    "The cluster's DNS Service has no ready endpoint, so the proxy rejects every query; or an endpoint of it has no process that listens.",
-			Evidence:   "EndpointSlices of the DNS Service without a ready endpoint, and the REJECT; or the refusal by the DNS pod and its listening sockets.",
-			LookAlikes: []string{"pol-dns-egress: the query is dropped, and the DNS pods are ready"},
-			Remedy:     []string{"kubectl -n {svc.ns} get pods -l k8s-app=kube-dns -o wide; kubectl -n {svc.ns} logs -l k8s-app=kube-dns", "kubectl -n {svc.ns} describe service {svc}: does its selector match the DNS pods?"}},
-	}
-}
-
 func nodeEntries() []Entry {
 	c := tracer.ComponentNode
 	return []Entry{
@@ -513,6 +518,11 @@ func applicationEntries() []Entry {
 			LookAlikes: []string{"cni-mtu-blackhole: large segments are dropped"}, Remedy: []string{"kubectl -n {dst.ns} logs {dst.pod}; look at what it waits for"}},
 		{Code: "app-reset", Component: c, Title: "\"connection reset by peer\"", Shown: "lab", Meaning: "The application closed the connection abruptly.", Evidence: "An RST made in the pod's namespace after the handshake.", Remedy: []string{"kubectl -n {dst.ns} logs {dst.pod} --previous"}},
 		{Code: "app-udp-rcvbuf", Component: c, Title: "datagrams are lost at the receiver", Shown: "lab", Meaning: "The application does not read its socket fast enough.", Evidence: "SOCKET_RCVBUFF in the pod's namespace.", Remedy: []string{"raise net.core.rmem_max and the socket's buffer, or read faster"}},
+		{Code: "app-sctp-unsupported", Component: c, Title: "SCTP is not answered: protocol unreachable", Shown: "lab",
+			Meaning:    "The packets reach the pod, and its node's kernel has no SCTP: the module is not loaded, so no application there can listen.",
+			Evidence:   "IP_NOPROTO at the target, ICMP protocol unreachable.",
+			LookAlikes: []string{"app-no-listener: the protocol is known, the port is closed"},
+			Remedy:     []string{"on the node of {dst.ns}/{dst.pod}: modprobe sctp; NAT and kube-proxy rules for SCTP need nf_conntrack's SCTP support there as well"}},
 		{Code: "app-sidecar-missing", Component: c, Title: "everything is refused in a mesh pod", Shown: "lab", Meaning: "Traffic is redirected to a sidecar proxy that does not run.", Evidence: "NO_SOCKET on lo in the client's namespace.", Remedy: []string{"kubectl -n {src.ns} get pod {src.pod} -o wide: is the proxy container ready? kubectl -n {src.ns} logs {src.pod} -c istio-proxy"}},
 		{Code: "app-pod-firewall", Component: c, Title: "a firewall inside the pod drops", Shown: "lab", Meaning: "A rule in the pod's own network namespace drops the packet.", Evidence: "NETFILTER_DROP in the pod's namespace.", Remedy: []string{"nsenter into the pod's namespace on {node}: nft list ruleset; iptables -S"}},
 	}

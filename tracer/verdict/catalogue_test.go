@@ -82,7 +82,7 @@ func TestCodesOfRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range files {
-		if strings.HasSuffix(name, "_test.go") || name == "catalogue.go" {
+		if strings.HasSuffix(name, "_test.go") || strings.HasPrefix(name, "catalogue") {
 			continue
 		}
 		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)

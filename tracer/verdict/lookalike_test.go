@@ -28,7 +28,7 @@ func lookalikes() []lookalike {
 	svc := func(with ...change) []change { return append([]change{toService}, with...) }
 	blackholed := dropOf("NOT_SPECIFIED", "ip_error", tracer.StageRouting, "")
 	once := []dropChange{times(1), lasting(0, 0)}
-	return []lookalike{
+	return append(pathLookalikes(), []lookalike{
 		// Policies.
 		{"a policy denies egress, but the neighbour failed", []change{noNeighbour(), denies("egress", "peer")}, "cni-stale-neigh", "pol-egress-deny", ""},
 		{"a policy denies ingress, but the answer was dropped", []change{reached, filtered(ofReply), denies("ingress", "peer"), rule("", "drop")}, "node-forward-drop", "pol-ingress-deny", ""},
@@ -78,7 +78,7 @@ func lookalikes() []lookalike {
 		// Services.
 		{"no endpoints, but a policy agent's program drops", svc(noEndpointsLeft, byTC(), program("cilium", "tc ingress", on(hostNS, vethWeb)), denies("egress", "peer")), "pol-egress-deny", "", ""},
 		{"ready endpoints and a reject by an agent", svc(filtered(), rule("kube-router", "reject"), icmpFromNode(3, 3), outcomeIs(tracer.OutcomeRefused)), "pol-agent-stale", "svc-no-endpoints svc-stale-endpoint app-no-listener", suspected},
-		{"rejecting policy at the pod", []change{filtered(), rule("kube-router", "reject"), icmpFromNode(3, 3), outcomeIs(tracer.OutcomeRefused), denies("ingress", "peer")}, "pol-ingress-deny", "app-no-listener", ""},
+		{"rejecting policy at the pod", []change{filtered(), rule("kube-router", "reject"), icmpFromNode(3, 3), outcomeIs(tracer.OutcomeRefused), denies("ingress", "peer")}, "pol-reject-mode", "app-no-listener", ""},
 		{"translated in the socket or by IPVS", svc(left(nodeIP), func(s *scene) {
 			s.n.Services = &tracer.ServiceRules{Implementations: []string{"ipvs"}, Any: true, Complete: true}
 		}), "unknown", "svc-kubeproxy-no-rules beyond-node", ""},
@@ -148,7 +148,7 @@ func lookalikes() []lookalike {
 		{"cluster data does not know the client", world4(left(webIP), func(s *scene) { s.c.SourcePod, s.c.Source = nil, tracer.Endpoint{} }), "beyond-node", "egr-masq-missing", ""},
 		{"direct routing in a cloud's network", []change{toFar, defaultRoute, left(webIP)}, "beyond-node", "", ""},
 		{"an untranslated Service beyond the node is not intact", svc(left(nodeIP), func(s *scene) { s.j.CTSeen = false }), "unknown", "beyond-node", ""},
-		{"the outside resets in the middle", world4(left(nodeIP), established, data, answer(tracer.AnswerRST, tracer.EventRX, on(hostNS, uplink)), outcomeIs(tracer.OutcomeResetMidFlow)), "unknown", "app-reset egr-remote-refused beyond-node", ""},
+		{"the outside resets in the middle", world4(left(nodeIP), established, data, answer(tracer.AnswerRST, tracer.EventRX, on(hostNS, uplink)), outcomeIs(tracer.OutcomeResetMidFlow)), "egr-remote-reset", "app-reset egr-remote-refused beyond-node", probable},
 		{"the node itself rejects on the way out", world4(filtered(), rule("", "reject"), answer(tracer.AnswerRST, tracer.EventTX, on(hostNS, vethWeb)), outcomeIs(tracer.OutcomeRefused)), "node-firewall-reject", "egr-remote-refused", ""},
 		{"prohibited by the node, not by the outside", world4(left(nodeIP), filtered(), rule("firewalld", "reject"), icmpFromNode(3, 13), outcomeIs(tracer.OutcomeICMPError)), "node-firewall-reject", "egr-firewall-reject", ""},
 		// Targets.
@@ -175,7 +175,7 @@ func lookalikes() []lookalike {
 		{"nothing seen, and the Service has no endpoints", svc(noEndpointsLeft, unseen), "unknown", "", ""},
 		{"nothing seen, and the client's link is down", []change{unseen, linkDown(srcPeer)}, "cni-veth-down", "", suspected},
 		{"nothing seen", []change{unseen}, "unknown", "", ""},
-	}
+	}...)
 }
 
 func TestLookalikes(t *testing.T) {

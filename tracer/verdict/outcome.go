@@ -104,7 +104,8 @@ func tcpOutcome(j *tracer.Journey, now time.Time, settled bool) (tracer.Outcome,
 	case j.RequestBytes > 0 && j.Closed && has(j, tracer.AnswerFin) && j.Last.Sub(j.First) < noData:
 		return tracer.OutcomeDelivered, settled // one side spoke, both closed in order
 	case j.RequestBytes > 0:
-		return tracer.OutcomeConnectedNoData, quiet >= noData
+		// What is sent again and again keeps it from being quiet.
+		return tracer.OutcomeConnectedNoData, quiet >= noData || j.Retransmits >= 3 && now.Sub(j.First) >= noData
 	}
 	// A connection on which nothing was sent is healthy as far as it went.
 	return tracer.OutcomeDelivered, j.Closed && settled || quiet >= noData

@@ -82,6 +82,12 @@ func masqueradeMissing(in *Input) *Finding {
 		}
 	}
 	f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "no masquerade or SNAT rule matches this flow"))
+	if r := in.Node.MasqueradeElsewhere; r != nil {
+		f.Code = "egr-masq-excluded"
+		f.Summary = fmt.Sprintf("traffic of %s to %s leaves node %s by %s with the pod's own address %s: the node masquerades what goes elsewhere, but not to this range",
+			in.source(), j.Flow.Dst.Addr(), in.NodeName, in.nameOf(j.LeftBy), j.LeftAs.Src.Addr())
+		f.Evidence = append(f.Evidence, seenRule(in, r))
+	}
 	if private(j.Flow.Dst.Addr()) {
 		f.Confidence = tracer.Suspected
 		f.Blind = append(f.Blind, tracer.Blind{What: fmt.Sprintf("whether the network of %s routes pod addresses back", j.Flow.Dst.Addr()),

@@ -259,12 +259,27 @@ func (in *Input) policyFinding(p *tracer.PolicyDecision, d *tracer.DropSeen) *Fi
 		return f
 	}
 	f.Evidence = append(f.Evidence, seenRule(in, f.Rule))
+	in.rejecting(f)
 	if r := f.Rule; r.BasePolicy && !enforcer(r.Owner) || foreignOwner(r.Owner) || r.Owner == "kube-proxy" {
 		// It would be denied anyway, but another rule took it.
 		f.Confidence = tracer.Probable
 		f.Blind = append(f.Blind, tracer.Blind{What: "whether anything enforces NetworkPolicies on this node", Effect: "the rule that was met is not one that does"})
 	}
 	return f
+}
+
+// rejecting: the agent answers for the target instead of being silent, which
+// clients take for a refusal by the application.
+func (in *Input) rejecting(f *Finding) {
+	a := in.icmp(func(a *tracer.Answer) bool { return fatal(a) && in.madeHere(a) })
+	if f.Rule.Verdict != "reject" || f.Code != "pol-ingress-deny" && f.Code != "pol-egress-deny" {
+		return
+	}
+	f.Code = "pol-reject-mode"
+	f.Summary += "; the agent rejected it, not the application"
+	if a != nil {
+		f.Evidence = append(f.Evidence, in.seenAnswer(a))
+	}
 }
 
 // denial is what the policies say about a flow that they do not allow.
@@ -292,7 +307,7 @@ func (in *Input) plainDenial(p *tracer.PolicyDecision) *Finding {
 	}
 	f.Object = &ref
 	verb := fmt.Sprintf("does not allow %s to reach %s on %s (%s)", in.source(), in.target(), in.targetPort(), p.Direction)
-	if f.Code == "pol-dns-egress" {
+	if f.Code == "pol-dns-egress" || f.Code == "pol-nodelocal-dns" {
 		verb = fmt.Sprintf("does not allow %s to ask DNS at %s on %s (egress)", in.source(), in.destination(), in.port())
 	}
 	f.Summary = fmt.Sprintf("%s %s/%s %s: %s", ref.Kind, ref.Namespace, ref.Name, verb, why)
@@ -309,6 +324,9 @@ func (in *Input) plainDenial(p *tracer.PolicyDecision) *Finding {
 func (in *Input) policyCode(p *tracer.PolicyDecision) string {
 	dns := in.Journey.Flow.Dst.Port() == 53 || in.Cluster.Service != nil && in.Cluster.Service.DNS && strings.HasPrefix(in.Cluster.Service.PortName, "dns")
 	if dns && p.Direction == "egress" {
+		if in.nodeLocal() {
+			return "pol-nodelocal-dns"
+		}
 		return "pol-dns-egress"
 	}
 	miss := ""

@@ -362,6 +362,12 @@ func (in *Input) staleKind(s *tracer.ServiceFacts, t tracer.Translation, ev []tr
 	if r == nil || !r.Complete || !r.HasFrontend {
 		return f
 	}
+	if mixed(r) {
+		f.Code, f.Object = "svc-mixed-backends", in.nodeRef()
+		f.Summary = fmt.Sprintf("node %s has Service rules of two kinds (%s), and Service %s/%s was translated to %s, which is in no EndpointSlice of it: one kind is left over and stale",
+			in.NodeName, strings.Join(r.Implementations, ", "), s.Namespace, s.Name, t.To)
+		return f
+	}
 	if slices.Contains(r.Targets, t.To) {
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "the rules of %s still name %s", strings.Join(r.Implementations, ", "), t.To))
 		return f
@@ -379,6 +385,17 @@ func (in *Input) staleKind(s *tracer.ServiceFacts, t tracer.Translation, ev []tr
 		f.Summary = fmt.Sprintf("the connection through Service %s/%s was made to %s, which went away while it lived", s.Namespace, s.Name, t.To)
 	}
 	return f
+}
+
+// mixed: more than one of kube-proxy's implementations has rules here.
+func mixed(r *tracer.ServiceRules) bool {
+	var n int
+	for _, i := range r.Implementations {
+		if strings.HasPrefix(i, "kube-proxy-") || i == "ipvs" {
+			n++
+		}
+	}
+	return n > 1
 }
 
 // hairpin: a pod that reaches itself through its own Service.

@@ -228,11 +228,16 @@ func receiveBuffer(in *Input) *Finding {
 	if c := in.cause(); d == nil || in.delivered() || c != nil && graver(c, d) {
 		return nil
 	}
-	return &Finding{
+	f := &Finding{
 		Code: "app-udp-rcvbuf", Confidence: tracer.Confirmed, Object: podRef(in.Cluster.TargetPod),
 		Summary:  fmt.Sprintf("the receive buffer of pod %s on %s is full: the application does not read fast enough", in.target(), in.targetPort()),
 		Evidence: []tracer.Evidence{in.seenDrop(d)},
 	}
+	if p := in.Cluster.TargetPod; p != nil && p.DNS {
+		f.Code = "dns-throttled"
+		f.Summary = fmt.Sprintf("DNS pod %s does not take queries as fast as they come: its receive buffer on %s is full", in.target(), in.targetPort())
+	}
+	return f
 }
 
 // receiveErrors counts datagrams that found a full buffer.

@@ -38,7 +38,7 @@ func faults() []fault {
 	dstDev := func(n *tracer.NodeFacts) *tracer.Device { return n.DstDevice }
 	loopbackPort := dropOf("NO_SOCKET", "tcp_v4_rcv", tracer.StageSocket, "", at3(on(webNS, lo)), func(d *tracer.DropSeen) { d.Tuple.Dst = ap("127.0.0.1", 15001) })
 	unanswered := answer(tracer.AnswerSynAck, tracer.EventTX, on(apiNS, eth0), from(apiIP))
-	return []fault{
+	return append(pathFaults(), []fault{
 		// In the pods.
 		{"outbound sidecar", "sidecar", "app-sidecar-missing", confirmed, "Pod shop/web", []change{loopbackPort, outcomeIs(tracer.OutcomeRefused)}},
 		{"inbound sidecar", "sidecar-refused", "app-sidecar-missing", confirmed, "Pod db/api", []change{reached,
@@ -236,7 +236,7 @@ func faults() []fault {
 		{"silence outside", "beyond-node", "beyond-node", probable, "", []change{toWorld, left(nodeIP)}},
 		{"silence of a far node", "beyond-node", "beyond-node", probable, "", []change{toFar, left(webIP)}},
 		{"a far node rejects", "beyond-node", "beyond-node", probable, "", []change{toFar, left(webIP), icmpFromWorld(3, 3), outcomeIs(tracer.OutcomeRefused)}},
-	}
+	}...)
 }
 
 // viaTunnel: the route leads into the overlay, which sends to an address.
@@ -368,6 +368,8 @@ func TestWithoutFacts(t *testing.T) {
 		"node-martian": true, "node-routing-loop": true, "node-link-down": true, "node-csum": true, "cni-mtu-pod-too-big": true, "cni-mtu-blackhole": true,
 		"cni-overlay-fdb-missing": true, "cni-overlay-neigh-missing": true, "cni-overlay-vni-mismatch": true, "cni-overlay-stale-vtep-mac": true,
 		"svc-no-endpoints": true, "egr-firewall-reject": true,
+		"node-neigh-overflow": true, "node-softnet-drops": true, "node-memory": true, "egr-frag-loss": true, "cni-overlay-port-mismatch": true, "app-sctp-unsupported": true,
+		"dns-nodelocal-broken": true,
 	}
 	for _, tt := range faults() {
 		t.Run(tt.rule+"/"+tt.name, func(t *testing.T) {

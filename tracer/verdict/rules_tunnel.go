@@ -136,3 +136,31 @@ func tunnelName(kind string) string {
 	}
 	return "a tunnel"
 }
+
+// tunnelPort: the tunnel's packets came to this node, and no tunnel device of it
+// listens on their port.
+func tunnelPort(in *Input) *Finding {
+	d := in.drop(func(d *tracer.DropSeen) bool {
+		return in.onHost(d.Device) && d.Direction == tracer.DirRequest && d.Drop.Stage == tracer.StageSocket && d.Tuple.Proto == tracer.ProtoUDP &&
+			in.encloses(d.Tuple)
+	})
+	if d == nil || in.delivered() {
+		return nil
+	}
+	return &Finding{
+		Code: "cni-overlay-port-mismatch", Confidence: tracer.Confirmed, Object: in.nodeRef(),
+		Summary:  fmt.Sprintf("node %s received tunnel packets on UDP port %d, where no tunnel device of it listens", in.NodeName, d.Tuple.Dst.Port()),
+		Evidence: []tracer.Evidence{in.seenDrop(d)},
+	}
+}
+
+// encloses: packets with these addresses belong to the flow, but neither end is
+// one of its own: they carry it in a tunnel.
+func (in *Input) encloses(outer tracer.Tuple) bool {
+	for _, t := range []tracer.Tuple{in.Journey.Flow, in.Journey.Translated} {
+		if outer.Src.Addr() == t.Src.Addr() || outer.Dst.Addr() == t.Dst.Addr() {
+			return false
+		}
+	}
+	return true
+}

@@ -64,7 +64,26 @@ type NodeFacts struct {
 	// Counters are netns counters ("IpOutNoRoutes", "TcpExtListenDrops",
 	// "IPReversePathFilter", ...) as deltas since the trace began, by netns.
 	Counters map[uint32]map[string]uint64 `json:"counters,omitempty"`
-	// Programs are BPF programs attached on devices of the path, not ours.
+	// Ports are the bridge ports that the flow uses, with their settings.
+	Ports []BridgePort `json:"ports,omitempty"`
+	// Tunnels are the tunnel devices that the routes lead to.
+	Tunnels []TunnelFact `json:"tunnels,omitempty"`
+	// Forwarding are the forwarding entries (FDB) for the MAC addresses that the
+	// flow's packets go to, on bridges and VXLAN devices. ForwardingRead is false
+	// if they could not be read in full: then a missing one proves nothing.
+	Forwarding     []ForwardingFact `json:"forwarding,omitempty"`
+	ForwardingRead bool             `json:"forwarding_read,omitempty"`
+	// Queues are the queueing disciplines on devices of the path, but for those
+	// that every device has (noqueue, and what only classifies).
+	Queues []QueueFact `json:"queues,omitempty"`
+	// MTUs are those of the devices that the flow passes, namespace by namespace.
+	MTUs []MTUFact `json:"mtus,omitempty"`
+	// Tracked are conntrack's entries for the flow in the node's namespace, as
+	// they are now, and TrackedRead whether it could be asked.
+	Tracked     []TrackedFact `json:"tracked,omitempty"`
+	TrackedRead bool          `json:"tracked_read,omitempty"`
+	// Programs are BPF programs attached on devices of the path and to the control
+	// groups of the ends, not ours.
 	Programs []BPFProgram `json:"programs,omitempty"`
 	// Rules are filter rules that the dropped packet meets, best first.
 	Rules []RuleFact `json:"rules,omitempty"`
@@ -103,6 +122,9 @@ type RouteFact struct {
 	Table    string `json:"table,omitempty"`
 	Protocol string `json:"protocol,omitempty"`
 	MTU      int    `json:"mtu,omitempty"` // of the output device
+	// PathMTU is what the route says, or an ICMP error that the kernel remembers
+	// for this destination; 0 if neither.
+	PathMTU int `json:"path_mtu,omitempty"`
 }
 
 // NeighbourFact is one entry of a neighbour table.
@@ -130,13 +152,17 @@ type Listener struct {
 type BPFProgram struct {
 	Device DeviceKey `json:"device"`
 	Dev    string    `json:"dev"`
-	Attach string    `json:"attach"` // "tc ingress", "tc egress", "tcx ingress", "tcx egress", "xdp"
-	Name   string    `json:"name"`
-	ID     uint32    `json:"id"`
-	Tag    string    `json:"tag,omitempty"`
+	// Attach is "tc ingress", "tc egress", "tcx ingress", "tcx egress", "xdp",
+	// "netkit primary", "netkit peer", or "cgroup connect4" and the like.
+	Attach string `json:"attach"`
+	Name   string `json:"name"`
+	ID     uint32 `json:"id"`
+	Tag    string `json:"tag,omitempty"`
 	// Owner is the component whose naming it follows ("cilium", "calico",
 	// "aws-network-policy-agent"), "" if unknown.
 	Owner string `json:"owner,omitempty"`
+	// Cgroup is the control group it is attached to, from the root on ("/").
+	Cgroup string `json:"cgroup,omitempty"`
 }
 
 // RuleFact is one firewall or NAT rule.
@@ -167,6 +193,10 @@ type RuleFact struct {
 	// Agent is what the rule says about itself, if its owner is a policy agent
 	// whose chains are understood (Calico's).
 	Agent *AgentRule `json:"agent,omitempty"`
+	// Service is "namespace/name" if the rule, its chain or a chain on the way to
+	// it names a Service, Endpoint the address it names of that Service.
+	Service  string         `json:"service,omitempty"`
+	Endpoint netip.AddrPort `json:"endpoint,omitzero"`
 	// BasePolicy is set when no rule but the base chain's policy decides.
 	BasePolicy bool `json:"base_policy,omitempty"`
 }

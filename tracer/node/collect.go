@@ -51,7 +51,7 @@ func (n *Node) Collect(ctx context.Context, q tracer.Query) tracer.NodeFacts {
 	if !c.devices() {
 		return c.facts
 	}
-	for _, step := range []func(){c.routes, c.neighbours, c.listeners, c.sysctls, c.counters, c.programs} {
+	for _, step := range []func(){c.routes, c.neighbours, c.path, c.tracked, c.listeners, c.sysctls, c.counters, c.programs, c.cgroupPrograms} {
 		if err := ctx.Err(); err != nil {
 			c.blind("node facts", fmt.Errorf("reading stopped early: %w", err))
 			break

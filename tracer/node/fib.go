@@ -51,6 +51,7 @@ type fibRoute struct {
 	priority int
 	oif      int
 	via      netip.Addr
+	mtu      int // 0 if the route gives none
 	dead     bool
 }
 

@@ -25,6 +25,10 @@ func (v *view) lookup(k fibKey, iif int) (tracer.RouteFact, error) {
 	rs, err := v.h.RouteGetWithOptions(net.IP(k.dst.AsSlice()), opt)
 	if err == nil && len(rs) > 0 {
 		v.fill(&f, routeOf(rs[0]))
+		opt.FIBMatch = false // the next hop, and with it what was learned about it
+		if rs, err = v.h.RouteGetWithOptions(net.IP(k.dst.AsSlice()), opt); err == nil && len(rs) > 0 && rs[0].MTU != 0 {
+			f.PathMTU = rs[0].MTU
+		}
 		return f, nil
 	}
 	errno := unix.Errno(0)
@@ -61,7 +65,7 @@ func typeOfErrno(e unix.Errno) string {
 }
 
 func (v *view) fill(f *tracer.RouteFact, r fibRoute) {
-	f.Type, f.Via, f.OIF = r.typ, r.via, uint32(r.oif)
+	f.Type, f.Via, f.OIF, f.PathMTU = r.typ, r.via, uint32(r.oif), r.mtu
 	if r.dst.IsValid() {
 		f.Prefix = r.dst.String()
 		f.Table, f.Protocol = tableName(r.table), protocolName(r.protocol)
@@ -120,7 +124,7 @@ func routeOf(r netlink.Route) fibRoute {
 		p = netip.PrefixFrom(zeroAddr(family), 0)
 	}
 	out := fibRoute{dst: p, typ: typeName(r.Type), table: r.Table, protocol: int(r.Protocol), priority: r.Priority,
-		oif: r.LinkIndex, via: viaOf(r.Gw, r.Via), dead: r.Flags&unix.RTNH_F_DEAD != 0}
+		oif: r.LinkIndex, via: viaOf(r.Gw, r.Via), mtu: r.MTU, dead: r.Flags&unix.RTNH_F_DEAD != 0}
 	if len(r.MultiPath) > 0 {
 		m := r.MultiPath[0]
 		out.oif, out.via, out.dead = m.LinkIndex, viaOf(m.Gw, m.Via), allDead(r.MultiPath)

@@ -16,6 +16,7 @@ var keep = set(`
 	facts.src_device.kind facts.src_device.role facts.src_peer.kind facts.src_peer.role
 	facts.dst_device.kind facts.dst_device.role facts.dst_peer.kind facts.dst_peer.role
 	facts.programs.attach facts.programs.tag facts.programs.owner
+	facts.tunnels.kind facts.queues.kind facts.mtus.kind facts.tracked.state
 	facts.rules.engine facts.rules.family facts.rules.hook facts.rules.verdict facts.rules.how facts.rules.owner
 	facts.masquerade.engine facts.masquerade.family facts.masquerade.hook facts.masquerade.verdict
 	facts.masquerade.how facts.masquerade.owner facts.rules.agent.why facts.masquerade.agent.why
@@ -30,7 +31,9 @@ var identified = set(`
 	inventory.devices.name
 	facts.src_device.name facts.src_peer.name facts.dst_device.name facts.dst_peer.name
 	facts.routes.iif facts.routes.dev facts.neighbours.dev facts.programs.dev
-	facts.rules.policy facts.masquerade.policy
+	facts.ports.dev facts.ports.bridge facts.tunnels.dev facts.tunnels.underlay facts.forwarding.dev facts.forwarding.bridge
+	facts.queues.dev facts.mtus.dev
+	facts.rules.policy facts.masquerade.policy facts.rules.service facts.masquerade.service
 	facts.rules.agent.policies.namespace facts.rules.agent.policies.name
 	facts.masquerade.agent.policies.namespace facts.masquerade.agent.policies.name`)
 

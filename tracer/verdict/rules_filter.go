@@ -121,16 +121,30 @@ func (in *Input) to(d *tracer.DropSeen) string {
 func (in *Input) programsAt(d *tracer.DropSeen) []tracer.BPFProgram {
 	var out []tracer.BPFProgram
 	for _, p := range in.Node.Programs {
+		if d.Drop.Engine == "cgroup" {
+			if p.Cgroup != "" && (p.Device.NetNS == 0 || p.Device.NetNS == d.Device.NetNS) && p.Attach == "cgroup "+cgroupSide(d.Drop.Stage) {
+				out = append(out, p)
+			}
+			continue
+		}
 		if p.Device != d.Device {
 			continue
 		}
-		side := d.Drop.Engine == "xdp" && p.Attach == "xdp" || d.Drop.Engine == "cgroup" ||
-			d.Drop.Engine == "tc" && strings.HasSuffix(p.Attach, " "+string(d.Drop.Stage))
+		side := d.Drop.Engine == "xdp" && p.Attach == "xdp" || d.Drop.Engine == "tc" && strings.HasSuffix(p.Attach, " "+string(d.Drop.Stage))
 		if side {
 			out = append(out, p)
 		}
 	}
 	return out
+}
+
+// cgroupSide is the hook of a control group's program that drops at a stage.
+func cgroupSide(s tracer.Stage) string {
+	switch s {
+	case tracer.StageOutput, tracer.StagePostrouting, tracer.StageEgress:
+		return "egress"
+	}
+	return "ingress"
 }
 
 // nfqueue: queued to user space, and nobody took it.

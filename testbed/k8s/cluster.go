@@ -18,6 +18,7 @@ const (
 	controlAddr    = underlay + "1"
 	gatewayAddr    = underlay + "254"
 	ServiceCIDR    = "10.96.0.0/16"
+	apiServer      = "https://" + controlAddr + ":6443"
 	apiServiceAddr = "10.96.0.1"
 	dnsAddr        = "10.96.0.10"
 	PodCIDR        = "10.244.0.0/16"

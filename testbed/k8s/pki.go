@@ -48,10 +48,10 @@ func (c *Cluster) secrets() error {
 	if err := os.WriteFile(c.file("tokens.csv"), []byte(tokens), 0o600); err != nil {
 		return err
 	}
-	if err := c.writeKubeconfig(c.Kubeconfig(), "https://"+controlAddr+":6443"); err != nil {
+	if err := c.writeKubeconfig(c.Kubeconfig(), apiServer, adminToken); err != nil {
 		return err
 	}
-	return c.writeKubeconfig(c.podKubeconfig(), "https://"+apiServiceAddr+":443")
+	return c.writeKubeconfig(c.podKubeconfig(), "https://"+apiServiceAddr+":443", adminToken)
 }
 
 // certificate writes NAME.crt and NAME.key; without a parent it signs itself.
@@ -113,11 +113,11 @@ func (c *Cluster) Kubeconfig() string { return c.file("kubeconfig") }
 // podKubeconfig reaches the API server as a pod does: by its Service.
 func (c *Cluster) podKubeconfig() string { return c.file("pod-kubeconfig") }
 
-func (c *Cluster) writeKubeconfig(file, server string) error {
+func (c *Cluster) writeKubeconfig(file, server, token string) error {
 	config := clientcmdapi.NewConfig()
 	config.Clusters["testbed"] = &clientcmdapi.Cluster{Server: server, CertificateAuthority: c.file("ca.crt")}
-	config.AuthInfos["admin"] = &clientcmdapi.AuthInfo{Token: adminToken}
-	config.Contexts["testbed"] = &clientcmdapi.Context{Cluster: "testbed", AuthInfo: "admin"}
+	config.AuthInfos["user"] = &clientcmdapi.AuthInfo{Token: token}
+	config.Contexts["testbed"] = &clientcmdapi.Context{Cluster: "testbed", AuthInfo: "user"}
 	config.CurrentContext = "testbed"
 	return clientcmd.WriteToFile(*config, file)
 }

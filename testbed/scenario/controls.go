@@ -63,7 +63,18 @@ func controls() []Scenario {
 			sc.Client, sc.From = p, s.ref("pod", p.Name)
 			return sc, nil
 		}},
-		{Name: "ok-policy-allows", About: "policies that allow this pod and deny others, whose tries go on", Flavours: []string{"calico"}, Build: allowedByPolicy},
+		{Name: "ok-least-access", About: "podpath with the rights that deploy/rbac.yaml gives it", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
+			n := s.Pick()
+			sc, err := s.podToPod(ctx, n, s.Other(n), "tcp")
+			if err != nil {
+				return nil, err
+			}
+			return sc, s.permitted(ctx, sc, "")
+		}},
+		{Name: "ok-policy-allows", About: "policies that allow this pod and deny others, whose tries go on", Flavours: calicoOnly, Build: allowedByPolicy},
+		{Name: "ok-global-policy", About: "a GlobalNetworkPolicy that denies others, whose tries go on", Flavours: calicoOnly, Build: allowedByGlobalPolicy},
+		{Name: "ok-host-endpoint", About: "policies for the node that deny another port than this one", Flavours: calicoOnly, Build: protectedNode},
+		{Name: "ok-felix-dead", About: "Felix is dead, and nothing has changed since", Flavours: calicoOnly, Build: deadFelix},
 	}
 }
 
@@ -203,19 +214,25 @@ func allowedByPolicy(ctx context.Context, s *Stage) (*Scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	denied := func() bool {
-		out, err := other.Output(s.Self, "workload", "dial", sc.Target, "--limit", "500ms")
-		return err == nil && tries(out).all(workload.Timeout)
-	}
-	if err := s.await(ctx, "the policy", denied); err != nil {
+	if err := s.othersDenied(ctx, sc, other); err != nil {
 		return nil, err
+	}
+	return sc, nil
+}
+
+// othersDenied waits until another pod is denied what the scene's client asks
+// for, and has it go on trying.
+func (s *Stage) othersDenied(ctx context.Context, sc *Scene, other *k8s.Pod) error {
+	denied := func() bool {
+		out, err := other.Output(s.Self, "workload", "dial", sc.Target, "--network", sc.Network, "--limit", "500ms")
+		return err == nil && tries(out).all(workload.Timeout)
 	}
 	sc.Noise = func(ctx context.Context) {
 		for ctx.Err() == nil {
 			denied()
 		}
 	}
-	return sc, nil
+	return s.await(ctx, "the policy", denied)
 }
 
 var tcp = corev1.ProtocolTCP

@@ -3,8 +3,11 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"maps"
+	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -18,12 +21,27 @@ import (
 func calicoFaults() []Scenario {
 	return []Scenario{
 		{Name: "pol-global-deny", About: "a GlobalNetworkPolicy denies the client's app at the server", Flavours: calicoOnly, Build: globalDeny},
+		{Name: "pol-global-deny-unreadable", About: "the same, and podpath may not read policies of that kind", Flavours: calicoOnly, Build: func(ctx context.Context, s *Stage) (*Scene, error) {
+			sc, err := globalDeny(ctx, s)
+			if err != nil {
+				return nil, err
+			}
+			return sc, s.permitted(ctx, sc, "crd.projectcalico.org")
+		}},
 		{Name: "pol-global-isolates", About: "a GlobalNetworkPolicy selects the server, and allows others only", Flavours: calicoOnly, Build: globalIsolates},
 		{Name: "pol-global-egress", About: "a GlobalNetworkPolicy denies the client's way out", Flavours: calicoOnly, Build: globalEgress},
+		{Name: "pol-global-dns", About: "a GlobalNetworkPolicy denies DNS", Flavours: calicoOnly, Build: globalDNS},
 		{Name: "pol-global-before-networkpolicy", About: "a GlobalNetworkPolicy denies what a NetworkPolicy allows", Flavours: calicoOnly, Build: globalBeforeNetworkPolicy},
 		{Name: "pol-networkpolicy-beside-global", About: "a NetworkPolicy denies what a GlobalNetworkPolicy has nothing against", Flavours: calicoOnly, Build: networkPolicyBesideGlobal},
 		{Name: "pol-calico-namespaced", About: "a NetworkPolicy of Calico's own kind denies", Flavours: calicoOnly, Build: calicoNamespaced},
 		{Name: "pol-host-endpoint", About: "the node is a HostEndpoint, and a policy for it denies a port of a hostNetwork pod", Flavours: calicoOnly, Build: hostEndpoint},
+		{Name: "pol-host-endpoint-nodeport", About: "a policy for the node denies a NodePort before it is translated", Flavours: calicoOnly, Build: func(ctx context.Context, s *Stage) (*Scene, error) {
+			return nodePortDenied(ctx, s, "preDNAT")
+		}},
+		{Name: "pol-host-endpoint-untracked", About: "the same before conntrack", Flavours: calicoOnly, Build: func(ctx context.Context, s *Stage) (*Scene, error) {
+			return nodePortDenied(ctx, s, "doNotTrack")
+		}},
+		{Name: "pol-host-endpoint-overlay", About: "a policy for the node denies the overlay's packets of other nodes", Flavours: calicoOnly, Build: overlayDenied},
 		{Name: "felix-dead-policy-deleted", About: "Felix is dead, and still enforces a policy that is gone", Flavours: calicoOnly, Build: policyOutlives},
 		{Name: "felix-dead-policy-changed", About: "Felix is dead, and does not know that the policy allows the client now", Flavours: calicoOnly, Build: policyChanged},
 		{Name: "felix-dead-new-client", About: "Felix is dead on the server's node, and does not know the address of a new client that a policy allows", Flavours: calicoOnly, Build: newClient},
@@ -174,11 +192,50 @@ func calicoNamespaced(ctx context.Context, s *Stage) (*Scene, error) {
 	return s.enforced(sc, o, Want{Component: "policy", Code: "pol-ingress-deny", Object: Object{tracer.KindCalicoPolicy, s.Namespace, o.Name}}), nil
 }
 
-// hostEndpoint protects a node. What a policy for it does not allow is denied,
-// but for the ports that a node cannot do without.
+// globalDNS denies every port 53 to the client, and allows the rest.
+func globalDNS(ctx context.Context, s *Stage) (*Scene, error) {
+	sc, err := s.lookup(ctx, s.Pick(), "kubernetes.default.svc.cluster.local.")
+	if err != nil {
+		return nil, err
+	}
+	o := s.global(sc.Client.(*k8s.Pod).Labels["app"], map[string]any{"types": []any{"Egress"}, "egress": []any{
+		map[string]any{"action": "Deny", "protocol": "UDP", "destination": map[string]any{"ports": []any{53}}}, action("Allow"),
+	}})
+	return s.enforced(sc, o, globalWant("pol-dns-egress", o)), nil
+}
+
+// protect makes the node's uplink a HostEndpoint, with a policy that allows
+// everything, and returns a policy with a rule before that. What no policy for
+// the node allows is denied, but for the ports that a node cannot do without.
+func (s *Stage) protect(ctx context.Context, n *k8s.Node, rule, also map[string]any) (k8s.CalicoObject, error) {
+	role := s.Word()
+	policy := func(spec map[string]any) k8s.CalicoObject {
+		spec["selector"] = fmt.Sprintf("role == %q", role)
+		return k8s.CalicoObject{Resource: "globalnetworkpolicies", Kind: "GlobalNetworkPolicy", Name: "default." + s.Word(), Spec: spec}
+	}
+	allow := policy(map[string]any{"order": 100, "types": []any{"Ingress", "Egress"}, "ingress": []any{action("Allow")}, "egress": []any{action("Allow")}})
+	endpoint := k8s.CalicoObject{
+		Resource: "hostendpoints", Kind: "HostEndpoint", Name: s.Word(), Labels: map[string]string{"role": role},
+		Spec: map[string]any{"node": n.Name, "interfaceName": "eth0", "expectedIPs": []any{n.Addr}},
+	}
+	deny := policy(map[string]any{"order": 10, "types": []any{"Ingress"}, "ingress": []any{rule}})
+	maps.Copy(deny.Spec, also)
+	for _, o := range []k8s.CalicoObject{allow, endpoint} {
+		if err := s.CreateCalico(ctx, o); err != nil {
+			return deny, err
+		}
+		s.onClose(func(ctx context.Context) error { return s.DeleteCalico(ctx, o) })
+	}
+	return deny, nil
+}
+
+// deny is a rule against one port.
+func deny(protocol string, port int32) map[string]any {
+	return map[string]any{"action": "Deny", "protocol": protocol, "destination": map[string]any{"ports": []any{port}}}
+}
+
 func hostEndpoint(ctx context.Context, s *Stage) (*Scene, error) {
-	n := s.Pick()
-	port, label := s.Port(), s.Word()
+	n, port := s.Pick(), s.Port()
 	p, err := s.pod(ctx, k8s.PodSpec{Node: n.Name, Labels: map[string]string{"app": s.Word()}, HostNetwork: true})
 	if err != nil {
 		return nil, err
@@ -186,28 +243,110 @@ func hostEndpoint(ctx context.Context, s *Stage) (*Scene, error) {
 	if err := s.Listen(ctx, p, "", port); err != nil {
 		return nil, err
 	}
-	allow := k8s.CalicoObject{Resource: "globalnetworkpolicies", Kind: "GlobalNetworkPolicy", Name: "default." + s.Word(), Spec: map[string]any{
-		"selector": "role == " + fmt.Sprintf("%q", label), "order": 100, "types": []any{"Ingress", "Egress"},
-		"ingress": []any{action("Allow")}, "egress": []any{action("Allow")},
-	}}
-	host := k8s.CalicoObject{Resource: "hostendpoints", Kind: "HostEndpoint", Name: s.Word(), Spec: map[string]any{
-		"node": n.Name, "interfaceName": "eth0", "expectedIPs": []any{n.Addr},
-	}}
-	for _, o := range []k8s.CalicoObject{allow, host} {
-		if o.Kind == host.Kind {
-			o.Labels = map[string]string{"role": label}
-		}
-		if err := s.CreateCalico(ctx, o); err != nil {
-			return nil, err
-		}
-		s.onClose(func(ctx context.Context) error { return s.DeleteCalico(ctx, o) })
+	o, err := s.protect(ctx, n, deny("TCP", port), nil)
+	if err != nil {
+		return nil, err
 	}
-	deny := k8s.CalicoObject{Resource: "globalnetworkpolicies", Kind: "GlobalNetworkPolicy", Name: "default." + s.Word(), Spec: map[string]any{
-		"selector": "role == " + fmt.Sprintf("%q", label), "order": 10, "types": []any{"Ingress"},
-		"ingress": []any{map[string]any{"action": "Deny", "protocol": "TCP", "destination": map[string]any{"ports": []any{port}}}},
-	}}
 	sc := &Scene{Client: s.Outside, Network: "tcp", Target: at(n.Addr, port), Node: n, From: "any", To: n.Addr + ":" + itoa(port)}
-	return s.enforced(sc, deny, globalWant("pol-host-firewall", deny)), nil
+	return s.enforced(sc, o, globalWant("pol-host-firewall", o)), nil
+}
+
+// nodePortDenied has a policy that Felix applies before translation, or before
+// conntrack, as the field says.
+func nodePortDenied(ctx context.Context, s *Stage, field string) (*Scene, error) {
+	n := s.Pick()
+	sc, err := s.outsideToNodePort(ctx, n, corev1.ServiceExternalTrafficPolicyCluster)
+	if err != nil {
+		return nil, err
+	}
+	nodePort, err := strconv.Atoi(port(sc.Target))
+	if err != nil {
+		return nil, err
+	}
+	o, err := s.protect(ctx, n, deny("TCP", int32(nodePort)), map[string]any{field: true, "applyOnForward": true})
+	if err != nil {
+		return nil, err
+	}
+	return s.enforced(sc, o, globalWant("pol-host-firewall", o)), nil
+}
+
+func overlayDenied(ctx context.Context, s *Stage) (*Scene, error) {
+	sc, _, to, err := s.crossing(ctx, "tcp")
+	if err != nil {
+		return nil, err
+	}
+	o, err := s.protect(ctx, to, deny("UDP", 8472), nil)
+	if err != nil {
+		return nil, err
+	}
+	sc.Node, sc.From = to, sc.Client.(*k8s.Pod).Addr.String()
+	return s.enforced(sc, o, globalWant("pol-host-firewall", o)), nil
+}
+
+// allowedByGlobalPolicy is a control: the policy denies another client.
+func allowedByGlobalPolicy(ctx context.Context, s *Stage) (*Scene, error) {
+	n := s.Pick()
+	sc, _, server, _, err := s.pair(ctx, n, s.Other(n), "tcp")
+	if err != nil {
+		return nil, err
+	}
+	other, err := s.Pod(ctx, n, s.Word())
+	if err != nil {
+		return nil, err
+	}
+	o := s.global(server, map[string]any{"types": []any{"Ingress"}, "ingress": []any{
+		map[string]any{"action": "Deny", "source": map[string]any{"selector": fmt.Sprintf("app == %q", other.Labels["app"])}}, action("Allow"),
+	}})
+	if err := s.CreateCalico(ctx, o); err != nil {
+		return nil, err
+	}
+	s.onClose(func(ctx context.Context) error { return s.DeleteCalico(ctx, o) })
+	sc.Want = healthy
+	return sc, s.othersDenied(ctx, sc, other)
+}
+
+// protectedNode is a control: a policy for the node denies another port.
+func protectedNode(ctx context.Context, s *Stage) (*Scene, error) {
+	n := s.Pick()
+	sc, err := s.outsideToNodePort(ctx, n, corev1.ServiceExternalTrafficPolicyCluster)
+	if err != nil {
+		return nil, err
+	}
+	o, err := s.protect(ctx, n, deny("TCP", 9), nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.CreateCalico(ctx, o); err != nil {
+		return nil, err
+	}
+	s.onClose(func(ctx context.Context) error { return s.DeleteCalico(ctx, o) })
+	return sc, nil
+}
+
+// deadFelix is a control: without the agent everything stays as it was.
+func deadFelix(ctx context.Context, s *Stage) (*Scene, error) {
+	n := s.Pick()
+	sc, client, server, _, err := s.pair(ctx, n, n, "tcp")
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.Policy(ctx, s.Word(), networkingv1.NetworkPolicySpec{
+		PodSelector: app(server), PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
+		Ingress: []networkingv1.NetworkPolicyIngressRule{{From: peer(client)}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	other, err := s.Pod(ctx, n, s.Word())
+	if err != nil {
+		return nil, err
+	}
+	sc.Want = healthy
+	if err := s.othersDenied(ctx, sc, other); err != nil {
+		return nil, err
+	}
+	s.onClose(n.StartFelix)
+	return sc, s.killFelix(n)
 }
 
 func (s *Stage) killFelix(n *k8s.Node) error { return n.Daemons["calico-felix"].Kill() }

@@ -135,7 +135,11 @@ func (r *Runner) trace(ctx context.Context, scene *Scene, out *Result) error {
 	if n == 0 {
 		n = 2
 	}
-	p, err := startPodpath(ctx, r.Podpath, scene.Node, r.Cluster.Kubeconfig(),
+	kubeconfig := scene.Kubeconfig
+	if kubeconfig == "" {
+		kubeconfig = r.Cluster.Kubeconfig()
+	}
+	p, err := startPodpath(ctx, r.Podpath, scene.Node, kubeconfig,
 		"trace", "--from", scene.From, "--to", scene.To, "--flows")
 	if err != nil {
 		return err

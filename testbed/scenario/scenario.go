@@ -51,6 +51,8 @@ type Scene struct {
 	// Node is where podpath runs; From and To are its endpoints.
 	Node     *k8s.Node
 	From, To string
+	// Kubeconfig is podpath's; "": one with which everything may be done.
+	Kubeconfig string
 	// Service is the Service of the scenario's namespace that is asked, if any.
 	Service string
 	Tries   int

@@ -173,6 +173,17 @@ func (s *Stage) RemovePolicy(ctx context.Context, name string) error {
 	return s.Client.NetworkingV1().NetworkPolicies(s.Namespace).Delete(ctx, name, metav1.DeleteOptions{})
 }
 
+// permitted has podpath run with the rights that deploy/ gives it, but for an
+// API group ("": all of them).
+func (s *Stage) permitted(ctx context.Context, sc *Scene, except string) error {
+	file, undo, err := s.Access(ctx, s.Word(), except)
+	if undo != nil {
+		s.onClose(undo)
+	}
+	sc.Kubeconfig = file
+	return err
+}
+
 // await polls with a limit that a busy machine meets.
 func (s *Stage) await(ctx context.Context, what string, done func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)

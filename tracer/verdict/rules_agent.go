@@ -95,8 +95,12 @@ func agentPolicy(in *Input) *Finding {
 
 // agentDenial is a denial by policies that the agent named.
 func (in *Input) agentDenial(d *tracer.DropSeen, r *tracer.RuleFact, by []tracer.Ref) *Finding {
+	code := in.dnsCode(r.Agent.Side)
+	if code == "" {
+		code = "pol-" + r.Agent.Side + "-deny"
+	}
 	f := &Finding{
-		Code: "pol-" + r.Agent.Side + "-deny", Confidence: tracer.Probable, Object: &by[0], Rule: r,
+		Code: code, Confidence: tracer.Probable, Object: &by[0], Rule: r,
 		Evidence: []tracer.Evidence{in.seenDrop(d), seenRule(in, r)}, Remedy: describe(by),
 	}
 	verb := "denies"
@@ -164,13 +168,16 @@ func (in *Input) staleness(d *tracer.DropSeen, r *tracer.RuleFact) string {
 		}
 	case len(others) > 0 && in.gone(others):
 		return "applies " + policyName(others[0]) + ", which is gone"
-	case a.Why != tracer.AgentUnmatched || p == nil || !p.Allowed:
+	case a.Why != tracer.AgentUnmatched || p == nil || !p.Allowed || p.Uncertain != "":
 	case p.AllowedBy != nil && !slices.Contains(std, *p.AllowedBy):
 		return fmt.Sprintf("does not apply %s, which allows the flow", policyName(*p.AllowedBy))
 	case p.AllowedBy != nil && d.Tuple.Src.Addr() == in.Journey.Flow.Src.Addr():
 		return fmt.Sprintf("applies %s, which allows the flow, but not to these addresses", policyName(*p.AllowedBy))
-	case p.AllowedBy == nil && len(others) == 0 && len(std) > 0:
-		return fmt.Sprintf("applies %s, which is gone or does not select the pod", policyName(std[0]))
+	case p.AllowedBy == nil && len(others) == 0:
+		i := slices.IndexFunc(std, func(q tracer.Ref) bool { return !slices.Contains(p.Selected, q) })
+		if i >= 0 {
+			return fmt.Sprintf("applies %s, which is gone or does not select the pod", policyName(std[i]))
+		}
 	}
 	return ""
 }

@@ -336,12 +336,8 @@ func (in *Input) plainDenial(p *tracer.PolicyDecision) *Finding {
 
 // policyCode refines a denial by what the nearest rule missed.
 func (in *Input) policyCode(p *tracer.PolicyDecision) string {
-	dns := in.Journey.Flow.Dst.Port() == 53 || in.Cluster.Service != nil && in.Cluster.Service.DNS && strings.HasPrefix(in.Cluster.Service.PortName, "dns")
-	if dns && p.Direction == "egress" {
-		if in.nodeLocal() {
-			return "pol-nodelocal-dns"
-		}
-		return "pol-dns-egress"
+	if code := in.dnsCode(p.Direction); code != "" {
+		return code
 	}
 	miss := ""
 	if p.Nearest != nil {
@@ -361,6 +357,18 @@ func (in *Input) policyCode(p *tracer.PolicyDecision) string {
 		return "pol-egress-deny"
 	}
 	return "pol-ingress-deny"
+}
+
+// dnsCode is for a client that may not ask DNS, "" if it is not that.
+func (in *Input) dnsCode(side string) string {
+	dns := in.Journey.Flow.Dst.Port() == 53 || in.Cluster.Service != nil && in.Cluster.Service.DNS && strings.HasPrefix(in.Cluster.Service.PortName, "dns")
+	switch {
+	case !dns || side != "egress":
+		return ""
+	case in.nodeLocal():
+		return "pol-nodelocal-dns"
+	}
+	return "pol-dns-egress"
 }
 
 // foreignOwner: writers of host firewalls, none of which enforces NetworkPolicies.

@@ -59,6 +59,9 @@ type ClusterFacts struct {
 	// SourcePod and TargetPod are set if those ends are pods.
 	SourcePod *PodFacts `json:"source_pod,omitempty"`
 	TargetPod *PodFacts `json:"target_pod,omitempty"`
+	// Bystanders are the other pods of the traced node in whose namespaces
+	// packets of the flow were seen.
+	Bystanders []Bystander `json:"bystanders,omitempty"`
 	// Service is set if Destination is a Service's frontend.
 	Service *ServiceFacts `json:"service,omitempty"`
 
@@ -81,6 +84,15 @@ type ClusterFacts struct {
 	// InServiceRange: Destination lies in the range that the known ClusterIPs
 	// span (guessed, or from the ServiceCIDR object).
 	InServiceRange bool `json:"in_service_range,omitempty"`
+}
+
+// Bystander is a pod that a flow passes and does not belong to, by the network
+// namespace's inode.
+type Bystander struct {
+	NetNS     uint32 `json:"netns"`
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Owner     string `json:"owner,omitempty"`
 }
 
 // NodeInfo is a node's name, addresses and pod ranges.

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,6 +26,7 @@ import (
 type runFlags struct {
 	flavours, only, podpath string
 	record                  string
+	atOnce                  int
 	seed                    uint64
 	verbose                 bool
 }
@@ -44,6 +46,7 @@ func (f *runFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.only, "only", "", "scenarios whose name this regular expression matches")
 	c.Flags().StringVar(&f.podpath, "podpath", "bin/podpath", "the program that is tested")
 	c.Flags().Uint64Var(&f.seed, "seed", 1, "chooses names, ports and nodes")
+	c.Flags().IntVar(&f.atOnce, "at-once", 2, "clusters at once")
 	c.Flags().StringVar(&f.record, "record", "", "document that takes the accuracy")
 	c.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "print everything about what is not right")
 }
@@ -82,23 +85,9 @@ func runAll(ctx context.Context, f runFlags) error {
 	if _, err := k8s.Build(ctx, ".", flavours, os.Stderr); err != nil {
 		return err
 	}
-	var all []scenario.Result
-	for _, flavour := range flavours {
-		plan, err := f.plan(flavour.Name)
-		if err != nil {
-			return err
-		}
-		if len(plan) == 0 {
-			continue
-		}
-		results, err := runFlavour(ctx, f, flavour.Name)
-		all = append(all, results...)
-		if err == nil {
-			err = f.keep(flavour.Name, results)
-		}
-		if err != nil {
-			return errors.Join(err, scenario.Print(os.Stdout, all))
-		}
+	all, err := f.runFlavours(ctx, flavours)
+	if err != nil {
+		return errors.Join(err, scenario.Print(os.Stdout, all))
 	}
 	if len(all) == 0 {
 		return fmt.Errorf("no scenario matches %q", f.only)
@@ -110,6 +99,37 @@ func runAll(ctx context.Context, f runFlags) error {
 		return exitError(1)
 	}
 	return nil
+}
+
+// runFlavours runs a few flavours at once: each cluster is in namespaces of its
+// own, and most of its time nothing but the end of a time-out is waited for.
+func (f *runFlags) runFlavours(ctx context.Context, flavours []k8s.Flavour) ([]scenario.Result, error) {
+	results, errs := make([][]scenario.Result, len(flavours)), make([]error, len(flavours))
+	room := make(chan struct{}, max(1, f.atOnce))
+	var all sync.WaitGroup
+	for i, flavour := range flavours {
+		plan, err := f.plan(flavour.Name)
+		if err != nil {
+			return nil, err
+		}
+		if len(plan) == 0 {
+			continue
+		}
+		all.Go(func() {
+			room <- struct{}{}
+			defer func() { <-room }()
+			if errs[i] = ctx.Err(); errs[i] == nil {
+				results[i], errs[i] = runFlavour(ctx, *f, flavour.Name)
+			}
+		})
+	}
+	all.Wait()
+	for i, flavour := range flavours {
+		if errs[i] == nil && len(results[i]) > 0 {
+			errs[i] = f.keep(flavour.Name, results[i])
+		}
+	}
+	return slices.Concat(results...), errors.Join(errs...)
 }
 
 // keep writes a flavour's accuracy into the document, if there is one.

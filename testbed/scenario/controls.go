@@ -18,7 +18,7 @@ var healthy = Want{Component: "none", Code: "ok"}
 // controls are healthy, with noise around them: podpath must blame nobody.
 func controls() []Scenario {
 	return []Scenario{
-		{Name: "ok-pod-same-node", About: "pod to pod on one node", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
+		{Name: "ok-pod-same-node", Beside: true, About: "pod to pod on one node", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
 			n := s.Pick()
 			return s.podToPod(ctx, n, n, "tcp")
 		}},
@@ -26,7 +26,7 @@ func controls() []Scenario {
 			n := s.Pick()
 			return s.podToPod(ctx, n, s.Other(n), "udp")
 		}},
-		{Name: "ok-service-n1", About: "pod to Service by the first node's kube-proxy, endpoints on both", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
+		{Name: "ok-service-n1", Beside: true, About: "pod to Service by the first node's kube-proxy, endpoints on both", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
 			return s.podToService(ctx, s.Nodes()[0], "tcp", nil)
 		}},
 		{Name: "ok-service-n2", About: "pod to Service by the second node's kube-proxy, endpoints on both", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
@@ -44,7 +44,7 @@ func controls() []Scenario {
 		{Name: "ok-nodeport", About: "outside to a NodePort", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
 			return s.outsideToNodePort(ctx, s.Pick(), corev1.ServiceExternalTrafficPolicyCluster)
 		}},
-		{Name: "ok-egress", About: "pod to the outside", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
+		{Name: "ok-egress", Beside: true, About: "pod to the outside", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
 			return s.podToOutside(ctx, s.Pick(), "tcp")
 		}},
 		{Name: "ok-dns", About: "pod asks the cluster's DNS", Build: func(ctx context.Context, s *Stage) (*Scene, error) {

@@ -10,7 +10,7 @@ import (
 // The network does its work; the program does not.
 func appFaults() []Scenario {
 	return []Scenario{
-		{Name: "app-crashed", About: "nobody listens any more", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
+		{Name: "app-crashed", Beside: true, About: "nobody listens any more", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
 			return crashed(ctx, s, "app-no-listener", func(ctx context.Context, p *k8s.Pod, port int32) error { return nil })
 		}},
 		{Name: "app-localhost-only", About: "the program listens on 127.0.0.1 only", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
@@ -23,7 +23,7 @@ func appFaults() []Scenario {
 				return s.Listen(ctx, p, "", port+1)
 			})
 		}},
-		{Name: "app-frozen", About: "the program accepts, and then does nothing", Build: frozen},
+		{Name: "app-frozen", Beside: true, About: "the program accepts, and then does nothing", Build: frozen},
 	}
 }
 

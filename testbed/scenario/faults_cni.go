@@ -20,13 +20,13 @@ var (
 // What connects the pods is damaged.
 func cniFaults() []Scenario {
 	return []Scenario{
-		{Name: "cni-fdb-missing", About: "the forwarding entry for the other node's tunnel device is gone", Flavours: overlay, Build: fdbMissing},
+		{Name: "cni-fdb-missing", Beside: true, About: "the forwarding entry for the other node's tunnel device is gone", Flavours: overlay, Build: fdbMissing},
 		{Name: "cni-neigh-missing", About: "the neighbour entry for the other node's tunnel device is gone, and the device does not ask", Flavours: overlay, Build: neighMissing},
-		{Name: "cni-route-missing", About: "the route to the other node's pods is gone", Build: routeMissing},
+		{Name: "cni-route-missing", Beside: true, About: "the route to the other node's pods is gone", Build: routeMissing},
 		{Name: "cni-route-blackhole", About: "a blackhole route covers the other node's pods", Build: routeBlackhole},
-		{Name: "cni-veth-down", About: "the node's end of the server's veth is down", Build: vethDown},
+		{Name: "cni-veth-down", Beside: true, About: "the node's end of the server's veth is down", Build: vethDown},
 		{Name: "cni-veth-detached", About: "the node's end of the server's veth is in no bridge", Flavours: bridged, Build: vethDetached},
-		{Name: "cni-pod-no-default-route", About: "the client has no default route", Build: podNoRoute},
+		{Name: "cni-pod-no-default-route", Beside: true, About: "the client has no default route", Build: podNoRoute},
 		{Name: "cni-pod-no-default-route-unnamed", About: "the same, when podpath is asked about the internet and not about one address", Build: podNoRouteUnnamed,
 			Failing: "no packet exists, and \"internet\" is no address to look a route up for"},
 		{Name: "cni-host-route-missing", About: "the node's route to the server's address is gone", Flavours: calicoOnly, Build: hostRouteMissing},

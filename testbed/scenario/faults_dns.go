@@ -13,7 +13,7 @@ import (
 // The cluster's DNS.
 func dnsFaults() []Scenario {
 	return []Scenario{
-		{Name: "dns-coredns-dead", About: "CoreDNS crashed; its pod is still an endpoint", Build: corednsDead},
+		{Name: "dns-coredns-dead", Beside: true, About: "CoreDNS crashed; its pod is still an endpoint", Build: corednsDead},
 		{Name: "dns-no-endpoints", About: "no CoreDNS pod is ready", Build: corednsNotReady},
 	}
 }

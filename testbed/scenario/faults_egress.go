@@ -11,10 +11,10 @@ import (
 // The way out of the cluster.
 func egressFaults() []Scenario {
 	return []Scenario{
-		{Name: "egr-masquerade-missing", About: "flannel's masquerade rules are gone, and the outside knows no way to pods", Build: masqueradeMissing},
+		{Name: "egr-masquerade-missing", Beside: true, About: "flannel's masquerade rules are gone, and the outside knows no way to pods", Build: masqueradeMissing},
 		{Name: "egr-no-default-route", About: "the node has no default route", Build: nodeNoRoute},
 		{Name: "egr-gateway-dead", About: "the node's default route leads to a router that does not answer", Build: gatewayDead},
-		{Name: "egr-remote-refuses", About: "the host outside refuses", Build: remoteRefuses},
+		{Name: "egr-remote-refuses", Beside: true, About: "the host outside refuses", Build: remoteRefuses},
 		{Name: "egr-remote-silent", About: "the host outside drops the port", Build: remoteSilent},
 	}
 }

@@ -15,7 +15,7 @@ var calicoOnly = []string{"calico"}
 // A NetworkPolicy, enforced by Felix, denies.
 func policyFaults() []Scenario {
 	return []Scenario{
-		{Name: "pol-ingress-same-node", About: "a policy of the target allows another app only; one node", Flavours: calicoOnly,
+		{Name: "pol-ingress-same-node", Beside: true, About: "a policy of the target allows another app only; one node", Flavours: calicoOnly,
 			Build: func(ctx context.Context, s *Stage) (*Scene, error) {
 				n := s.Pick()
 				return s.ingressDenied(ctx, n, n, "tcp")
@@ -31,7 +31,7 @@ func policyFaults() []Scenario {
 				return sc, nil
 			}},
 		{Name: "pol-ingress-default-deny", About: "a policy of the target's namespace allows nobody", Flavours: calicoOnly, Build: defaultDeny},
-		{Name: "pol-egress", About: "a policy of the client allows another app only", Flavours: calicoOnly, Build: egressDenied},
+		{Name: "pol-egress", Beside: true, About: "a policy of the client allows another app only", Flavours: calicoOnly, Build: egressDenied},
 		{Name: "pol-port-not-listed", About: "a policy allows the client, but on another port", Flavours: calicoOnly, Build: portNotListed},
 		{Name: "pol-wrong-port", About: "a policy allows the client on the Service's port, and the pod's is another", Flavours: calicoOnly, Build: wrongPolicyPort},
 		{Name: "pol-egress-without-dns", About: "a policy of the client allows everything that it needs but DNS", Flavours: calicoOnly, Build: withoutDNS},

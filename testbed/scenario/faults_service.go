@@ -22,7 +22,7 @@ func serviceFaults() []Scenario {
 						svc.Spec.Selector = map[string]string{"app": svc.Name + "x"}
 					})
 				}},
-			Scenario{Name: "svc-wrong-target-port-" + proxy, About: "targetPort was changed to a port on which nobody listens",
+			Scenario{Name: "svc-wrong-target-port-" + proxy, Beside: true, About: "targetPort was changed to a port on which nobody listens",
 				Build: func(ctx context.Context, s *Stage) (*Scene, error) {
 					return s.editedService(ctx, s.Nodes()[i], "svc-wrong-targetport", workload.Refused, func(svc *corev1.Service) {
 						for p := range svc.Spec.Ports {
@@ -33,9 +33,9 @@ func serviceFaults() []Scenario {
 		)
 	}
 	return append(all,
-		Scenario{Name: "svc-endpoints-not-ready", About: "every pod behind the Service lost its Ready condition", Build: notReady},
+		Scenario{Name: "svc-endpoints-not-ready", Beside: true, About: "every pod behind the Service lost its Ready condition", Build: notReady},
 		Scenario{Name: "svc-wrong-port", About: "the client asks for a port that the Service does not have", Build: wrongPort},
-		Scenario{Name: "svc-local-without-endpoint", About: "externalTrafficPolicy Local, and the only endpoint moved to the other node", Build: localWithoutEndpoint},
+		Scenario{Name: "svc-local-without-endpoint", Beside: true, About: "externalTrafficPolicy Local, and the only endpoint moved to the other node", Build: localWithoutEndpoint},
 	)
 }
 

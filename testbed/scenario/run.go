@@ -55,9 +55,17 @@ func (r *Runner) run(ctx context.Context, s Scenario, out *Result) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stage.close(context.WithoutCancel(ctx))) }()
+	if s.Check != nil {
+		return r.check(ctx, s, stage, out)
+	}
 	scene, err := s.Build(ctx, stage)
 	if err != nil {
 		return fmt.Errorf("build: %w", err)
+	}
+	if s.Beside {
+		if err := stage.alsoBroken(ctx, scene); err != nil {
+			return fmt.Errorf("break something else: %w", err)
+		}
 	}
 	out.Want = scene.Want.answer().String()
 	healthy := []workload.Outcome{scene.Healthy}
@@ -92,6 +100,14 @@ func (r *Runner) run(ctx context.Context, s Scenario, out *Result) (err error) {
 		return r.prove(ctx, stage, scene, healthy, "after it was healed")
 	}
 	return r.trace(ctx, scene, out)
+}
+
+// check runs a check as a control: everything is right, or it is not.
+func (r *Runner) check(ctx context.Context, s Scenario, stage *Stage, out *Result) error {
+	wrong, err := s.Check(ctx, r, stage)
+	right := wrong == ""
+	out.Case = accuracy.Case{Control: true, Code: healthy.Code, Want: s.About, Got: wrong, Component: right, Coded: right, Named: right}
+	return err
 }
 
 // prove waits until real traffic ends as it should, three times in a row.

@@ -24,6 +24,12 @@ type Scenario struct {
 	Failing string
 	// Build makes the workloads, which work when it returns.
 	Build func(ctx context.Context, s *Stage) (*Scene, error)
+	// Check, in place of Build, is a test of something else than a verdict. It
+	// says what is wrong, "" if nothing is.
+	Check func(ctx context.Context, r *Runner, s *Stage) (wrong string, err error)
+	// Beside has another thing broken on the same node, with traffic of others
+	// that meets it. It must not change the answer.
+	Beside bool
 }
 
 // Shown says whether the scenario belongs to a flavour.
@@ -81,5 +87,5 @@ func (w Want) answer() accuracy.Answer {
 
 // All are the scenarios, in the order in which they run.
 func All() []Scenario {
-	return slices.Concat(controls(), paths(), serviceFaults(), proxyFaults(), policyFaults(), calicoFaults(), cniFaults(), nodeFaults(), egressFaults(), dnsFaults(), appFaults())
+	return slices.Concat(controls(), paths(), apart(), serviceFaults(), proxyFaults(), policyFaults(), calicoFaults(), cniFaults(), nodeFaults(), egressFaults(), dnsFaults(), appFaults())
 }

@@ -270,6 +270,11 @@ func (p *pather) podOf(k tracer.DeviceKey) (pod, owner string) {
 	case k.NetNS == p.j.DstDevice.NetNS && p.c.TargetPod != nil:
 		return nameOf(p.c.TargetPod)
 	}
+	for i := range p.c.Bystanders {
+		if b := &p.c.Bystanders[i]; b.NetNS == k.NetNS {
+			return b.Namespace + "/" + b.Name, b.Owner
+		}
+	}
 	return "", ""
 }
 

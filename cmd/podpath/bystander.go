@@ -1,0 +1,46 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/podpath/podpath/kube"
+	"github.com/podpath/podpath/tracer"
+)
+
+// bystanders are the pods, neither source nor target, in whose namespaces
+// packets of the flow were seen: a bridge floods what it has no entry for.
+func bystanders(view *kube.Snapshot, j *tracer.Journey, inv *tracer.Inventory) []tracer.Bystander {
+	var found []tracer.Bystander
+	look := func(netns uint32) {
+		known := func(b tracer.Bystander) bool { return b.NetNS == netns }
+		if netns == 0 || netns == inv.HostNetNS || netns == j.SrcDevice.NetNS || netns == j.DstDevice.NetNS || slices.ContainsFunc(found, known) {
+			return
+		}
+		if p, ok := podIn(view, inv, netns); ok {
+			facts := view.PodFacts(p)
+			found = append(found, tracer.Bystander{NetNS: netns, Namespace: facts.Namespace, Name: facts.Name, Owner: facts.Owner})
+		}
+	}
+	for i := range j.Hops {
+		look(j.Hops[i].Device.NetNS)
+	}
+	for i := range j.Drops {
+		look(j.Drops[i].Device.NetNS)
+	}
+	return found
+}
+
+// podIn is the pod whose address a device of the namespace has.
+func podIn(view *kube.Snapshot, inv *tracer.Inventory, netns uint32) (*kube.Pod, bool) {
+	for i := range inv.Devices {
+		if inv.Devices[i].NetNS != netns {
+			continue
+		}
+		for _, a := range inv.Devices[i].Addrs {
+			if p, ok := view.PodByIP(a.Addr()); ok {
+				return p, true
+			}
+		}
+	}
+	return nil, false
+}

@@ -139,6 +139,7 @@ const (
 	TraceEventFlagEVENT_SAMPLE      TraceEventFlag = 512
 	TraceEventFlagEVENT_FROM_SOCKET TraceEventFlag = 1024
 	TraceEventFlagEVENT_BEYOND      TraceEventFlag = 2048
+	TraceEventFlagEVENT_DNS         TraceEventFlag = 4096
 )
 
 type TraceFlowKey struct {

@@ -1,6 +1,9 @@
 package tracer
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // EventKind says which kind of hook saw a packet.
 type EventKind string
@@ -76,7 +79,48 @@ type Event struct {
 	// ICMPMTU is the next-hop MTU of "fragmentation needed" / "packet too big".
 	ICMPMTU uint32 `json:"icmp_mtu,omitempty"`
 
+	// DNS is set for DNS messages over UDP.
+	DNS *DNS `json:"dns,omitempty"`
+
 	Drop *Drop `json:"drop,omitempty"`
+}
+
+// DNS is what the header of a DNS message says (RFC 1035 §4.1.1). Of the rest,
+// and so of names, nothing is read.
+type DNS struct {
+	ID        uint16 `json:"id"`
+	Response  bool   `json:"response,omitempty"`
+	RCode     uint8  `json:"rcode,omitempty"`
+	Truncated bool   `json:"truncated,omitempty"`
+	Questions uint16 `json:"questions,omitempty"`
+	Answers   uint16 `json:"answers,omitempty"`
+}
+
+// Response codes of DNS (RFC 1035, RFC 2136).
+const (
+	RCodeNoError  uint8 = 0
+	RCodeServFail uint8 = 2
+	RCodeNXDomain uint8 = 3
+	RCodeRefused  uint8 = 5
+)
+
+// RCodeName gives the usual name, or the number in decimal.
+func RCodeName(r uint8) string {
+	switch r {
+	case RCodeNoError:
+		return "NOERROR"
+	case 1:
+		return "FORMERR"
+	case RCodeServFail:
+		return "SERVFAIL"
+	case RCodeNXDomain:
+		return "NXDOMAIN"
+	case 4:
+		return "NOTIMP"
+	case RCodeRefused:
+		return "REFUSED"
+	}
+	return fmt.Sprintf("rcode %d", r)
 }
 
 // IsICMPError reports whether the packet is an ICMP or ICMPv6 error message.

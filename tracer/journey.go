@@ -160,6 +160,8 @@ type Journey struct {
 	DstDevice DeviceKey `json:"dst_device,omitzero"`
 	// Mid is true if the trace began after the flow did.
 	Mid bool `json:"mid,omitempty"`
+	// Lookup sums up the flow's DNS messages, nil if there were none.
+	Lookup *Lookup `json:"lookup,omitempty"`
 	// Partial: the tracer's budget may have kept packets of this flow from being
 	// shown, so that what is missing here may have happened.
 	Partial bool `json:"partial,omitempty"`

@@ -494,6 +494,29 @@ static __always_inline void parse_udp_tunnel(struct packet *p)
 	p->aux_flag = EVENT_INNER;
 }
 
+#define DNS_PORT   53
+#define DNS_HEADER 12
+
+static __always_inline bool is_dns(__u16 sport, __u16 dport)
+{
+	return sport == DNS_PORT || dport == DNS_PORT;
+}
+
+/* RFC 1035 §4.1.1. Of a message only what says how it went: no names. */
+static __always_inline void parse_dns(struct packet *p)
+{
+	struct event *e = &p->out.event;
+	__u32 off = p->l4 + 8, word[2];
+
+	if (p->l4_len < 8 + DNS_HEADER || off + DNS_HEADER - p->nh > p->snap_len)
+		return;
+	if (load(p, off, word, sizeof(word)))
+		return;
+	e->seq = bpf_ntohl(word[0]);
+	e->ack = bpf_ntohl(word[1]);
+	e->flags |= EVENT_DNS;
+}
+
 static __always_inline void parse_udp(struct packet *p)
 {
 	struct event *e = &p->out.event;
@@ -515,6 +538,8 @@ static __always_inline void parse_udp(struct packet *p)
 	e->payload = p->l4_len - sizeof(word);
 	if (is_tunnel_port(e->tuple.dport))
 		parse_udp_tunnel(p);
+	else if (is_dns(e->tuple.sport, e->tuple.dport))
+		parse_dns(p);
 }
 
 /* RFC 4861 §4.3, §4.4: 8 bytes, then the target address. */

@@ -24,6 +24,12 @@ enum quick {
 typedef __u32 __attribute__((may_alias)) word_alias;
 typedef __u64 __attribute__((may_alias)) long_alias;
 
+/* What may be selected: a DNS message is for the parser, which reads its header. */
+static __always_inline enum quick quick_maybe(__u32 ports, __u8 proto)
+{
+	return proto == PROTO_UDP && is_dns(ports >> 16, ports) ? QUICK_ODD : QUICK_MAYBE;
+}
+
 /* h: QUICK_V4 bytes. */
 static __always_inline enum quick quick_sift4(const __u8 *h, unsigned long nfct)
 {
@@ -40,7 +46,7 @@ static __always_inline enum quick quick_sift4(const __u8 *h, unsigned long nfct)
 		return QUICK_ODD;
 	if (maybe_pair4(ip->saddr, ip->daddr) ||
 	    maybe_learned(mix(ip->saddr, ip->daddr, ports, proto)) || (nfct && maybe_ct(nfct)))
-		return QUICK_MAYBE;
+		return quick_maybe(ports, proto);
 	return QUICK_MISS;
 }
 
@@ -62,7 +68,7 @@ static __always_inline enum quick quick_sift6(const __u8 *h, unsigned long nfct)
 	    maybe_learned(
 		    mix(ip->saddr[3] ^ ip->saddr[0], ip->daddr[3] ^ ip->daddr[1], ports, proto)) ||
 	    (nfct && maybe_ct(nfct)))
-		return QUICK_MAYBE;
+		return quick_maybe(ports, proto);
 	return QUICK_MISS;
 }
 

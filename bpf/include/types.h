@@ -41,6 +41,7 @@ enum __attribute__((packed)) event_flag {
 	EVENT_SAMPLE = 1 << 9,	     /* an example of a drop, flow not selected */
 	EVENT_FROM_SOCKET = 1 << 10, /* no header yet: the tuple is the socket's */
 	EVENT_BEYOND = 1 << 11,	     /* a header lies deeper than is looked */
+	EVENT_DNS = 1 << 12,	     /* seq and ack are the start of a DNS header */
 };
 
 /* Sides of the selection that an address belongs to. */
@@ -119,8 +120,8 @@ struct event {
 	__u32 iif; /* skb->skb_iif */
 	__u32 len;
 	__u32 mark;
-	__u32 seq;
-	__u32 ack;
+	__u32 seq; /* of DNS: its id and flags */
+	__u32 ack; /* of DNS: how many questions and answers */
 	__u32 payload;
 	__u32 icmp_mtu;
 	__u32 vni;

@@ -268,6 +268,7 @@ func (a *analyser) settle(now time.Time, ending, spare bool) {
 		if !settled {
 			return false
 		}
+		outcome = a.answered(id, outcome)
 		if !learned {
 			a.learnLoss(now)
 			learned = true
@@ -292,6 +293,19 @@ func (a *analyser) settle(now time.Time, ending, spare bool) {
 		a.decide(j, outcome, now)
 		return true
 	})
+}
+
+// answered looks at what the answers to lookups say. How a search list ended is
+// known only now, when the flow is due.
+func (a *analyser) answered(id uint64, o tracer.Outcome) tracer.Outcome {
+	if o != tracer.OutcomeDelivered {
+		return o
+	}
+	j, ok := a.joiner.Peek(id)
+	if !ok {
+		return o
+	}
+	return verdict.Answered(j, a.joiner.Lookup(id))
 }
 
 // awaitsCounts: what the events suggest is to be compared with the counts first,

@@ -28,6 +28,11 @@ func dial(a dialArgs) Attempt {
 	case dialHTTP, dialTeardown, dialDNSOverTCP:
 		at, connected, err = exchangeTCP(a)
 	case dialUDP, dialDNS:
+		for _, name := range a.Search {
+			try := a
+			try.Name, try.Search = name, nil
+			_, _ = exchangeUDP(try)
+		}
 		at, err = exchangeUDP(a)
 	case dialSCTP:
 		at, err = exchangeSCTP(a)

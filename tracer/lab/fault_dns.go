@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 )
@@ -16,6 +17,17 @@ func dnsFaults() []Fault {
 			Component: "dns", Code: "dns-nodelocal-broken", Protocols: []string{"udp"}, Visible: time.Second, IPv4Only: true, arrange: arrangeNodeLocalDown},
 		{Name: "dns-node-local-policy", Title: "policy forgets the node-local DNS cache", Description: "A NetworkPolicy of the client allows the DNS pods, and not the cache on the node.",
 			Component: "policy", Code: "pol-nodelocal-dns", Protocols: []string{"udp"}, Visible: silence, IPv4Only: true, arrange: arrangeNodeLocalPolicy},
+		control("healthy-dns-search", "a search list that ends well", "A pod's short name is tried in the domains of its search list, of which the last has it.", []string{"udp"}, arrangeSearch),
+		{Name: "dns-no-such-name", Title: "a name that does not exist", Description: "The client asks for a name that no try of its search list finds.",
+			Component: "dns", Code: "dns-nxdomain-search", Protocols: []string{"udp"}, Visible: time.Second, arrange: arrangeNoSuchName},
+		{Name: "dns-servfail", Title: "the cluster's DNS fails", Description: "The cluster's DNS answers, but gets no answer itself (SERVFAIL).",
+			Component: "dns", Code: "dns-servfail", Protocols: []string{"udp"}, Visible: time.Second, arrange: arrangeDNSAnswer(listenArgs{RCode: 2}, DNSError)},
+		{Name: "dns-refused", Title: "the cluster's DNS refuses", Description: "The cluster's DNS does not serve the client (REFUSED).",
+			Component: "dns", Code: "dns-refused", Protocols: []string{"udp"}, Visible: time.Second, arrange: arrangeDNSAnswer(listenArgs{RCode: 5}, DNSError)},
+		{Name: "dns-slow", Title: "the cluster's DNS is slow", Description: "The cluster's DNS answers after more than a second.",
+			Component: "dns", Code: "dns-slow", Protocols: []string{"udp"}, Visible: 2 * time.Second, arrange: arrangeDNSAnswer(listenArgs{Delay: 1500 * time.Millisecond}, OK)},
+		{Name: "dns-wrong-resolver", Title: "a pod asks a resolver outside", Description: "The client asks a resolver outside of the cluster for a name of the cluster.",
+			Component: "dns", Code: "dns-resolvconf-wrong", Protocols: []string{"udp"}, Visible: time.Second, arrange: arrangeWrongResolver},
 		{Name: "dns-overload", Title: "the cluster's DNS does not keep up", Description: "The DNS pod does not read its queries, and its buffer is full.",
 			Component: "dns", Code: "dns-throttled", Protocols: []string{"udp"}, Visible: silence, arrange: arrangeDNSOverload},
 	}
@@ -95,4 +107,67 @@ func arrangeDNSOverload(ctx context.Context, l *Lab) (*scene, error) {
 	// The smallest buffer that a socket can have takes a few queries.
 	s.attempts, s.gap = 12, 20*time.Millisecond
 	return s, nil
+}
+
+// search is how a resolver tries a short name, but for the try that succeeds.
+func (l *Lab) search() []string {
+	s := l.api()
+	return []string{s.name + "." + s.ns + "." + l.p.clientNS + ".svc." + dnsName, s.name + "." + s.ns + "." + l.p.hostName}
+}
+
+func arrangeSearch(_ context.Context, l *Lab) (*scene, error) {
+	s := l.toDNS()
+	s.dial.Search = l.search()
+	return s, nil
+}
+
+func arrangeNoSuchName(ctx context.Context, l *Lab) (*scene, error) {
+	c, s := l.client(), l.toDNS()
+	s.dial.Name, s.dial.Search = l.p.server+"-v2."+l.p.serverNS+".svc."+dnsName, l.search()[:1]
+	// Undone, there is a Service of that name.
+	l.undo = append(l.undo, func() error {
+		l.c.services = append(l.c.services, &service{ns: l.p.serverNS, name: l.p.server + "-v2", ip4: nth(l.p.svc4, 13), ip6: nth(l.p.svc6, 13)})
+		return errors.Join(l.dnsPod().space.closeAll(l.ctx), l.serveDNS(l.ctx))
+	})
+	return s.blames("Pod", c.ns, c.name).shows(DNSError), nil
+}
+
+// arrangeDNSAnswer lets the cluster's DNS answer in another way.
+func arrangeDNSAnswer(how listenArgs, o Outcome) arrangement {
+	return func(ctx context.Context, l *Lab) (*scene, error) {
+		x := l.dnsPod()
+		again := func() error { return errors.Join(x.space.closeAll(l.ctx), l.serveDNS(l.ctx)) }
+		err := l.sync(again, func() { with(l, &l.dns, how) })
+		s := l.toDNS().blames("Pod", x.ns, x.name).shows(o)
+		s.dial.Retries = 0
+		return s, err
+	}
+}
+
+func arrangeWrongResolver(ctx context.Context, l *Lab) (*scene, error) {
+	p, c := l.p, l.client()
+	s := l.toHost(p.host4, p.host6, 53)
+	s.dial.Kind, s.dial.Retries, s.dial.Name = dialDNS, 3, l.api().dns()
+	zone := map[string][]netip.Addr{p.hostName: {p.host4, p.host6}}
+	serve := func() error {
+		for _, a := range []netip.Addr{p.host4, p.host6} {
+			h, err := l.ext.listen(l.ctx, listenArgs{Kind: serveDNS, Addr: addrPort(a, 53), Zone: zone})
+			if err != nil {
+				return err
+			}
+			l.resolvers = append(l.resolvers, h)
+		}
+		return nil
+	}
+	// Undone, the resolver knows the cluster's names.
+	l.undo = append(l.undo, func() error {
+		for _, h := range l.resolvers {
+			if _, err := l.ext.call(l.ctx, request{Close: h}); err != nil {
+				return err
+			}
+		}
+		l.resolvers, zone = nil, l.c.zone()
+		return serve()
+	})
+	return s.blames("Pod", c.ns, c.name).shows(DNSError), serve()
 }

@@ -45,6 +45,8 @@ type Lab struct {
 	ext, node, peer *space
 	fromPeer        bool // what is traced is the second node
 	rules           ruleState
+	dns             listenArgs  // how the cluster's DNS answers
+	resolvers       []uint64    // outside, where a fault wants one
 	links           []link.Link // attached BPF programs
 	scene           *scene      // what Traffic sends
 	broken          bool        // between Break and Undo
@@ -183,7 +185,9 @@ func (l *Lab) startServers(ctx context.Context) error {
 func (l *Lab) serveDNS(ctx context.Context) error {
 	s := l.dnsPod().space
 	for _, a := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
-		h, err := s.listen(ctx, listenArgs{Kind: serveDNS, Addr: netip.AddrPortFrom(a, 53), Zone: l.c.zone()})
+		how := l.dns
+		how.Kind, how.Addr, how.Zone = serveDNS, netip.AddrPortFrom(a, 53), l.c.zone()
+		h, err := s.listen(ctx, how)
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +28,7 @@ func startServer(a listenArgs) (io.Closer, error) {
 	case serveEcho:
 		return listenUDP(a.Addr, func(q []byte) []byte { return q })
 	case serveDNS:
-		return listenDNS(a.Addr, a.Zone)
+		return listenDNS(a)
 	case serveHang:
 		return listenTCP(a.Addr, serveHangConn)
 	case serveReset:
@@ -83,9 +84,12 @@ func listenUDP(at netip.AddrPort, answer func([]byte) []byte) (io.Closer, error)
 			if err != nil {
 				return
 			}
-			if out := answer(buf[:n]); out != nil {
-				_, _ = conn.WriteToUDPAddrPort(out, from)
-			}
+			ask := slices.Clone(buf[:n])
+			go func() {
+				if out := answer(ask); out != nil {
+					_, _ = conn.WriteToUDPAddrPort(out, from)
+				}
+			}()
 		}
 	}()
 	return conn, nil
@@ -129,13 +133,19 @@ func (c closers) Close() error {
 	return first
 }
 
-func listenDNS(at netip.AddrPort, zone map[string][]netip.Addr) (io.Closer, error) {
-	answer := func(q []byte) []byte { return answerDNS(q, zone) }
-	udp, err := listenUDP(at, answer)
+func listenDNS(a listenArgs) (io.Closer, error) {
+	answer := func(q []byte) []byte {
+		time.Sleep(a.Delay)
+		if a.RCode != 0 {
+			return failDNS(q, dnsmessage.RCode(a.RCode))
+		}
+		return answerDNS(q, a.Zone)
+	}
+	udp, err := listenUDP(a.Addr, answer)
 	if err != nil {
 		return nil, err
 	}
-	tcp, err := listenTCP(at, func(conn net.Conn) {
+	tcp, err := listenTCP(a.Addr, func(conn net.Conn) {
 		var size [2]byte
 		if _, err := io.ReadFull(conn, size[:]); err != nil {
 			return
@@ -188,6 +198,20 @@ func answerDNS(msg []byte, zone map[string][]netip.Addr) []byte {
 		}
 	}
 	out, err := b.Finish()
+	if err != nil {
+		return nil
+	}
+	return out
+}
+
+// failDNS answers every question with the same code.
+func failDNS(msg []byte, code dnsmessage.RCode) []byte {
+	var m dnsmessage.Message
+	if m.Unpack(msg) != nil || m.Response {
+		return nil
+	}
+	m.Response, m.RCode, m.Additionals = true, code, nil
+	out, err := m.Pack()
 	if err != nil {
 		return nil
 	}

@@ -93,6 +93,9 @@ type listenArgs struct {
 	Kind serverKind              `json:"kind"`
 	Addr netip.AddrPort          `json:"addr"`
 	Zone map[string][]netip.Addr `json:"zone,omitempty"` // DNS: name to addresses
+	// RCode is DNS's only answer, if it is not 0; Delay comes before each.
+	RCode uint16        `json:"rcode,omitempty"`
+	Delay time.Duration `json:"delay,omitempty"`
 }
 
 // holdArgs opens a connection, or sends one datagram, and keeps the socket.
@@ -128,4 +131,6 @@ type dialArgs struct {
 	// Probe sets DF and ignores the path MTU that the kernel has learned.
 	Probe bool   `json:"probe,omitempty"`
 	Name  string `json:"name,omitempty"` // DNS: what to ask
+	// Search lists names to ask for before, as a resolver's search list makes them.
+	Search []string `json:"search,omitempty"`
 }

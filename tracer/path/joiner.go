@@ -44,6 +44,8 @@ type Joiner struct {
 	Evicted uint64
 	// arp holds dropped address resolutions, by asking address.
 	arp map[netip.Addr][]tracer.DropSeen
+	// resolved is when a client last got an answer with records from DNS.
+	resolved map[netip.Addr]time.Time
 	// errorsOpen: see SetErrorsOpen.
 	errorsOpen bool
 }
@@ -71,6 +73,7 @@ type flow struct {
 	acked            bool // an ACK of the client's was counted
 	tuples           []tracer.Tuple
 	opened           uint64 // MonoNS of the event that opened it
+	questions        map[uint16]*question
 	// atHost: a request packet was received in the node's own namespace.
 	atHost bool
 	// ownNAT: the client's own namespace translates, and takes answers that
@@ -87,7 +90,7 @@ func New(want Want) *Joiner {
 		want: want, max: DefaultMaxFlows,
 		index: map[tracer.Tuple]ref{}, flows: map[uint64]*flow{},
 		roles: map[tracer.DeviceKey]*tracer.Device{},
-		arp:   map[netip.Addr][]tracer.DropSeen{},
+		arp:   map[netip.Addr][]tracer.DropSeen{}, resolved: map[netip.Addr]time.Time{},
 	}
 }
 
@@ -378,6 +381,7 @@ func (jn *Joiner) Journey(id uint64) (*tracer.Journey, bool) {
 	slices.SortStableFunc(j.Hops, func(a, b tracer.Hop) int { return cmpU64(a.FirstMonoNS, b.FirstMonoNS) })
 	slices.SortStableFunc(j.Drops, func(a, b tracer.DropSeen) int { return cmpU64(a.MonoNS, b.MonoNS) })
 	jn.place(f, &j)
+	j.Lookup = jn.Lookup(id)
 	return &j, true
 }
 

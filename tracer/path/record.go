@@ -35,6 +35,7 @@ func (jn *Joiner) record(f *flow, ev *tracer.Event, dir tracer.Direction) {
 	} else {
 		jn.replied(f, ev)
 	}
+	jn.lookup(f, ev, dir)
 }
 
 // begin notes the first sequence number. A SYN that was sent before anything

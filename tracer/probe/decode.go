@@ -77,6 +77,9 @@ func event(raw *bpf.TraceEvent) tracer.Event {
 		ICMPCode:   raw.IcmpCode,
 		ICMPMTU:    raw.IcmpMtu,
 	}
+	if has(bpf.TraceEventFlagEVENT_DNS) {
+		e.TCPSeq, e.TCPAck, e.DNS = 0, 0, dnsOf(raw)
+	}
 	if has(bpf.TraceEventFlagEVENT_INNER) {
 		e.Inner = &tracer.Inner{
 			Tunnel:   tunnelName(raw.Tunnel),
@@ -100,6 +103,15 @@ func event(raw *bpf.TraceEvent) tracer.Event {
 		}
 	}
 	return e
+}
+
+// dnsOf takes the header apart that stands in seq and ack.
+func dnsOf(raw *bpf.TraceEvent) *tracer.DNS {
+	flags := uint16(raw.Seq)
+	return &tracer.DNS{
+		ID: uint16(raw.Seq >> 16), Response: flags&0x8000 != 0, Truncated: flags&0x0200 != 0, RCode: uint8(flags & 0xf),
+		Questions: uint16(raw.Ack >> 16), Answers: uint16(raw.Ack),
+	}
 }
 
 func kindName(k bpf.TraceKind) tracer.EventKind {

@@ -8,6 +8,7 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"github.com/podpath/podpath/bpf"
+	"github.com/podpath/podpath/tracer"
 )
 
 // decoded is what gopacket makes of a packet: how far it came tells which of it
@@ -122,7 +123,25 @@ func agree(t testing.TB, frame []byte, e *bpf.TraceEvent) {
 			t.Fatalf("%d %d %d, gopacket has %d %d %d", e.Seq, e.Ack, e.Payload, d.tcp.Seq, d.tcp.Ack, len(d.tcp.Payload))
 		}
 	}
+	agreeDNS(t, &d, e)
 	agreeInside(t, &d, e)
+}
+
+// agreeDNS does so with the header of a DNS message.
+func agreeDNS(t testing.TB, d *decoded, e *bpf.TraceEvent) {
+	t.Helper()
+	if e.Flags&bpf.TraceEventFlagEVENT_DNS == 0 || !d.exact || len(d.payload) < 8 {
+		return
+	}
+	var m layers.DNS
+	if m.DecodeFromBytes(d.payload[8:], gopacket.NilDecodeFeedback) != nil {
+		return // what follows the header is not what it says
+	}
+	got := dnsOf(e)
+	want := tracer.DNS{ID: m.ID, Response: m.QR, RCode: uint8(m.ResponseCode), Truncated: m.TC, Questions: m.QDCount, Answers: m.ANCount}
+	if *got != want {
+		t.Fatalf("DNS %+v, gopacket has %+v", *got, want)
+	}
 }
 
 // agreeInside does so with what a tunnel carries or an ICMP error quotes.

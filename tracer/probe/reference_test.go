@@ -250,6 +250,16 @@ func (r *reference) tcp(ip refIP) {
 	r.e.Payload = uint32(ip.l4Len - hdr)
 }
 
+// RFC 1035 §4.1.1.
+func (r *reference) dns(ip refIP) {
+	if r.e.Tuple.Sport != 53 && r.e.Tuple.Dport != 53 || ip.l4Len < 8+12 || ip.l4+8+12 > min(len(r.data), refSnap) {
+		return
+	}
+	h := r.take(ip.l4+8, 8)
+	r.e.Seq, r.e.Ack = binary.BigEndian.Uint32(h), binary.BigEndian.Uint32(h[4:])
+	r.e.Flags |= bpf.TraceEventFlagEVENT_DNS
+}
+
 // RFC 768, RFC 7348, RFC 8926.
 func (r *reference) udp(ip refIP, vxlan []uint16, geneve uint16) {
 	h := r.take(ip.l4, 8)
@@ -272,6 +282,7 @@ func (r *reference) udp(ip refIP, vxlan []uint16, geneve uint16) {
 		isVXLAN = isVXLAN || p != 0 && p == dst
 	}
 	if !isVXLAN && (geneve == 0 || dst != geneve) {
+		r.dns(ip)
 		return
 	}
 	off := ip.l4 + 8

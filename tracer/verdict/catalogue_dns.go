@@ -3,7 +3,33 @@ package verdict
 import "github.com/podpath/podpath/tracer"
 
 func dnsEntries() []Entry {
+	d := tracer.ComponentDNS
 	return []Entry{
+		{Code: "dns-nxdomain-search", Component: d, Title: "\"no such host\": the name does not exist", Shown: "lab",
+			Meaning:    "DNS works, and says that the name does not exist, for every try of the client's search list: a typing error, a wrong namespace, or a Service that is not there.",
+			Evidence:   "NXDOMAIN answers that reached the client, and no answer with records to it within two seconds after. Tries of a search list that ends well are healthy.",
+			LookAlikes: []string{"dns-servfail: the resolver could not find out", "dns-resolvconf-wrong: the resolver is not the cluster's"},
+			Remedy:     []string{"kubectl -n {src.ns} exec {src.pod} -- cat /etc/resolv.conf: the short name is tried in these domains", "kubectl get services -A: is NAME.NAMESPACE.svc.cluster.local what is meant? end outside names with a dot, or lower ndots, to spare the search"}},
+		{Code: "dns-servfail", Component: d, Title: "some names fail with SERVFAIL", Shown: "lab",
+			Meaning:    "The query reached the resolver and was answered with a failure: its upstream does not answer or fails, or the cluster's DNS does not reach the API server.",
+			Evidence:   "SERVFAIL, or another failure, in an answer that reached the client, and how long it took; seconds speak for an upstream that is silent.",
+			LookAlikes: []string{"dns-nxdomain-search: the name does not exist", "dns-coredns-down: nobody answers"},
+			Remedy:     []string{"trace the DNS pods' own lookups: podpath trace --from kube-system/svc/kube-dns --to internet", "kubectl -n kube-system get configmap coredns -o yaml (forward); kubectl -n kube-system logs -l k8s-app=kube-dns", "names of the cluster fail as well: does the DNS pod reach the API server?"}},
+		{Code: "dns-refused", Component: d, Title: "lookups are answered with REFUSED", Shown: "lab",
+			Meaning:    "The resolver does not serve that name, or not this client: no zone of its configuration matches, or an access list leaves the client out.",
+			Evidence:   "REFUSED in an answer that reached the client.",
+			LookAlikes: []string{"app-no-listener: nobody listens, which an ICMP message says"},
+			Remedy:     []string{"kubectl -n kube-system get configmap coredns -o yaml: which zones are served, is there an acl?"}},
+		{Code: "dns-slow", Component: d, Title: "lookups take seconds", Shown: "lab",
+			Meaning:    "The lookup was answered, after a second or more: the resolver or its upstream is slow, or a question was lost and sent again.",
+			Evidence:   "The time between the question and its answer at the client, and whether it was sent more than once.",
+			LookAlikes: []string{"svc-conntrack-race: sent again, and conntrack refused an entry meanwhile"},
+			Remedy:     []string{"kubectl -n kube-system top pods -l k8s-app=kube-dns; kubectl -n kube-system logs -l k8s-app=kube-dns", "lost questions: a cache on each node (NodeLocal DNSCache) asks the cluster's DNS over TCP"}},
+		{Code: "dns-resolvconf-wrong", Component: d, Title: "a pod asks a resolver that is not the cluster's", Shown: "lab",
+			Meaning:    "The pod's resolv.conf names a resolver outside, which does not know the names of the cluster: dnsPolicy Default, hostNetwork without ClusterFirstWithHostNet, or a wrong clusterDNS of the kubelet.",
+			Evidence:   "A pod's query to an address outside, answered with NXDOMAIN or REFUSED.",
+			LookAlikes: []string{"dns-nxdomain-search: the cluster's DNS says so"},
+			Remedy:     []string{"kubectl -n {src.ns} get pod {src.pod} -o jsonpath='{.spec.dnsPolicy}'; ClusterFirst asks the cluster's DNS", "kubectl -n {src.ns} exec {src.pod} -- cat /etc/resolv.conf"}},
 		{Code: "dns-nodelocal-broken", Component: tracer.ComponentDNS, Title: "every lookup on one node is refused", Shown: "lab",
 			Meaning:    "Pods ask the DNS cache on their own node, which is not running there, while its address still is.",
 			Evidence:   "NO_SOCKET in the node's namespace for a query to a link-local address, and the ICMP refusal.",

@@ -59,6 +59,10 @@ func (e *Engine) Decide(in *Input) *tracer.Verdict {
 	if in.delivered() {
 		return e.verdict(in, healthy(in), nil)
 	}
+	if f := lookupAnswered(in); f != nil {
+		in.lossy(f, false)
+		return e.verdict(in, f, nil)
+	}
 	var found, held []*Finding
 	early := in.early()
 	for _, r := range e.rules {

@@ -282,6 +282,13 @@ func healthy(in *Input) *Finding {
 	if in.Cluster.Target != in.Cluster.Destination && in.Cluster.Target.IP.IsValid() {
 		f.Summary += " (" + in.target() + ")"
 	}
+	if l := in.Journey.Lookup; l != nil && l.Answered > 0 {
+		where := in.resolver()
+		f.Evidence = append(f.Evidence, in.seenState(where, "%s", lookupText(l)))
+		if l.RCode == tracer.RCodeNXDomain {
+			f.Evidence = append(f.Evidence, in.seenState(where, "a try of the search list; a later one was answered"))
+		}
+	}
 	if n := in.Journey.Retransmits; n > 0 {
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "%d retransmitted packets, recovered", n))
 	}

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/podpath/podpath/tracer"
 )
@@ -34,4 +35,97 @@ func nodeLocalDNS(in *Input) *Finding {
 		f.Evidence = append(f.Evidence, in.seenDrop(d))
 	}
 	return f
+}
+
+// slowLookup: longer than resolvers take that answer from a cache or ask once.
+// Clients repeat a question after 5 s (resolv.conf(5), timeout), some after 1 s.
+const slowLookup = time.Second
+
+// Answered is what a flow comes to whose answers arrived: of a lookup, they can
+// say that it failed.
+func Answered(j *tracer.Journey, l *tracer.Lookup) tracer.Outcome {
+	switch {
+	case l == nil || j.Partial || l.Answered == 0:
+	case l.RCode == tracer.RCodeNXDomain && l.FoundLater:
+	case l.RCode != tracer.RCodeNoError:
+		return tracer.OutcomeDNSError
+	case l.Slowest >= slowLookup:
+		return tracer.OutcomeSlow
+	}
+	return tracer.OutcomeDelivered
+}
+
+// lookupAnswered explains a lookup that was answered, but not as the client
+// would have it. Packets went both ways: no rule about lost ones applies.
+func lookupAnswered(in *Input) *Finding {
+	l := in.Journey.Lookup
+	if l == nil || in.Outcome != tracer.OutcomeDNSError && in.Outcome != tracer.OutcomeSlow {
+		return nil
+	}
+	f := &Finding{Confidence: tracer.Confirmed, Evidence: []tracer.Evidence{in.seenState(in.resolver(), "%s", lookupText(l))}}
+	if p := in.Cluster.TargetPod; p != nil {
+		f.Object = podRef(p)
+	}
+	who := in.source()
+	switch {
+	case in.Outcome == tracer.OutcomeSlow:
+		in.slow(f, l)
+	case in.foreignResolver():
+		f.Code, f.Confidence, f.Object = "dns-resolvconf-wrong", tracer.Probable, podRef(in.Cluster.SourcePod)
+		f.Summary = fmt.Sprintf("pod %s asks %s, which is not the cluster's DNS, and is told %s: names of the cluster do not exist there",
+			who, in.Journey.Flow.Dst.Addr(), tracer.RCodeName(l.RCode))
+		f.Blind = append(f.Blind, tracer.Blind{What: "the names that were asked for", Effect: "a name that exists nowhere gets the same answer"})
+	case l.RCode == tracer.RCodeNXDomain:
+		f.Code, f.Object = "dns-nxdomain-search", podRef(in.Cluster.SourcePod)
+		f.Summary = fmt.Sprintf("the name that %s asks for does not exist: %s says NXDOMAIN, and no later try of its search list was answered either", who, in.resolver())
+	case l.RCode == tracer.RCodeRefused:
+		f.Code = "dns-refused"
+		f.Summary = fmt.Sprintf("%s refuses the lookup of %s (REFUSED): it does not serve that name, or not this client", in.resolver(), who)
+	default:
+		f.Code = "dns-servfail"
+		f.Summary = fmt.Sprintf("%s could not resolve what %s asked for (%s after %s): the path to it is fine, its own source of answers is not",
+			in.resolver(), who, tracer.RCodeName(l.RCode), l.Slowest.Round(time.Millisecond))
+	}
+	return f
+}
+
+func (in *Input) slow(f *Finding, l *tracer.Lookup) {
+	f.Code, f.Confidence = "dns-slow", tracer.Probable
+	took := l.Slowest.Round(time.Millisecond)
+	f.Summary = fmt.Sprintf("%s answered %s only after %s", in.resolver(), in.source(), took)
+	if l.Repeated > 0 {
+		f.Summary = fmt.Sprintf("the lookup of %s was answered by %s only after %s, when it had been sent again: the first question or its answer was lost", in.source(), in.resolver(), took)
+	}
+	if n := in.counter(in.Inventory.HostNetNS, "conntrack.insert_failed"); n > 0 && l.Repeated > 0 {
+		f.Code, f.Object, f.Confidence = "svc-conntrack-race", in.nodeRef(), tracer.Confirmed
+		f.Summary += fmt.Sprintf("; two questions at once raced for one conntrack entry on node %s (insert_failed +%d)", in.NodeName, n)
+		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "conntrack insert_failed +%d", n))
+	}
+}
+
+// resolver names who answered: the pod behind the cluster's DNS, or the address.
+func (in *Input) resolver() string {
+	if in.Cluster.TargetPod != nil && in.Cluster.TargetPod.DNS {
+		return "DNS pod " + in.target()
+	}
+	return "resolver " + in.target()
+}
+
+// foreignResolver: a pod asks somebody outside of the cluster, which has a DNS of
+// its own, and the name is not found there.
+func (in *Input) foreignResolver() bool {
+	p := in.Cluster.SourcePod
+	l := in.Journey.Lookup
+	return in.external() && !in.nodeLocal() && p != nil && !p.HostNetwork && !p.DNS && (l.RCode == tracer.RCodeNXDomain || l.RCode == tracer.RCodeRefused)
+}
+
+func lookupText(l *tracer.Lookup) string {
+	s := fmt.Sprintf("%d questions, %d answered: %s, slowest after %s", l.Asked, l.Answered, tracer.RCodeName(l.RCode), l.Slowest.Round(time.Millisecond))
+	if l.Repeated > 0 {
+		s += fmt.Sprintf(", %d sent again", l.Repeated)
+	}
+	if l.Truncated {
+		s += ", truncated (to be asked again over TCP)"
+	}
+	return s
 }

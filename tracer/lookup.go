@@ -1,0 +1,25 @@
+package tracer
+
+import "time"
+
+// Lookup sums up the DNS messages of one flow. Which questions they ask is not
+// known; the identifiers tell them apart.
+type Lookup struct {
+	// Asked counts the questions, Answered those with an answer of any kind.
+	Asked    int `json:"asked"`
+	Answered int `json:"answered"`
+	// RCode is the gravest of the last answers to each question: any failure
+	// before NXDOMAIN before NOERROR.
+	RCode uint8 `json:"rcode"`
+	// Records is the most that one answer held.
+	Records uint16 `json:"records,omitempty"`
+	// Truncated: an answer did not fit, and is to be asked for over TCP.
+	Truncated bool `json:"truncated,omitempty"`
+	// Slowest is the longest time from a question's first sending to its answer.
+	Slowest time.Duration `json:"slowest_ns,omitempty"`
+	// Repeated counts questions that were sent more than once before the answer.
+	Repeated int `json:"repeated,omitempty"`
+	// FoundLater: the client asked on, and was answered with records shortly
+	// after: what had no answer was one try of its search list.
+	FoundLater bool `json:"found_later,omitempty"`
+}

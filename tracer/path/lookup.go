@@ -1,0 +1,118 @@
+package path
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+const (
+	// maxQuestions bounds how many of one flow are told apart.
+	maxQuestions = 64
+	// searchWindow is how soon after a failed try of its search list a client has
+	// tried the rest of it.
+	searchWindow = 2 * time.Second
+	// maxResolved bounds the clients of whom a success is remembered.
+	maxResolved = 4096
+)
+
+// question is one of a flow's, by its identifier.
+type question struct {
+	sent, answered time.Time
+	again          int
+	rcode          uint8
+	records        uint16
+	truncated      bool
+}
+
+// lookup notes a DNS message of a flow: the question where it is seen first, the
+// answer where it is seen last, which is nearest to the client.
+func (jn *Joiner) lookup(f *flow, ev *tracer.Event, dir tracer.Direction) {
+	d := ev.DNS
+	if d == nil || ev.Drop != nil || ev.Inner != nil || d.Response != (dir == tracer.DirReply) {
+		return
+	}
+	q := f.questions[d.ID]
+	if q == nil {
+		if d.Response || len(f.questions) >= maxQuestions {
+			return
+		}
+		if f.questions == nil {
+			f.questions = map[uint16]*question{}
+		}
+		q = &question{sent: ev.Time}
+		f.questions[d.ID] = q
+	}
+	if !d.Response {
+		if key(ev) == f.first && ev.Kind == f.firstK && ev.Time.After(q.sent) {
+			q.again++
+		}
+		return
+	}
+	q.answered, q.rcode, q.records, q.truncated = ev.Time, d.RCode, d.Answers, d.Truncated
+	if d.RCode == tracer.RCodeNoError && d.Answers > 0 {
+		jn.found(f.j.Flow.Src.Addr(), ev.Time)
+	}
+}
+
+// found remembers when a client last got records.
+func (jn *Joiner) found(client netip.Addr, at time.Time) {
+	if len(jn.resolved) >= maxResolved {
+		for a, t := range jn.resolved {
+			if at.Sub(t) > searchWindow {
+				delete(jn.resolved, a)
+			}
+		}
+	}
+	if _, known := jn.resolved[client]; known || len(jn.resolved) < maxResolved {
+		jn.resolved[client] = at
+	}
+}
+
+// Lookup sums up what a flow asked of DNS, nil if it did not ask.
+func (jn *Joiner) Lookup(id uint64) *tracer.Lookup {
+	f := jn.flows[id]
+	if f == nil || len(f.questions) == 0 {
+		return nil
+	}
+	l := &tracer.Lookup{Asked: len(f.questions)}
+	var last time.Time
+	for _, q := range f.questions {
+		if q.again > 0 {
+			l.Repeated++
+		}
+		if q.answered.IsZero() {
+			continue
+		}
+		l.Answered++
+		l.Slowest = max(l.Slowest, q.answered.Sub(q.sent))
+		l.Records = max(l.Records, q.records)
+		l.Truncated = l.Truncated || q.truncated
+		if graver(q.rcode, l.RCode) {
+			l.RCode = q.rcode
+		}
+		if q.answered.After(last) {
+			last = q.answered
+		}
+	}
+	if at, ok := jn.resolved[f.j.Flow.Src.Addr()]; ok && l.Answered > 0 {
+		l.FoundLater = at.After(last) && at.Sub(last) <= searchWindow
+	}
+	return l
+}
+
+// graver orders response codes: a failure, then a name that is not there, then
+// success.
+func graver(a, b uint8) bool {
+	rank := func(r uint8) int {
+		switch r {
+		case tracer.RCodeNoError:
+			return 0
+		case tracer.RCodeNXDomain:
+			return 1
+		}
+		return 2
+	}
+	return rank(a) > rank(b) || rank(a) == rank(b) && a < b
+}

@@ -58,7 +58,7 @@ demo: build ## break a small cluster of namespaces, trace it, explain it (root)
 
 .PHONY: test
 test: ## every test; as root the privileged ones must run (RECORD=docs/accuracy.md keeps the lab's)
-	.ci/need ip:iproute2 nft:nftables iptables-legacy:iptables ipvsadm:ipvsadm tcpdump:tcpdump cpio:cpio
+	.ci/need ip:iproute2 nft:nftables iptables-legacy:iptables ipset:ipset ipvsadm:ipvsadm tcpdump:tcpdump cpio:cpio
 	$(GO) build -o bin/testsum ./testbed/testsum
 	$(GO) build ./...
 	if [ "$$(id -u)" = 0 ]; then \
@@ -75,7 +75,7 @@ test-kernels: ## tests and faults on Debian kernels, emulated (KERNELS=5.10,6.1;
 		/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 	$(GO) run ./testbed/kernels -kernels '$(KERNELS)' $(if $(FULL),-full) $(KERNEL_FLAGS)
 
-.PHONY: testbed testbed-up testbed-down e2e
+.PHONY: testbed testbed-up testbed-down testbed-rounds e2e
 testbed: ## build a real Kubernetes for the scenarios into the cache (10 to 20 minutes)
 	$(GO) build -o bin/e2e ./testbed/e2e
 	bin/e2e build
@@ -87,6 +87,11 @@ testbed-up: testbed ## a two-node cluster in network namespaces that stays up (F
 testbed-down: ## ... and take it away
 	$(GO) build -o bin/e2e ./testbed/e2e
 	bin/e2e down
+
+testbed-rounds: build ## ten clusters up and down, killed and interrupted: nothing may be left (ROUNDS=10, FLAVOUR=flannel)
+	.ci/need $(TESTBED_NEEDS)
+	$(GO) build -o bin/e2e ./testbed/e2e
+	bin/e2e rounds --podpath $(BIN) --flavour '$(FLAVOUR)' --count $(if $(filter file,$(origin ROUNDS)),10,$(ROUNDS))
 
 e2e: build ## podpath against faults in real clusters (ONLY=REGEX, FLAVOURS=A,B, SEED=N, RECORD=docs/accuracy.md)
 	.ci/need $(TESTBED_NEEDS)

@@ -19,7 +19,7 @@ func main() {
 		Use: "e2e", Short: "A real Kubernetes in network namespaces, and podpath against it",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	c.AddCommand(buildCommand(), upCommand(), downCommand(), execCommand(), serveCommand(), runCommand(), scenariosCommand(), workloadCommand())
+	c.AddCommand(buildCommand(), upCommand(), downCommand(), execCommand(), serveCommand(), runCommand(), scenariosCommand(), roundsCommand(), workloadCommand())
 	err := c.ExecuteContext(ctx)
 	var code exitError
 	switch {

@@ -30,8 +30,14 @@ func buildCommand() *cobra.Command {
 	}
 }
 
+// runEnv, if set, is another run folder. Every process of the cluster has it.
+const runEnv = "PODPATH_TESTBED_RUN"
+
 // runFolder is where the one cluster that stays up keeps its files.
 func runFolder() (string, error) {
+	if run := os.Getenv(runEnv); run != "" {
+		return run, nil
+	}
 	cache, err := k8s.Cache()
 	return filepath.Join(cache, "run"), err
 }
@@ -218,7 +224,8 @@ func enter(run, node string, argv []string) error {
 	}
 	cmd := exec.Command(args[0], append(args[1:], argv...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(run, "kubeconfig"), "PATH="+string(bin)+":"+os.Getenv("PATH"))
+	// kubectl keeps what it has learnt at home.
+	cmd.Env = append(os.Environ(), "HOME="+run, "KUBECONFIG="+filepath.Join(run, "kubeconfig"), "PATH="+string(bin)+":"+os.Getenv("PATH"))
 	err = cmd.Run()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {

@@ -31,7 +31,8 @@ FLAVOURS ?=
 SEED ?= 1
 RECORD ?=
 TESTBED_NEEDS := ip:iproute2 bridge:iproute2 nft:nftables iptables-nft:iptables iptables-legacy:iptables \
-	ipset:ipset conntrack:conntrack /usr/lib/cni/bridge:containernetworking-plugins
+	ipset:ipset conntrack:conntrack /usr/lib/cni/bridge:containernetworking-plugins \
+	containerd:containerd runc:runc
 BENCH ?= .
 BENCHTIME ?= 200ms
 ROUNDS ?= 6

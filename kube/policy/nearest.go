@@ -15,12 +15,6 @@ const (
 	missNamedPort     = "named-port"
 	missIPBlock       = "ip-block"
 	missProtocol      = "protocol"
-	// The rule's peer selects nobody, and the other end misses it by a mistake.
-	missTypo           = "selector-typo"
-	missNamespaceLabel = "namespace-label"
-	missOwnNamespace   = "own-namespace"
-	// missBeforeDNAT: a Service's address, whose backends are all allowed.
-	missBeforeDNAT = "before-dnat"
 )
 
 // miss is how far one rule is from allowing the flow. The higher the score, the
@@ -32,7 +26,6 @@ type miss struct {
 	peerOK bool
 	portOK bool
 	class  string
-	hint   string // what the mistake may be
 	score  int
 }
 
@@ -52,9 +45,8 @@ func (e *evaluation) nearest(policies []*kube.NetworkPolicy, other *end, s side)
 			}
 		}
 	}
-	e.refine(&best, other, s)
 	return &tracer.PolicyNearMiss{
-		Policy: ref(best.policy), Rule: best.rule, Miss: best.class, Why: e.why(&best, other, s) + best.hint,
+		Policy: ref(best.policy), Rule: best.rule, Miss: best.class, Why: e.why(&best, other, s),
 	}
 }
 

@@ -205,17 +205,15 @@ func scenariosCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := k8s.Isolate(run); err != nil {
-			return err
-		}
-		return f.inside(c.Context(), bin, run)
+		group := k8s.Isolate(run)
+		return f.inside(c.Context(), bin, run, group)
 	}}
 	f.add(c)
 	c.Flags().StringVar(&run, "run", "", "the run folder")
 	return c
 }
 
-func (f *runFlags) inside(ctx context.Context, bin, run string) error {
+func (f *runFlags) inside(ctx context.Context, bin, run, group string) error {
 	flavour, err := k8s.FlavourOf(f.flavours)
 	if err != nil {
 		return err
@@ -224,11 +222,11 @@ func (f *runFlags) inside(ctx context.Context, bin, run string) error {
 	if err != nil {
 		return err
 	}
-	cl, err := k8s.Up(ctx, k8s.Config{Flavour: flavour, Tree: ".", Bin: bin, Run: run, Say: os.Stderr})
+	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	self, err := os.Executable()
+	cl, err := k8s.Up(ctx, k8s.Config{Flavour: flavour, Tree: ".", Bin: bin, Run: run, Group: group, Workload: self, Say: os.Stderr})
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -107,7 +108,7 @@ func awaitReady(ctx context.Context, run string, ended <-chan error) error {
 		select {
 		case err := <-ended:
 			b, _ := os.ReadFile(filepath.Join(run, "up.log"))
-			return fmt.Errorf("the cluster did not come up: %w\n%s", err, b)
+			return errors.Join(fmt.Errorf("the cluster did not come up: %w\n%s", err, b), os.RemoveAll(run))
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), down(run))
 		case <-time.After(100 * time.Millisecond):
@@ -148,10 +149,12 @@ func serveCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := k8s.Isolate(run); err != nil {
+		group := k8s.Isolate(run)
+		self, err := os.Executable()
+		if err != nil {
 			return err
 		}
-		if _, err := k8s.Up(c.Context(), k8s.Config{Flavour: f, Tree: ".", Bin: bin, Run: run, Say: os.Stderr}); err != nil {
+		if _, err := k8s.Up(c.Context(), k8s.Config{Flavour: f, Tree: ".", Bin: bin, Run: run, Group: group, Workload: self, Say: os.Stderr}); err != nil {
 			return err
 		}
 		if err := os.WriteFile(filepath.Join(run, "ready"), nil, 0o644); err != nil {
@@ -177,19 +180,24 @@ func downCommand() *cobra.Command {
 	}
 }
 
-// down ends the process that holds the cluster; the kernel ends the rest.
+// down ends the process that holds the cluster. The kernel ends the rest, and
+// the sweeper takes away what the kernel leaves, the run folder last.
 func down(run string) error {
-	if pid := servant(run); pid != 0 {
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			return err
+	pid := servant(run)
+	if pid == 0 {
+		return os.RemoveAll(run)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		return err
+	}
+	for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(run); errors.Is(err, fs.ErrNotExist) {
+			return nil
 		}
-		for begun := time.Now(); servant(run) != 0; time.Sleep(20 * time.Millisecond) {
-			if time.Since(begun) > 10*time.Second {
-				return fmt.Errorf("process %d does not end", pid)
-			}
+		if time.Since(begun) > 30*time.Second {
+			return fmt.Errorf("process %d does not end, or its files and cgroups do not go away", pid)
 		}
 	}
-	return os.RemoveAll(run)
 }
 
 func execCommand() *cobra.Command {
@@ -212,10 +220,11 @@ func enter(run, node string, argv []string) error {
 	if holder == 0 {
 		return errors.New("no cluster is up")
 	}
-	first, err := firstChild(holder)
+	pid, err := k8s.FirstProcess(run)
 	if err != nil {
 		return err
 	}
+	first := strconv.Itoa(pid)
 	args := []string{"nsenter", "--target", first, "--mount", "--pid",
 		"--net=/proc/" + first + "/root/run/netns/" + node, "--wd=."}
 	bin, err := os.ReadFile(filepath.Join(run, "bin"))
@@ -232,20 +241,4 @@ func enter(run, node string, argv []string) error {
 		return exitError(exit.ExitCode())
 	}
 	return err
-}
-
-// firstChild is the process that process pid started: any of its threads may
-// have.
-func firstChild(pid int) (string, error) {
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	if err != nil {
-		return "", err
-	}
-	for _, file := range threads {
-		b, err := os.ReadFile(file)
-		if children := strings.Fields(string(b)); err == nil && len(children) > 0 {
-			return children[0], nil
-		}
-	}
-	return "", errors.New("the cluster is going down")
 }

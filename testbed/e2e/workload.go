@@ -48,6 +48,7 @@ func workloadCommand() *cobra.Command {
 	dial.Flags().IntVar(&size, "bytes", 64, "bytes to send")
 	dial.Flags().DurationVar(&every, "every", 200*time.Millisecond, "how long after one try the next begins, whether or not that has ended")
 	dial.Flags().DurationVar(&limit, "limit", 3*time.Second, "time for a try")
+	c.AddCommand(&cobra.Command{Use: "wait", Args: cobra.NoArgs, Run: func(c *cobra.Command, _ []string) { <-c.Context().Done() }})
 	for _, sub := range []*cobra.Command{listen, dial} {
 		sub.Flags().StringVar(&network, "network", "tcp", "tcp or udp")
 		c.AddCommand(sub)

@@ -52,6 +52,9 @@ type Flavour struct {
 	// Dual gives nodes, pods and Services both families; scenarios then speak
 	// IPv6.
 	Dual bool
+	// Full has a kubelet, containerd and runc on each node, which make the pods;
+	// without it the test does.
+	Full bool
 	// Backend is flannel's: vxlan or host-gw.
 	Backend string
 	Nodes   []NodeConfig
@@ -65,6 +68,7 @@ func Flavours() []Flavour {
 		{Name: "flannel-hostgw", About: "bridge plugin, flannel with host-gw; kube-proxy: iptables (legacy) on n1, nftables on n2", CNI: Bridge, Backend: "host-gw",
 			Nodes: []NodeConfig{{Name: "n1", Proxy: "iptables", Legacy: true}, {Name: "n2", Proxy: "nftables"}}},
 		{Name: "flannel-dual", About: "bridge plugin, flannel with vxlan over IPv4 and IPv6; kube-proxy: iptables (nft) on n1, nftables on n2", CNI: Bridge, Backend: "vxlan", Dual: true, Nodes: nodes},
+		{Name: "flannel-full", About: "flannel with kubelets, containerd and runc", CNI: Bridge, Backend: "vxlan", Full: true, Nodes: nodes},
 		{Name: "calico", About: "Calico's plugin and Felix over flannel with vxlan; kube-proxy: iptables (nft) on n1, nftables on n2", CNI: Calico, Backend: "vxlan", Nodes: nodes},
 	}
 }
@@ -89,6 +93,9 @@ type Config struct {
 	// Tree is the checkout, Bin the folder that Build returned, Run an empty
 	// folder for everything that the cluster writes.
 	Tree, Bin, Run string
+	// Group is the name for cgroups that Isolate returned, Workload the program
+	// that pods run.
+	Group, Workload string
 	// Say gets progress.
 	Say io.Writer
 }
@@ -102,10 +109,12 @@ type Cluster struct {
 	Outside *Space
 
 	tree, bin, run  string
+	group, workload string
 	say             io.Writer
 	fabric, control *Space
 	nodes           []*Node
 	pods            []*Pod
+	dns             *Pod
 	manifest        string
 }
 
@@ -117,7 +126,7 @@ type Node struct {
 	Addr string
 	// addrs are all of them, IPv4 first.
 	addrs []string
-	// Daemons by name: flanneld, kube-proxy, calico-felix.
+	// Daemons by name: flanneld, kube-proxy, calico-felix, containerd, kubelet.
 	Daemons map[string]*Process
 	cluster *Cluster
 }
@@ -125,7 +134,7 @@ type Node struct {
 // Up brings a cluster up, in the namespaces that Isolate made. There is no
 // Down: everything ends with the process.
 func Up(ctx context.Context, cfg Config) (*Cluster, error) {
-	c := &Cluster{Flavour: cfg.Flavour, tree: cfg.Tree, bin: cfg.Bin, run: cfg.Run, say: cfg.Say}
+	c := &Cluster{Flavour: cfg.Flavour, tree: cfg.Tree, bin: cfg.Bin, run: cfg.Run, group: cfg.Group, workload: cfg.Workload, say: cfg.Say}
 	if err := os.MkdirAll(filepath.Join(c.run, "log"), 0o755); err != nil {
 		return nil, err
 	}

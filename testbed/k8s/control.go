@@ -39,12 +39,16 @@ func (c *Cluster) startControl(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Nobody sends heartbeats: without these controllers nodes stay what they
-	// are said to be.
+	controllers := "*"
+	if !c.Flavour.Full {
+		// Nobody sends heartbeats: without these controllers nodes stay what they
+		// are said to be.
+		controllers = "*,-node-lifecycle-controller,-taint-eviction-controller,-device-taint-eviction-controller"
+	}
 	kcm, err := c.start(c.control, "kube-controller-manager", nil, c.program("kube-controller-manager"),
 		"--kubeconfig="+c.Kubeconfig(), "--service-account-private-key-file="+c.file("accounts.key"),
 		"--root-ca-file="+c.file("ca.crt"), "--allocate-node-cidrs", "--cluster-cidr="+c.podCIDRs(), "--leader-elect=false",
-		"--controllers=*,-node-lifecycle-controller,-taint-eviction-controller,-device-taint-eviction-controller")
+		"--controllers="+controllers)
 	if err != nil {
 		return err
 	}

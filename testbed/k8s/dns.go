@@ -4,43 +4,37 @@ import (
 	"context"
 	"os"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// DNSPod is the name of the pod that CoreDNS runs in, in kube-system.
-const DNSPod = "coredns-7c9d"
+// dnsPod is the name of the pod that CoreDNS runs in, in kube-system, if the
+// testbed makes it.
+const dnsPod = "coredns-7c9d"
 
-// startDNS runs CoreDNS in a pod of the first node, behind Service
-// kube-system/kube-dns. It reaches the API server through its Service, as in
-// any cluster.
+func dnsLabels() map[string]string { return map[string]string{"k8s-app": "kube-dns"} }
+
+// DNS is the pod that CoreDNS runs in.
+func (c *Cluster) DNS() *Pod { return c.dns }
+
+// startDNS runs CoreDNS behind Service kube-system/kube-dns. It reaches the API
+// server through its Service, as in any cluster.
 func (c *Cluster) startDNS(ctx context.Context) error {
-	if err := os.WriteFile(c.file("Corefile"), []byte(c.corefile()), 0o644); err != nil {
+	if err := c.createDNSService(ctx); err != nil {
 		return err
 	}
-	labels := map[string]string{"k8s-app": "kube-dns"}
-	policy := corev1.IPFamilyPolicySingleStack
-	if c.Flavour.Dual {
-		policy = corev1.IPFamilyPolicyRequireDualStack
+	if c.Flavour.Full {
+		return c.deployDNS(ctx)
 	}
-	service := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "kube-dns", Labels: labels},
-		Spec: corev1.ServiceSpec{ClusterIP: dnsAddr, ClusterIPs: c.Flavour.both(dnsAddr, dnsAddr6), IPFamilies: c.Flavour.families(), IPFamilyPolicy: &policy,
-			Selector: labels, Ports: []corev1.ServicePort{
-				{Name: "dns", Protocol: corev1.ProtocolUDP, Port: 53, TargetPort: intstr.FromInt32(53)},
-				{Name: "dns-tcp", Protocol: corev1.ProtocolTCP, Port: 53, TargetPort: intstr.FromInt32(53)},
-			}},
-	}
-	if _, err := c.Client.CoreV1().Services(metav1.NamespaceSystem).Create(ctx, service, metav1.CreateOptions{}); err != nil {
+	if err := os.WriteFile(c.file("Corefile"), []byte(corefile("kubeconfig "+c.podKubeconfig()+" testbed")), 0o644); err != nil {
 		return err
 	}
-	_, err := c.StartPod(ctx, PodSpec{
-		Namespace: metav1.NamespaceSystem, Name: DNSPod, Node: c.nodes[0].Name, Labels: labels,
-		Ports: []corev1.ContainerPort{
-			{Name: "dns", ContainerPort: 53, Protocol: corev1.ProtocolUDP},
-			{Name: "dns-tcp", ContainerPort: 53, Protocol: corev1.ProtocolTCP},
-		},
+	var err error
+	c.dns, err = c.StartPod(ctx, PodSpec{
+		Namespace: metav1.NamespaceSystem, Name: dnsPod, Node: c.nodes[0].Name, Labels: dnsLabels(), Ports: dnsPorts(),
 	})
 	if err != nil {
 		return err
@@ -48,23 +42,50 @@ func (c *Cluster) startDNS(ctx context.Context) error {
 	return c.ServeDNS(ctx)
 }
 
-// ServeDNS starts CoreDNS in its pod, and waits until it answers.
+func (c *Cluster) createDNSService(ctx context.Context) error {
+	policy := corev1.IPFamilyPolicySingleStack
+	if c.Flavour.Dual {
+		policy = corev1.IPFamilyPolicyRequireDualStack
+	}
+	_, err := c.Client.CoreV1().Services(metav1.NamespaceSystem).Create(ctx, &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "kube-dns", Labels: dnsLabels()},
+		Spec: corev1.ServiceSpec{
+			ClusterIP: dnsAddr, ClusterIPs: c.Flavour.both(dnsAddr, dnsAddr6),
+			IPFamilies: c.Flavour.families(), IPFamilyPolicy: &policy, Selector: dnsLabels(),
+			Ports: []corev1.ServicePort{
+				{Name: "dns", Protocol: corev1.ProtocolUDP, Port: 53, TargetPort: intstr.FromInt32(53)},
+				{Name: "dns-tcp", Protocol: corev1.ProtocolTCP, Port: 53, TargetPort: intstr.FromInt32(53)},
+			},
+		},
+	}, metav1.CreateOptions{})
+	return err
+}
+
+func dnsPorts() []corev1.ContainerPort {
+	return []corev1.ContainerPort{
+		{Name: "dns", ContainerPort: 53, Protocol: corev1.ProtocolUDP},
+		{Name: "dns-tcp", ContainerPort: 53, Protocol: corev1.ProtocolTCP},
+	}
+}
+
+// ServeDNS starts CoreDNS in the pod that the testbed made, and waits until it
+// answers.
 func (c *Cluster) ServeDNS(ctx context.Context) error {
-	pod := c.PodNamed(metav1.NamespaceSystem, DNSPod)
-	dns, err := pod.StartProcess("coredns", nil, c.program("coredns"), "-conf", c.file("Corefile"))
+	dns, err := c.dns.StartProcess("coredns", nil, c.program("coredns"), "-conf", c.file("Corefile"))
 	if err != nil {
 		return err
 	}
-	return dns.await(ctx, "CoreDNS", func() bool { return pod.healthy("http://127.0.0.1:8181/ready") })
+	return dns.await(ctx, "CoreDNS", func() bool { return c.dns.healthy("http://127.0.0.1:8181/ready") })
 }
 
-func (c *Cluster) corefile() string {
+// corefile is CoreDNS's configuration; api says how it finds the API server.
+func corefile(api string) string {
 	return `.:53 {
     errors
     health
     ready
     kubernetes cluster.local in-addr.arpa ip6.arpa {
-        kubeconfig ` + c.podKubeconfig() + ` testbed
+        ` + api + `
         pods insecure
     }
     loop
@@ -72,4 +93,80 @@ func (c *Cluster) corefile() string {
     loadbalance
 }
 `
+}
+
+// deployDNS runs CoreDNS as clusters do: a Deployment with probes, a ConfigMap,
+// and a service account that may read what it needs.
+func (c *Cluster) deployDNS(ctx context.Context) error {
+	if err := c.allowDNS(ctx); err != nil {
+		return err
+	}
+	name := metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "coredns"}
+	_, err := c.Client.CoreV1().ConfigMaps(name.Namespace).Create(ctx, &corev1.ConfigMap{
+		ObjectMeta: name, Data: map[string]string{"Corefile": corefile("")},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	w := Workload{Kind: "Deployment", Namespace: name.Namespace, Name: name.Name, Labels: dnsLabels(), Pods: 1, Ports: dnsPorts()}
+	_, err = c.Client.AppsV1().Deployments(name.Namespace).Create(ctx, &appsv1.Deployment{
+		ObjectMeta: name,
+		Spec: appsv1.DeploymentSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: w.Labels},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: w.Labels}, Spec: dnsSpec()},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	pods, err := c.awaitPods(ctx, w)
+	if err != nil {
+		return err
+	}
+	c.dns = pods[0]
+	return nil
+}
+
+func dnsSpec() corev1.PodSpec {
+	spec := kubeletPod(PodSpec{Ports: dnsPorts()})
+	spec.ServiceAccountName, spec.DNSPolicy = "coredns", corev1.DNSDefault
+	spec.Volumes = []corev1.Volume{{Name: "config", VolumeSource: corev1.VolumeSource{
+		ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "coredns"}},
+	}}}
+	main := &spec.Containers[0]
+	main.Image, main.Args = corednsImage, []string{"-conf", "/etc/coredns/Corefile"}
+	main.VolumeMounts = []corev1.VolumeMount{{Name: "config", MountPath: "/etc/coredns"}}
+	main.ReadinessProbe = httpProbe(8181, "/ready")
+	main.LivenessProbe = httpProbe(8080, "/health")
+	return spec
+}
+
+func httpProbe(port int32, path string) *corev1.Probe {
+	return &corev1.Probe{
+		ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromInt32(port), Path: path}},
+		PeriodSeconds: 1, TimeoutSeconds: 5, FailureThreshold: 5,
+	}
+}
+
+// allowDNS makes CoreDNS's service account and what it may do.
+func (c *Cluster) allowDNS(ctx context.Context) error {
+	name := metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "coredns"}
+	account := &corev1.ServiceAccount{ObjectMeta: name}
+	if _, err := c.Client.CoreV1().ServiceAccounts(name.Namespace).Create(ctx, account, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	read := []string{"list", "watch"}
+	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "coredns"}, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"endpoints", "services", "pods", "namespaces"}, Verbs: read},
+		{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: read},
+	}}
+	if _, err := c.Client.RbacV1().ClusterRoles().Create(ctx, role, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	_, err := c.Client.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "coredns"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "coredns"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: name.Namespace, Name: "coredns"}},
+	}, metav1.CreateOptions{})
+	return err
 }

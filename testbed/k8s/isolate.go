@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -23,19 +24,45 @@ const (
 // returns, with scratch mounts in place: what daemons write outside of the run
 // folder is forgotten.
 //
-// It needs root. run is the run folder; it is made.
-func Isolate(run string) error {
+// It needs root. run is the run folder; it is made. If the process that holds
+// the namespaces is killed, run is removed, too. The result is a name for
+// cgroups, which are removed in any case.
+func Isolate(run string) (group string) {
 	switch os.Getenv(insideEnv) {
 	case "":
-		os.Exit(outside())
+		os.Exit(outside(run))
 	case insideInit:
 		os.Exit(first(run))
+	case insideSweep:
+		os.Exit(sweep(run))
 	}
-	return nil
+	return os.Getenv(groupEnv)
 }
 
 // outside starts the first process of the new namespaces and waits for it.
-func outside() int {
+func outside(run string) int {
+	if err := os.Setenv(groupEnv, fmt.Sprintf("podpath-testbed-%d", os.Getpid())); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	sweeper, err := startSweeper()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "start the sweeper:", err)
+		return 2
+	}
+	code, killed := hold(run)
+	if err := clean(run, killed); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 2
+	}
+	// Nothing is left to do for it.
+	_, _ = sweeper.Write([]byte{0})
+	return code
+}
+
+// hold runs the first process of the new namespaces, and says whether that was
+// killed.
+func hold(run string) (code int, killed bool) {
 	cmd := again(insideInit)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS,
@@ -44,7 +71,13 @@ func outside() int {
 	}
 	// The death signal is sent when the thread ends that started the process.
 	lockThread()
-	return runForwarding(cmd)
+	err := runForwarding(cmd, func() error {
+		if err := os.MkdirAll(run, 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(firstFile(run), []byte(strconv.Itoa(cmd.Process.Pid)), 0o644)
+	})
+	return exitCode(err), cmd.ProcessState != nil && !cmd.ProcessState.Exited()
 }
 
 func again(stage string) *exec.Cmd {
@@ -57,19 +90,23 @@ func again(stage string) *exec.Cmd {
 
 // runForwarding passes signals on, so that Ctrl-C and kill reach the program
 // that cleans up.
-func runForwarding(cmd *exec.Cmd) int {
+func runForwarding(cmd *exec.Cmd, started func() error) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	if err := cmd.Start(); err != nil {
 		fmt.Fprintln(os.Stderr, "new namespaces:", err)
-		return 2
+		return err
+	}
+	if err := started(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return errors.Join(err, cmd.Process.Kill(), cmd.Wait())
 	}
 	go func() {
 		for s := range signals {
 			_ = cmd.Process.Signal(s)
 		}
 	}()
-	return exitCode(cmd.Wait())
+	return cmd.Wait()
 }
 
 func exitCode(err error) int {

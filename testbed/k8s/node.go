@@ -19,10 +19,8 @@ import (
 )
 
 func (c *Cluster) startNodes(ctx context.Context) error {
-	for _, n := range c.nodes {
-		if err := n.register(ctx); err != nil {
-			return fmt.Errorf("node %s: %w", n.Name, err)
-		}
+	if err := c.registerNodes(ctx); err != nil {
+		return err
 	}
 	for _, n := range c.nodes {
 		if err := n.startFlannel(ctx); err != nil {
@@ -32,6 +30,24 @@ func (c *Cluster) startNodes(ctx context.Context) error {
 			return err
 		}
 		if err := n.StartProxy(ctx); err != nil {
+			return fmt.Errorf("node %s: %w", n.Name, err)
+		}
+	}
+	for _, n := range c.nodes {
+		if err := n.awaitReady(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// registerNodes makes the Node objects, or has the kubelets make them.
+func (c *Cluster) registerNodes(ctx context.Context) error {
+	if c.Flavour.Full {
+		return c.startKubelets(ctx)
+	}
+	for _, n := range c.nodes {
+		if err := n.register(ctx); err != nil {
 			return fmt.Errorf("node %s: %w", n.Name, err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 
@@ -26,12 +27,19 @@ type PodSpec struct {
 	HostNetwork           bool
 	// NotReady leaves the pod without the Ready condition.
 	NotReady bool
+	// What only a kubelet gives: Command is what the image's program does, if not
+	// wait; Liveness a TCP port that is probed each second; Restart what follows
+	// when the program ends.
+	Command  []string
+	Liveness int32
+	Restart  corev1.RestartPolicy
 	// Owner is the workload that made the pod, as KIND/NAME; "" if none did.
 	Owner string
 }
 
-// Pod is a pod of the light layout: an object, a network namespace, and the
-// processes that the caller starts in it.
+// Pod is an object, a network namespace, and the processes that the caller
+// starts in it. In the light layout the testbed connects it to the network; in
+// the full one the kubelet of its node has it made.
 type Pod struct {
 	PodSpec
 	*Space
@@ -42,14 +50,16 @@ type Pod struct {
 	network *libcni.CNIConfig
 	list    *libcni.NetworkConfigList
 	runtime *libcni.RuntimeConf
-	procs   []*Process
-	removed bool
+	// container is the ID of its container in the full layout.
+	container string
+	procs     []*Process
+	removed   bool
 }
 
 // StartPod makes the object, the namespace, and has the CNI plugins connect it.
 func (c *Cluster) StartPod(ctx context.Context, spec PodSpec) (*Pod, error) {
 	p := &Pod{PodSpec: spec}
-	object, err := c.Client.CoreV1().Pods(spec.Namespace).Create(ctx, p.object(), metav1.CreateOptions{})
+	object, err := c.Client.CoreV1().Pods(spec.Namespace).Create(ctx, c.object(p), metav1.CreateOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("create pod %s: %w", spec.Name, err)
 	}
@@ -58,30 +68,65 @@ func (c *Cluster) StartPod(ctx context.Context, spec PodSpec) (*Pod, error) {
 
 // serve does for a pod object what a kubelet does.
 func (c *Cluster) serve(ctx context.Context, p *Pod, object *corev1.Pod) (*Pod, error) {
+	c.pods = append(c.pods, p)
+	if c.Flavour.Full {
+		return p, p.follow(ctx, c)
+	}
 	if p.node = c.Node(p.Node); p.node == nil {
 		return nil, fmt.Errorf("pod %s: no node %q", p.Name, p.Node)
 	}
-	c.pods = append(c.pods, p)
 	if p.HostNetwork {
 		p.Space = p.node.Space
-		for _, addr := range p.node.addrs {
-			p.Addrs = append(p.Addrs, netip.MustParseAddr(addr))
+		if err := p.setAddrs(p.node.addrs); err != nil {
+			return nil, err
 		}
 	} else if err := p.attach(ctx, string(object.UID)); err != nil {
 		return nil, fmt.Errorf("pod %s: %w", p.Name, err)
 	}
-	p.Addr = p.Addrs[len(p.Addrs)-1]
-	return p, p.report(ctx, !p.NotReady)
+	return p, p.SetReady(ctx, !p.NotReady)
 }
 
-func (p *Pod) object() *corev1.Pod {
-	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, Labels: p.Labels},
-		Spec: corev1.PodSpec{
-			NodeName: p.Node, HostNetwork: p.HostNetwork, TerminationGracePeriodSeconds: new(int64),
-			Containers: []corev1.Container{{Name: "main", Image: "none", Ports: p.Ports}},
-		},
+// setAddrs takes the pod's addresses, one of each family that the cluster has.
+func (p *Pod) setAddrs(all []string) error {
+	p.Addrs = nil
+	for _, s := range all {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return err
+		}
+		p.Addrs = append(p.Addrs, a)
 	}
+	if want := p.node.cluster.Flavour.families(); len(p.Addrs) != len(want) {
+		return fmt.Errorf("pod %s has addresses %v, not one for each of %v", p.Name, p.Addrs, want)
+	}
+	// IPv4 is the cluster's first family.
+	slices.SortFunc(p.Addrs, netip.Addr.Compare)
+	p.Addr = p.Addrs[len(p.Addrs)-1]
+	return nil
+}
+
+func (c *Cluster) object(p *Pod) *corev1.Pod {
+	object := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, Labels: p.Labels}}
+	object.Spec = c.podSpec(p.PodSpec)
+	if !c.Flavour.Full {
+		object.Spec.NodeName = p.Node
+	}
+	return object
+}
+
+// podSpec is a pod that the scheduler puts on the node; "" is any.
+func (c *Cluster) podSpec(p PodSpec) corev1.PodSpec {
+	if c.Flavour.Full {
+		return kubeletPod(p)
+	}
+	spec := corev1.PodSpec{
+		HostNetwork: p.HostNetwork, TerminationGracePeriodSeconds: new(int64),
+		Containers: []corev1.Container{{Name: "main", Image: "none", Ports: p.Ports}},
+	}
+	if p.Node != "" {
+		spec.NodeSelector = map[string]string{corev1.LabelHostname: p.Node}
+	}
+	return spec
 }
 
 // attach makes the namespace and runs the plugins, as a container runtime does.
@@ -120,17 +165,11 @@ func (p *Pod) add(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var addrs []string
 	for _, ip := range r.IPs {
-		if a, ok := netip.AddrFromSlice(ip.Address.IP); ok {
-			p.Addrs = append(p.Addrs, a.Unmap())
-		}
+		addrs = append(addrs, ip.Address.IP.String())
 	}
-	if want := p.node.cluster.Flavour.families(); len(p.Addrs) != len(want) {
-		return fmt.Errorf("the plugins gave addresses %v, not one for each of %v", p.Addrs, want)
-	}
-	// IPv4 is the cluster's first family.
-	slices.SortFunc(p.Addrs, netip.Addr.Compare)
-	return nil
+	return p.setAddrs(addrs)
 }
 
 func (p *Pod) hostPorts() []map[string]any {
@@ -144,7 +183,12 @@ func (p *Pod) hostPorts() []map[string]any {
 }
 
 // SetReady changes the Ready condition.
-func (p *Pod) SetReady(ctx context.Context, ready bool) error { return p.report(ctx, ready) }
+func (p *Pod) SetReady(ctx context.Context, ready bool) error {
+	if p.container != "" {
+		return p.setGate(ctx, ready)
+	}
+	return p.report(ctx, ready)
+}
 
 // report writes the status that a kubelet would.
 func (p *Pod) report(ctx context.Context, ready bool) error {
@@ -185,9 +229,19 @@ func (p *Pod) tryReport(ctx context.Context, ready bool) error {
 
 // StartProcess starts a program in the pod.
 func (p *Pod) StartProcess(name string, env []string, argv ...string) (*Process, error) {
-	proc, err := p.node.cluster.start(p.Space, p.Namespace+"-"+p.Name+"-"+name, env, argv...)
+	c := p.node.cluster
+	name = p.Namespace + "-" + p.Name + "-" + name
+	space, inner := p.Space, filepath.Join(c.run, "log", name+".pid")
+	command := p.inContainer(argv, "--pid-file", inner)
+	if command != nil {
+		space, argv = p.node.Space, command
+	}
+	proc, err := c.start(space, name, env, argv...)
 	if err != nil {
 		return nil, err
+	}
+	if command != nil {
+		proc.inner = inner
 	}
 	p.procs = append(p.procs, proc)
 	return proc, nil
@@ -212,7 +266,7 @@ func (p *Pod) Thaw() error { return p.signal(syscall.SIGCONT) }
 
 func (p *Pod) signal(sig syscall.Signal) error {
 	for _, proc := range p.procs {
-		if err := proc.cmd.Process.Signal(sig); err != nil {
+		if err := proc.signal(sig); err != nil {
 			return err
 		}
 	}
@@ -230,6 +284,10 @@ func (p *Pod) Remove(ctx context.Context) error {
 		return err
 	}
 	c := p.node.cluster
+	c.pods = slices.DeleteFunc(c.pods, func(q *Pod) bool { return p == q })
+	if p.container != "" {
+		return p.delete(ctx)
+	}
 	if !p.HostNetwork {
 		if err := p.node.Do(func() error { return p.network.DelNetworkList(ctx, p.list, p.runtime) }); err != nil {
 			return fmt.Errorf("remove pod %s from the network: %w", p.Name, err)
@@ -243,7 +301,6 @@ func (p *Pod) Remove(ctx context.Context) error {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return err
 	}
-	c.pods = slices.DeleteFunc(c.pods, func(q *Pod) bool { return p == q })
 	return nil
 }
 

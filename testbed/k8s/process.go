@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -18,6 +19,9 @@ type Process struct {
 	Log   string
 	space *Space
 	cmd   *exec.Cmd
+	// inner, if set, is a file with the number of the process in a container
+	// that cmd started.
+	inner string
 	ended chan struct{}
 }
 
@@ -44,18 +48,39 @@ func (c *Cluster) start(s *Space, name string, env []string, argv ...string) (*P
 
 // Kill ends the daemon as a crash does.
 func (p *Process) Kill() error {
-	if err := p.cmd.Process.Kill(); err != nil {
-		return fmt.Errorf("end %s: %w", p.Name, err)
+	if err := p.signal(syscall.SIGKILL); err != nil {
+		return err
 	}
 	<-p.ended
 	return nil
 }
 
 // Freeze stops the daemon where it is; Thaw lets it go on.
-func (p *Process) Freeze() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
+func (p *Process) Freeze() error { return p.signal(syscall.SIGSTOP) }
 
 // Thaw undoes Freeze.
-func (p *Process) Thaw() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
+func (p *Process) Thaw() error { return p.signal(syscall.SIGCONT) }
+
+func (p *Process) signal(sig syscall.Signal) error {
+	process := p.cmd.Process
+	if p.inner != "" {
+		b, err := os.ReadFile(p.inner)
+		if err != nil {
+			return err
+		}
+		pid, err := strconv.Atoi(string(b))
+		if err != nil {
+			return err
+		}
+		if process, err = os.FindProcess(pid); err != nil {
+			return err
+		}
+	}
+	if err := process.Signal(sig); err != nil {
+		return fmt.Errorf("send %s to %s: %w", sig, p.Name, err)
+	}
+	return nil
+}
 
 // await asks until ready says yes. An end of the process, or of the time, is
 // an error that shows the last lines of its output.

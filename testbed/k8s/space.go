@@ -50,7 +50,18 @@ func (s *Space) make() error {
 	if err := unix.Mount(own, s.Path(), "", unix.MS_BIND, ""); err != nil {
 		return err
 	}
-	if s.file, err = os.Open(s.Path()); err != nil {
+	return s.open(s.Path())
+}
+
+// openSpace is a namespace that somebody else made.
+func openSpace(name, path string) (*Space, error) {
+	s := &Space{name: name}
+	return s, s.open(path)
+}
+
+func (s *Space) open(path string) error {
+	var err error
+	if s.file, err = os.Open(path); err != nil {
 		return err
 	}
 	var st unix.Stat_t
@@ -61,7 +72,7 @@ func (s *Space) make() error {
 	return nil
 }
 
-// Path is where the namespace can be opened.
+// Path is where a namespace that newSpace made can be opened.
 func (s *Space) Path() string { return "/run/netns/" + s.name }
 
 // Inode is the namespace's, as lsns shows it.

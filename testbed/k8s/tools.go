@@ -27,12 +27,14 @@ type tool struct {
 	links []string
 	// cni, if set, is the only one that needs it.
 	cni CNI
+	// full: only the full layout needs it.
+	full bool
 }
 
 // needed are the tools of these flavours.
 func needed(flavours []Flavour) []tool {
 	return slices.DeleteFunc(tools(), func(t tool) bool {
-		return !slices.ContainsFunc(flavours, func(f Flavour) bool { return t.cni == "" || t.cni == f.CNI })
+		return !slices.ContainsFunc(flavours, func(f Flavour) bool { return (t.cni == "" || t.cni == f.CNI) && (!t.full || f.Full) })
 	})
 }
 
@@ -49,6 +51,7 @@ func tools() []tool {
 			links: []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl"}},
 		{name: "flanneld", module: "flannel", pkg: "."},
 		{name: "coredns", module: "coredns", pkg: "."},
+		{name: "pause", module: "pause", pkg: ".", full: true},
 		{name: "calico-felix", module: "calico", pkg: "github.com/projectcalico/calico/felix/cmd/calico-felix", cni: Calico},
 		{name: "calico", module: "calico", pkg: "github.com/projectcalico/calico/cni-plugin/cmd/calico", cni: Calico},
 	}

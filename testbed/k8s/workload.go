@@ -30,6 +30,12 @@ func (c *Cluster) StartWorkload(ctx context.Context, w Workload) ([]*Pod, error)
 	if err := c.createWorkload(ctx, w); err != nil {
 		return nil, fmt.Errorf("create %s %s: %w", w.Kind, w.Name, err)
 	}
+	return c.awaitPods(ctx, w)
+}
+
+// awaitPods waits until controllers and scheduler have made the workload's
+// pods, and serves each.
+func (c *Cluster) awaitPods(ctx context.Context, w Workload) ([]*Pod, error) {
 	var objects []corev1.Pod
 	err := poll(ctx, fmt.Sprintf("%d pods of %s %s", w.Pods, w.Kind, w.Name), func() (bool, error) {
 		var err error
@@ -84,16 +90,7 @@ func (c *Cluster) adopt(ctx context.Context, w Workload, object *corev1.Pod) (*P
 func (c *Cluster) createWorkload(ctx context.Context, w Workload) error {
 	meta := metav1.ObjectMeta{Namespace: w.Namespace, Name: w.Name}
 	selector := &metav1.LabelSelector{MatchLabels: w.Labels}
-	template := corev1.PodTemplateSpec{
-		ObjectMeta: metav1.ObjectMeta{Labels: w.Labels},
-		Spec: corev1.PodSpec{
-			TerminationGracePeriodSeconds: new(int64),
-			Containers:                    []corev1.Container{{Name: "main", Image: "none", Ports: w.Ports}},
-		},
-	}
-	if w.Node != "" {
-		template.Spec.NodeSelector = map[string]string{corev1.LabelHostname: w.Node}
-	}
+	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: w.Labels}, Spec: c.podSpec(PodSpec{Ports: w.Ports, Node: w.Node})}
 	replicas := int32(w.Pods)
 	apps := c.Client.AppsV1()
 	var err error

@@ -12,8 +12,9 @@ import (
 )
 
 var (
-	overlay    = []string{"flannel", "flannel-dual", "calico"}
-	bridged    = []string{"flannel", "flannel-hostgw", "flannel-dual"}
+	overlay    = []string{"flannel", "flannel-dual", "flannel-full", "calico"}
+	light      = []string{"flannel", "flannel-hostgw", "flannel-dual", "calico"}
+	bridged    = []string{"flannel", "flannel-hostgw", "flannel-dual", "flannel-full"}
 	silentOrNo = []workload.Outcome{workload.Timeout, workload.Unreachable}
 )
 

@@ -13,7 +13,7 @@ import (
 // The cluster's DNS.
 func dnsFaults() []Scenario {
 	return []Scenario{
-		{Name: "dns-coredns-dead", Beside: true, About: "CoreDNS crashed; its pod is still an endpoint", Build: corednsDead},
+		{Name: "dns-coredns-dead", Beside: true, About: "CoreDNS crashed; its pod is still an endpoint", Flavours: light, Build: corednsDead},
 		{Name: "dns-no-endpoints", About: "no CoreDNS pod is ready", Build: corednsNotReady},
 	}
 }
@@ -23,11 +23,11 @@ func corednsDead(ctx context.Context, s *Stage) (*Scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	pod := s.PodNamed(metav1.NamespaceSystem, k8s.DNSPod)
+	pod := s.DNS()
 	sc.Break = func(context.Context) error { return pod.Crash() }
 	sc.Heal = s.ServeDNS
 	sc.Symptom = []workload.Outcome{workload.Refused}
-	sc.Want = Want{Component: "dns", Code: "dns-coredns-down", Object: Object{"Pod", metav1.NamespaceSystem, k8s.DNSPod}}
+	sc.Want = Want{Component: "dns", Code: "dns-coredns-down", Object: Object{"Pod", metav1.NamespaceSystem, pod.Name}}
 	return sc, nil
 }
 
@@ -36,7 +36,7 @@ func corednsNotReady(ctx context.Context, s *Stage) (*Scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	pod := s.PodNamed(metav1.NamespaceSystem, k8s.DNSPod)
+	pod := s.DNS()
 	sc.Break = func(ctx context.Context) error { return pod.SetReady(ctx, false) }
 	sc.Heal = func(ctx context.Context) error { return pod.SetReady(ctx, true) }
 	sc.Symptom = []workload.Outcome{workload.Refused}

@@ -11,7 +11,7 @@ import (
 func nodeFaults() []Scenario {
 	return []Scenario{
 		{Name: "node-ip-forward-off", About: "the node does not forward", Build: forwardOff},
-		{Name: "node-rp-filter", About: "strict rp_filter, and the answer comes in by another way than the route says", Flavours: []string{"flannel", "calico"}, Build: rpFilter},
+		{Name: "node-rp-filter", About: "strict rp_filter, and the answer comes in by another way than the route says", Flavours: []string{"flannel", "flannel-full", "calico"}, Build: rpFilter},
 		{Name: "node-bridge-nf-off", About: "bridged packets do not pass iptables, so that answers of the same node are not translated back", Flavours: bridged, Build: bridgeNFOff},
 		{Name: "node-foreign-drop", Beside: true, About: "somebody's own nftables table drops the port", Build: foreignDrop},
 		{Name: "node-firewall-reject", Beside: true, About: "somebody's own iptables rule rejects the port in FORWARD", Build: firewallReject},

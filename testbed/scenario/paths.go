@@ -239,7 +239,7 @@ func nodeToPod(ctx context.Context, s *Stage) (*Scene, error) {
 }
 
 // dnsNode is where CoreDNS runs.
-func (s *Stage) dnsNode() *k8s.Node { return s.Node(s.PodNamed("kube-system", k8s.DNSPod).Node) }
+func (s *Stage) dnsNode() *k8s.Node { return s.Node(s.DNS().Node) }
 
 func (s *Stage) lookupFrom(ctx context.Context, n *k8s.Node) (*Scene, error) {
 	svc, _, err := s.behind(ctx, s.Pick(), nil)
@@ -251,7 +251,7 @@ func (s *Stage) lookupFrom(ctx context.Context, n *k8s.Node) (*Scene, error) {
 		return nil, err
 	}
 	sc.Want.Path = slices.Concat(sc.Want.Path, []string{
-		"service kube-system/kube-dns", "to kube-system/pod/" + k8s.DNSPod, podName(sc.Client.(*k8s.Pod)),
+		"service kube-system/kube-dns", "to kube-system/pod/" + s.DNS().Name, podName(sc.Client.(*k8s.Pod)),
 	})
 	return sc, nil
 }

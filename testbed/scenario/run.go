@@ -174,7 +174,7 @@ func (r *Runner) trace(ctx context.Context, scene *Scene, out *Result) error {
 	if err := p.stop(); err != nil {
 		return err
 	}
-	out.Case = accuracy.Judge("", scene.Want.answer(), p.answers())
+	out.Case = accuracy.Judge("", scene.Want.answer(), p.answers(scene.GoesOn))
 	out.Misnamed = r.misnamed(scene, p)
 	out.Detail = fmt.Sprintf("client: %v\n%s\n%s\n%s", got, &p.errors, out.Misnamed, p.text())
 	return nil

@@ -54,6 +54,8 @@ type Scene struct {
 	// Noise, if set, goes on while podpath traces, and is not what it is asked
 	// about.
 	Noise func(ctx context.Context)
+	// GoesOn: others send what podpath is asked about, too, before and after.
+	GoesOn bool
 	// Node is where podpath runs; From and To are its endpoints.
 	Node     *k8s.Node
 	From, To string
@@ -87,5 +89,5 @@ func (w Want) answer() accuracy.Answer {
 
 // All are the scenarios, in the order in which they run.
 func All() []Scenario {
-	return slices.Concat(controls(), paths(), apart(), serviceFaults(), proxyFaults(), policyFaults(), calicoFaults(), cniFaults(), nodeFaults(), egressFaults(), dnsFaults(), appFaults())
+	return slices.Concat(controls(), paths(), apart(), serviceFaults(), proxyFaults(), policyFaults(), calicoFaults(), cniFaults(), nodeFaults(), egressFaults(), dnsFaults(), appFaults(), kubeletFaults())
 }

@@ -381,7 +381,7 @@ func (a *analyser) cluster(j *tracer.Journey) *tracer.ClusterFacts {
 	a.rec.cluster(j.Last, view)
 	c := clusterFacts(view, j, a.node)
 	nameHost(c, &a.inv)
-	c.Bystanders = bystanders(view, j, &a.inv)
+	c.Bystanders = bystanders(view, c, j, &a.inv)
 	c.Stale = a.stale()
 	return c
 }

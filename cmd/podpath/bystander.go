@@ -7,13 +7,15 @@ import (
 	"github.com/podpath/podpath/tracer"
 )
 
-// bystanders are the pods, neither source nor target, in whose namespaces
-// packets of the flow were seen: a bridge floods what it has no entry for.
-func bystanders(view *kube.Snapshot, j *tracer.Journey, inv *tracer.Inventory) []tracer.Bystander {
+// bystanders are the pods, neither source nor target by their addresses, in whose
+// namespaces packets of the flow were seen: a bridge floods what it has no entry
+// for, and a pod may send with an address that the cluster does not know.
+func bystanders(view *kube.Snapshot, c *tracer.ClusterFacts, j *tracer.Journey, inv *tracer.Inventory) []tracer.Bystander {
 	var found []tracer.Bystander
 	look := func(netns uint32) {
 		known := func(b tracer.Bystander) bool { return b.NetNS == netns }
-		if netns == 0 || netns == inv.HostNetNS || netns == j.SrcDevice.NetNS || netns == j.DstDevice.NetNS || slices.ContainsFunc(found, known) {
+		named := c.SourcePod != nil && netns == j.SrcDevice.NetNS || c.TargetPod != nil && netns == j.DstDevice.NetNS
+		if netns == 0 || netns == inv.HostNetNS || named || slices.ContainsFunc(found, known) {
 			return
 		}
 		if p, ok := podIn(view, inv, netns); ok {

@@ -30,8 +30,17 @@ func TestBystanders(t *testing.T) {
 	j := &tracer.Journey{SrcDevice: at(10), DstDevice: at(11), Hops: []tracer.Hop{
 		{Device: at(10)}, {Device: at(1)}, {Device: at(12)}, {Device: at(11)},
 	}, Drops: []tracer.DropSeen{{DropSite: tracer.DropSite{Device: at(12)}}, {DropSite: tracer.DropSite{Device: at(13)}}}}
+	known := &tracer.ClusterFacts{SourcePod: &tracer.PodFacts{Namespace: "shop", Name: "web"}, TargetPod: &tracer.PodFacts{Namespace: "shop", Name: "api"}}
 	want := []tracer.Bystander{{NetNS: 12, Namespace: "shop", Name: "other-0", Owner: "StatefulSet/other"}}
-	if got := bystanders(view, j, inv); !slices.Equal(got, want) {
+	if got := bystanders(view, known, j, inv); !slices.Equal(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
+	}
+	// The client sends with an address that no pod has.
+	inv.Devices = append(inv.Devices, tracer.Device{DeviceKey: at(10), Addrs: []netip.Prefix{netip.MustParsePrefix("172.31.0.9/32"), netip.MustParsePrefix("10.0.0.3/24")}})
+	j.Drops = nil
+	want = []tracer.Bystander{{NetNS: 10, Namespace: "shop", Name: "other-0", Owner: "StatefulSet/other"}}
+	j.Hops = j.Hops[:1]
+	if got := bystanders(view, &tracer.ClusterFacts{}, j, inv); !slices.Equal(got, want) {
+		t.Errorf("a second address: got %+v, want %+v", got, want)
 	}
 }

@@ -31,6 +31,11 @@ func antiSpoof(in *Input) *Finding {
 			in.NodeName, src, in.where(entry.DeviceKey)),
 		Evidence: []tracer.Evidence{in.seenDrop(d), in.seenState(in.where(entry.DeviceKey), "the pod behind it has %s", otherAddr(pod.Addrs, src))},
 	}
+	for _, b := range in.Cluster.Bystanders {
+		if b.NetNS == pod.NetNS {
+			f.Evidence = append(f.Evidence, in.seenState(in.where(entry.DeviceKey), "the pod behind it is %s/%s", b.Namespace, b.Name))
+		}
+	}
 	if f.Rule != nil {
 		f.Confidence = tracer.Confirmed
 		f.Evidence = append(f.Evidence, seenRule(in, f.Rule))

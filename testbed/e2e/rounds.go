@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -101,12 +100,8 @@ func (r *rounds) kinds() []kind {
 			return r.upAnd(ctx, func(holder int) error { return syscall.Kill(holder, syscall.SIGKILL) })
 		}},
 		{"its first process killed", func(ctx context.Context) error {
-			return r.upAnd(ctx, func(holder int) error {
-				first, err := firstChild(holder)
-				if err != nil {
-					return err
-				}
-				pid, err := strconv.Atoi(first)
+			return r.upAnd(ctx, func(int) error {
+				pid, err := k8s.FirstProcess(r.run)
 				if err != nil {
 					return err
 				}

@@ -23,7 +23,9 @@ func cniFaults() []Scenario {
 	return []Scenario{
 		{Name: "cni-fdb-missing", Beside: true, About: "the forwarding entry for the other node's tunnel device is gone", Flavours: overlay, Build: fdbMissing},
 		{Name: "cni-neigh-missing", About: "the neighbour entry for the other node's tunnel device is gone, and the device does not ask", Flavours: overlay, Build: neighMissing},
-		{Name: "cni-route-missing", Beside: true, About: "the route to the other node's pods is gone", Build: routeMissing},
+		{Name: "cni-route-missing", Beside: true, About: "the route to the other node's pods is gone", Flavours: overlay, Build: routeMissing},
+		{Name: "cni-route-missing-hostgw", About: "the same where nodes route to each other", Flavours: []string{"flannel-hostgw"}, Build: routeMissing,
+			Failing: "of two nodes one has no other route that would show how pods are reached, and many networks do route pods by the default route; it is named beside beyond-node"},
 		{Name: "cni-route-blackhole", About: "a blackhole route covers the other node's pods", Build: routeBlackhole},
 		{Name: "cni-veth-down", Beside: true, About: "the node's end of the server's veth is down", Build: vethDown},
 		{Name: "cni-veth-detached", About: "the node's end of the server's veth is in no bridge", Flavours: bridged, Build: vethDetached},

@@ -18,6 +18,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 // State is everything that was there at one moment, as "kind name" with its
@@ -38,7 +39,8 @@ func Look(mark string) (State, error) {
 	return s, errors.Join(errs...)
 }
 
-// Left lists what is there now and was not, is gone, or is different.
+// Left lists what is there now and was not, is different, or is gone, but for
+// what ends by itself: programs of others, and what belongs to them.
 func (s State) Left(now State) []string {
 	var all []string
 	for what, value := range now {
@@ -49,12 +51,21 @@ func (s State) Left(now State) []string {
 		}
 	}
 	for what := range s {
-		if _, ok := now[what]; !ok {
+		if _, ok := now[what]; !ok && !ends(what) {
 			all = append(all, "gone: "+what)
 		}
 	}
 	slices.Sort(all)
 	return all
+}
+
+func ends(what string) bool {
+	for _, kind := range []string{"process ", "namespace ", "BPF ", "cgroup ", "file /tmp/", "file /run/"} {
+		if strings.HasPrefix(what, kind) {
+			return true
+		}
+	}
+	return false
 }
 
 // Await looks until nothing is left, and then gives nothing; or, when the time is
@@ -208,11 +219,23 @@ func (s State) programs() error {
 		id = next
 		s["BPF program "+strconv.Itoa(int(id))] = ""
 	}
-	var it link.Iterator
-	for it.Next() {
-		s["BPF link "+strconv.Itoa(int(it.ID))] = ""
+	return s.links()
+}
+
+func (s State) links() error {
+	for last := link.ID(0); ; {
+		it := link.Iterator{ID: last}
+		for it.Next() {
+			last = it.ID
+			s["BPF link "+strconv.Itoa(int(last))] = ""
+		}
+		err := it.Err()
+		it.Close() // or the last link would not end
+		if !errors.Is(err, unix.EAGAIN) {
+			return err
+		}
+		time.Sleep(time.Millisecond) // the next one is just ending
 	}
-	return it.Err()
 }
 
 func (s State) groups() error {

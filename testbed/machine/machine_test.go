@@ -9,7 +9,7 @@ import (
 )
 
 func TestLeft(t *testing.T) {
-	before := State{"mount /a": "", "setting net/x": "0", "route r": ""}
+	before := State{"mount /a": "", "BPF program 7": "", "setting net/x": "0", "route r": ""}
 	now := State{"mount /a": "", "setting net/x": "1", "device d": ""}
 	want := []string{`changed: setting net/x: "1", was "0"`, "gone: route r", "new: device d"}
 	if got := before.Left(now); !slices.Equal(got, want) {

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"slices"
 	"sort"
 )
 
@@ -27,7 +28,9 @@ type hit struct {
 	path []*chain
 	// surePath is how many chains of path were surely entered.
 	surePath int
-	act      action
+	// said are the comments of what led from chain to chain.
+	said []string
+	act  action
 	// sure: every match on the way and in the rule itself is certain.
 	sure bool
 	// afterMaybe: something undecided before it could have ended the
@@ -44,6 +47,7 @@ type walk struct {
 	m      *machine
 	base   *chain
 	path   []*chain
+	said   []string
 	hits   []hit
 	sureTo int  // how many chains of path were surely entered
 	maybe  bool // something undecided could have ended this base chain
@@ -86,7 +90,7 @@ func (rs *ruleset) hookChains(f family, hook uint32, keep func(*chain) bool) []*
 // run evaluates one base chain. It reports whether the packet surely ended
 // there (dropped), and continues with the next chain otherwise.
 func (w *walk) run(c *chain) (dropped bool) {
-	w.base, w.path, w.sureTo, w.maybe = c, nil, 0, false
+	w.base, w.path, w.said, w.sureTo, w.maybe = c, nil, nil, 0, false
 	end := w.chain(c, true)
 	if end != triYes && c.base.drop {
 		w.add(nil, action{verdict: verdict{kind: vDrop}, sure: triYes}, true)
@@ -97,7 +101,7 @@ func (w *walk) run(c *chain) (dropped bool) {
 }
 
 func (w *walk) add(r *rule, a action, sure bool) {
-	w.hits = append(w.hits, hit{base: w.base, rule: r, path: append([]*chain(nil), w.path...), surePath: w.sureTo, act: a, sure: sure, afterMaybe: w.maybe,
+	w.hits = append(w.hits, hit{base: w.base, rule: r, path: append([]*chain(nil), w.path...), said: slices.Clone(w.said), surePath: w.sureTo, act: a, sure: sure, afterMaybe: w.maybe,
 		mark: w.m.mark, markKnown: w.m.markKnown})
 }
 
@@ -175,8 +179,10 @@ func (w *walk) action(r *rule, a action, definite, sure bool) (over bool, end tr
 			w.add(r, perhapsDrop(unknown{"-j " + a.chain, true}), false)
 			return false, triMaybe
 		}
-		before := w.maybe
+		before, depth := w.maybe, len(w.said)
+		w.said = append(w.said, r.comment, a.said)
 		end = w.chain(to, sure && definite)
+		w.said = w.said[:depth]
 		w.maybe = before || end == triMaybe || !definite && end != triNo
 		return definite && (a.kind == vGoto || end == triYes), end
 	}

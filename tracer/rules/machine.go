@@ -42,8 +42,8 @@ type action struct {
 	stmt any
 	// target is the translation, for a DNAT that is fully known.
 	target netip.AddrPort
-	// via names the set whose element gave the verdict.
-	via string
+	// via names the set whose element gave the verdict, said is its comment.
+	via, said string
 }
 
 // perhapsDrop is what something may do that is not understood.

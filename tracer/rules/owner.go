@@ -20,7 +20,7 @@ var tableOwners = []signature{
 	{"ovn-kubernetes=", "ovn-kubernetes"}, {"antrea", "antrea"}, {"cilium", "cilium"},
 	{"firewalld=", "firewalld"}, {"docker-bridges=", "docker"}, {"libvirt_network=", "libvirt"},
 	{"cni_hostport=", "portmap"}, {"cni_plugins_", "cni-plugins"}, {"netavark=", "podman"},
-	{"ufw", "ufw"}, {"f2b-", "fail2ban"},
+	{"ufw", "ufw"}, {"f2b-", "fail2ban"}, {"lxd=", "lxd"}, {"incus=", "incus"}, {"submariner", "submariner"},
 }
 
 var chainOwners = []signature{
@@ -38,13 +38,16 @@ var chainOwners = []signature{
 	{"ISTIO_", "istio"}, {"PROXY_INIT_", "linkerd"},
 	{"INPUT_direct=", "firewalld"}, {"FORWARD_direct=", "firewalld"}, {"INPUT_ZONES", "firewalld"}, {"FORWARD_IN_ZONES", "firewalld"},
 	{"FORWARD_OUT_ZONES", "firewalld"}, {"IN_public", "firewalld"}, {"FWDI_", "firewalld"}, {"FWDO_", "firewalld"},
-	{"NETAVARK_", "podman"},
+	{"PREROUTING_ZONES", "firewalld"}, {"POSTROUTING_ZONES", "firewalld"}, {"OUTPUT_direct=", "firewalld"},
+	{"NETAVARK_", "podman"}, {"OPENSHIFT-", "openshift-sdn"}, {"SUBMARINER-", "submariner"}, {"ts-", "tailscale"},
+	{"cni-hp-", "portmap"}, {"GKE-", "gke"},
 }
 
 // commentOwners recognise rules that a component adds to somebody else's chain.
 var commentOwners = []signature{
 	{"cali:", "calico"}, {"kubernetes forwarding", "kube-proxy"}, {"kubernetes service portals=", "kube-proxy"},
 	{"kube-router netpol", "kube-router"}, {"flanneld ", "flannel"}, {"AWS SNAT CHAIN", "aws-vpc-cni"}, {"AWS, ", "aws-vpc-cni"},
+	{"NodeLocal DNS Cache", "node-local-dns"}, {"ip-masq-agent", "ip-masq-agent"}, {"portmap", "portmap"},
 	{"Antrea: ", "antrea"}, {"cilium: ", "cilium"}, {"cilium-feeder: ", "cilium"},
 }
 
@@ -192,6 +195,9 @@ func (h *hit) fact(how string) tracer.RuleFact {
 		f.Text = render(h.rule)
 	}
 	f.Owner, f.Policy = ownerOf(path, h.rule)
+	if f.Owner == "kube-proxy" {
+		f.Service, f.Endpoint = serviceOf(path, h.said, f.Comment)
+	}
 	if f.Owner == "calico" {
 		f.Policy, f.Agent = "", felix(path, h.rule)
 	}

@@ -59,7 +59,7 @@ func (m *machine) verdictMap(s *set, found []element, sure tri) (tri, []action) 
 		if e.verdict.kind == vContinue || e.verdict.kind == vBreak {
 			continue
 		}
-		acts = append(acts, action{verdict: *e.verdict, sure: sure, via: s.name})
+		acts = append(acts, action{verdict: *e.verdict, sure: sure, via: s.name, said: e.comment})
 	}
 	if sure == triYes {
 		m.sets = append(m.sets, s.name)

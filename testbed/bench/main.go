@@ -12,6 +12,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -38,7 +39,7 @@ type options struct {
 }
 
 // partNames are what -only chooses from.
-var partNames = []string{"compare", "events", "cost", "attach", "cluster"}
+var partNames = []string{"compare", "events", "cost", "attach", "cluster", "facts"}
 
 func (o *options) wants(part string) bool {
 	return o.only == "" || slices.Contains(strings.Split(o.only, ","), part)
@@ -80,7 +81,7 @@ func main() {
 
 func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	var o options
-	var match string
+	var match, netns string
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.StringVar(&o.podpath, "podpath", "bin/podpath", "the binary to measure")
 	fs.DurationVar(&o.window, "time", 200*time.Millisecond, "length of one measurement")
@@ -89,8 +90,16 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	fs.StringVar(&o.only, "only", "", "what to measure, separated by commas: "+strings.Join(partNames, ", ")+"; empty for all")
 	fs.StringVar(&match, "match", "", "compare only the tools whose name matches this expression")
 	fs.StringVar(&o.doc, "doc", "", "also replace the results in this Markdown file")
+	fs.StringVar(&netns, "facts-of", "", "only measure the facts of this network namespace, for the part facts itself")
 	if err := fs.Parse(args); err != nil {
 		return err
+	}
+	if netns != "" {
+		m, err := factsOf(ctx, netns)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(out).Encode(m)
 	}
 	if os.Geteuid() != 0 {
 		return errors.New("needs root: it makes network namespaces and loads BPF programs")
@@ -159,6 +168,7 @@ func (b *bench) run(ctx context.Context) (*report, error) {
 		"cost":    func() (err error) { r.costs, err = b.costs(ctx); return },
 		"attach":  func() (err error) { r.attach, err = b.fullNode(ctx); return },
 		"cluster": func() (err error) { r.cluster, err = b.cluster(ctx); return },
+		"facts":   func() (err error) { r.facts, err = b.facts(ctx); return },
 	}
 	for _, name := range partNames {
 		if !b.opts.wants(name) {

@@ -24,7 +24,7 @@ type report struct {
 	limits  []*limit
 	costs   []cost
 	attach  []*attaching
-
+	facts   []*factRow
 	cluster *clusterReport
 }
 
@@ -53,6 +53,9 @@ func (r *report) markdown() string {
 	}
 	if r.cluster != nil {
 		r.cluster.markdown(&w)
+	}
+	if len(r.facts) > 0 {
+		r.factsTable(&w)
 	}
 	r.judged(&w)
 	return w.String()

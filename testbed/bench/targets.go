@@ -16,7 +16,7 @@ type target struct {
 
 // judged compares the design's targets with what was measured.
 func (r *report) judged(w *strings.Builder) {
-	targets := slices.Concat(r.rateTargets(), r.costTargets(), r.eventTargets(), r.attachTargets(), r.clusterTargets())
+	targets := slices.Concat(r.rateTargets(), r.costTargets(), r.eventTargets(), r.attachTargets(), r.clusterTargets(), r.factTargets())
 	if len(targets) == 0 {
 		return
 	}

@@ -37,7 +37,7 @@ BENCH ?= .
 BENCHTIME ?= 200ms
 ROUNDS ?= 6
 PODS ?= 250
-# bench: what to measure, all or some of compare,events,cost,attach. e2e: the
+# bench: what to measure, all or some of compare,events,cost,attach,cluster,facts. e2e: the
 # scenarios whose name it matches.
 ONLY ?=
 BENCHDOC ?=
@@ -139,7 +139,7 @@ verify: generate ## what is generated is what is committed; arm64 builds
 
 .PHONY: bench
 bench: build ## what tracing costs, beside other tools and nothing (root); BENCHDOC=docs/bench.md keeps it
-	.ci/need nft:nftables tcpdump:tcpdump bpftrace:bpftrace perf:linux-perf
+	.ci/need nft:nftables iptables-nft-restore:iptables tcpdump:tcpdump bpftrace:bpftrace perf:linux-perf
 	$(GO) build -o bin/bench ./testbed/bench
 	bin/bench -podpath $(BIN) -time $(BENCHTIME) -rounds $(ROUNDS) -pods $(PODS) -only "$(ONLY)" -doc "$(BENCHDOC)"
 

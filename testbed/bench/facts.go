@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	vocabulary "github.com/podpath/podpath/tracer"
 	"github.com/podpath/podpath/tracer/node"
 	noderules "github.com/podpath/podpath/tracer/rules"
@@ -31,6 +33,9 @@ type measured struct {
 	// change (the fastest of the next tries), Baseline reading every counter at
 	// the start of a trace: seconds.
 	First, Again, Baseline float64
+	// FirstCPU is what the first took of a CPU, the kernel's part and the tools'
+	// included: seconds.
+	FirstCPU float64
 	// NodeFacts are those of package node alone.
 	NodeFacts float64
 	// Rest and Peak are resident memory before anything was read and at most, MiB.
@@ -109,9 +114,10 @@ func factsOf(ctx context.Context, path string) (*measured, error) {
 	q := dropQuery(n.HostNetNS())
 	for i := range factTries {
 		var res noderules.Result
+		before := processorTime()
 		took, _ := timed(func() error { res = r.Collect(ctx, q); return nil })
 		if i == 0 {
-			m.First = took
+			m.First, m.FirstCPU = took, processorTime()-before
 			if len(res.Rules) > 0 {
 				m.Named = res.Rules[0].Text
 			}
@@ -134,6 +140,18 @@ func timed(f func() error) (float64, error) {
 	begun := time.Now()
 	err := f()
 	return time.Since(begun).Seconds(), err
+}
+
+// processorTime is what this process and the tools it ran used, in seconds.
+func processorTime() float64 {
+	var sum float64
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var u unix.Rusage
+		if unix.Getrusage(who, &u) == nil {
+			sum += float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
+		}
+	}
+	return sum
 }
 
 // dropQuery asks for the last Service, and for a packet that the last rule of

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -21,7 +22,10 @@ var errChanging = errors.New("rules changed while being read")
 const readTries = 4
 
 // conn is a socket to nf_tables in one namespace. Close it.
-type conn struct{ nl *netlink.Conn }
+type conn struct {
+	nl  *netlink.Conn
+	buf []byte
+}
 
 // dial opens it in the calling thread's namespace.
 func dial(ctx context.Context) (*conn, error) {
@@ -35,7 +39,7 @@ func dial(ctx context.Context) (*conn, error) {
 			return nil, fmt.Errorf("set nfnetlink deadline: %w", err)
 		}
 	}
-	return &conn{c}, nil
+	return &conn{nl: c}, nil
 }
 
 func (c *conn) close() { _ = c.nl.Close() }
@@ -46,40 +50,101 @@ type msg struct {
 	attrs  attrs
 }
 
-// ask sends one request, a dump unless single.
-func (c *conn) ask(typ uint16, f family, single bool, args ...netlink.Attribute) ([]msg, error) {
+// dumpBuffer is the most that the kernel puts into one part of an answer
+// (netlink_recvmsg, 4.4 and later). A dump begins from the front for each part,
+// and passes over what it has sent before: with small parts, reading many rules
+// takes the square of their number.
+const dumpBuffer = 64 << 10
+
+// each sends one request, a dump unless single, and hands on every answer as it
+// comes: of a big rule set, no more is held than what is kept of it.
+func (c *conn) each(typ uint16, f family, single bool, take func(msg) error, args ...netlink.Attribute) error {
+	return c.raw(typ, f, single, func(data []byte) error {
+		as, err := parseAttrs(data[4:]) // copies
+		if err != nil {
+			return fmt.Errorf("decode nf_tables message: %w", err)
+		}
+		return take(msg{family(data[0]), as})
+	}, args...)
+}
+
+// raw is each for answers as they are: their header and attributes, which are
+// not to be kept.
+func (c *conn) raw(typ uint16, f family, single bool, take func([]byte) error, args ...netlink.Attribute) error {
 	body, err := netlink.MarshalAttributes(args)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	flags := netlink.Request | netlink.Dump
 	if single {
-		flags = netlink.Request
+		flags = netlink.Request | netlink.Acknowledge
 	}
-	req := netlink.Message{Header: netlink.Header{Type: netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | typ), Flags: flags},
-		Data: append([]byte{byte(f), unix.NFNETLINK_V0, 0, 0}, body...)}
-	answers, err := c.nl.Execute(req)
+	sent, err := c.nl.Send(netlink.Message{Header: netlink.Header{Type: netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | typ), Flags: flags},
+		Data: append([]byte{byte(f), unix.NFNETLINK_V0, 0, 0}, body...)})
+	if err == nil {
+		err = c.receive(sent.Header.Sequence, take)
+	}
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL) {
+		err = fmt.Errorf("%w: %w", errUnsupported, err)
+	}
+	return err
+}
+
+// receive reads the answers to one request to their end, even if they are not
+// wanted any more: what is left would stand before the next.
+func (c *conn) receive(seq uint32, take func([]byte) error) error {
+	raw, err := c.nl.SyscallConn()
 	if err != nil {
-		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL) {
-			err = fmt.Errorf("%w: %w", errUnsupported, err)
-		}
-		return nil, err
+		return err
 	}
-	out := make([]msg, 0, len(answers))
-	for _, a := range answers {
-		if a.Header.Flags&netlink.DumpInterrupted != 0 && !single {
-			return nil, unix.EINTR
-		}
-		if len(a.Data) < 4 {
-			continue
-		}
-		as, err := parseAttrs(a.Data[4:])
-		if err != nil {
-			return nil, fmt.Errorf("decode nf_tables message: %w", err)
-		}
-		out = append(out, msg{family(a.Data[0]), as})
+	if c.buf == nil {
+		c.buf = make([]byte, dumpBuffer)
 	}
-	return out, nil
+	var failed error
+	for {
+		var n int
+		var got error
+		err := raw.Read(func(fd uintptr) bool {
+			n, _, got = unix.Recvfrom(int(fd), c.buf, 0)
+			return !errors.Is(got, unix.EAGAIN) && !errors.Is(got, unix.EINTR)
+		})
+		if err = errors.Join(err, got); err != nil {
+			return err
+		}
+		for rest := c.buf[:n]; len(rest) >= unix.NLMSG_HDRLEN; {
+			size := int(native.Uint32(rest))
+			if size < unix.NLMSG_HDRLEN || size > len(rest) {
+				return errors.New("netlink message is cut off")
+			}
+			head, data := rest[:unix.NLMSG_HDRLEN], rest[unix.NLMSG_HDRLEN:size]
+			rest = rest[min((size+3)&^3, len(rest)):]
+			if native.Uint32(head[8:]) != seq {
+				continue
+			}
+			if native.Uint16(head[6:])&unix.NLM_F_DUMP_INTR != 0 {
+				failed = errors.Join(failed, unix.EINTR)
+			}
+			switch native.Uint16(head[4:]) {
+			case unix.NLMSG_DONE, unix.NLMSG_ERROR:
+				if len(data) >= 4 && int32(native.Uint32(data)) < 0 {
+					failed = errors.Join(failed, unix.Errno(-int32(native.Uint32(data))))
+				}
+				return failed
+			}
+			if failed == nil && len(data) >= 4 {
+				failed = take(data)
+			}
+		}
+	}
+}
+
+// ask collects the answers.
+func (c *conn) ask(typ uint16, f family, single bool, args ...netlink.Attribute) (out []msg, err error) {
+	err = c.each(typ, f, single, func(m msg) error {
+		out = append(out, m)
+		return nil
+	}, args...)
+	return out, err
 }
 
 func text(t uint16, s string) netlink.Attribute {
@@ -146,10 +211,9 @@ func (c *conn) readOnce(elems func(family, string, string) ([]element, error)) (
 			t.addChain(decodeChain(m.attrs))
 		}
 	}
-	if ms, err = c.ask(unix.NFT_MSG_GETRULE, 0, false); err != nil {
+	if err = c.raw(unix.NFT_MSG_GETRULE, 0, false, func(data []byte) error { return addRule(byKey, data) }); err != nil {
 		return nil, fmt.Errorf("list rules: %w", err)
 	}
-	addRules(byKey, ms)
 	if ms, err = c.ask(unix.NFT_MSG_GETSET, 0, false); err != nil {
 		return nil, fmt.Errorf("list sets: %w", err)
 	}
@@ -168,20 +232,54 @@ func (c *conn) readOnce(elems func(family, string, string) ([]element, error)) (
 	return rs, nil
 }
 
-func addRules(byKey map[tableKey]*table, ms []msg) {
-	for _, m := range ms {
-		t := byKey[tableKey{m.family, m.attrs.str(unix.NFTA_RULE_TABLE)}]
-		if t == nil {
-			continue
+// addRule takes one NFT_MSG_NEWRULE, of which there may be very many: only what
+// is kept is copied.
+func addRule(byKey map[tableKey]*table, data []byte) error {
+	var table, chain, exprs, user []byte
+	var handle uint64
+	err := scan(data[4:], func(typ uint16, v []byte) {
+		switch typ {
+		case unix.NFTA_RULE_TABLE:
+			table = v
+		case unix.NFTA_RULE_CHAIN:
+			chain = v
+		case unix.NFTA_RULE_HANDLE:
+			if len(v) >= 8 {
+				handle = binary.BigEndian.Uint64(v)
+			}
+		case unix.NFTA_RULE_EXPRESSIONS:
+			exprs = v
+		case unix.NFTA_RULE_USERDATA:
+			user = v
 		}
-		ch := t.chain(m.attrs.str(unix.NFTA_RULE_CHAIN))
-		if ch == nil {
-			continue
-		}
-		r := decodeRule(m.attrs)
-		r.chain, r.index = ch, len(ch.rules)+1
-		ch.rules = append(ch.rules, r)
+	})
+	if err != nil {
+		return err
 	}
+	t := byKey[tableKey{family(data[0]), string(bytes.TrimRight(table, "\x00"))}]
+	if t == nil {
+		return nil
+	}
+	ch := t.chains[string(bytes.TrimRight(chain, "\x00"))]
+	if ch == nil {
+		return nil
+	}
+	ch.rules = append(ch.rules, &rule{chain: ch, index: len(ch.rules) + 1, handle: handle,
+		comment: udata(user, udataRuleComment), raw: bytes.Clone(exprs)})
+	return nil
+}
+
+// scan walks over netlink attributes without copying them.
+func scan(b []byte, take func(typ uint16, value []byte)) error {
+	for len(b) >= unix.SizeofNlAttr {
+		size := int(native.Uint16(b))
+		if size < unix.SizeofNlAttr || size > len(b) {
+			return errors.New("netlink attribute is cut off")
+		}
+		take(native.Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), b[unix.SizeofNlAttr:size])
+		b = b[min((size+3)&^3, len(b)):]
+	}
+	return nil
 }
 
 // dump asks again while changes interrupt the answer.
@@ -231,6 +329,9 @@ func (c *conn) counters(ch *chain) (map[uint64]uint64, error) {
 // match counts packets that the rule does not act on, so only one after it
 // counts.
 func (r *rule) packets() (uint64, bool) {
+	if r.raw != nil {
+		return countedIn(r.raw)
+	}
 	n, ok := uint64(0), false
 	for _, x := range r.expressions() {
 		switch x := x.(type) {
@@ -243,6 +344,48 @@ func (r *rule) packets() (uint64, bool) {
 		}
 	}
 	return n, ok
+}
+
+// countedIn finds the counter in expressions without decoding the others, for
+// rules of which nothing else is asked.
+func countedIn(raw []byte) (n uint64, ok bool) {
+	err := scan(raw, func(_ uint16, b []byte) {
+		var name, data []byte
+		if scan(b, func(typ uint16, v []byte) {
+			switch typ {
+			case unix.NFTA_EXPR_NAME:
+				name = bytes.TrimRight(v, "\x00")
+			case unix.NFTA_EXPR_DATA:
+				data = v
+			}
+		}) != nil {
+			ok = false
+			return
+		}
+		switch string(name) {
+		case "payload", "meta", "ct", "bitwise", "byteorder", "immediate", "fib", "nat", "masq", "redir", "reject", "queue",
+			"numgen", "hash", "log", "notrack", "dup", "last", "target":
+		case "match":
+			ok = ok && string(bytes.TrimRight(attrOf(data, unix.NFTA_MATCH_NAME), "\x00")) == "comment"
+		case "counter":
+			v := attrOf(data, unix.NFTA_COUNTER_PACKETS)
+			if ok = len(v) >= 8; ok {
+				n = binary.BigEndian.Uint64(v)
+			}
+		default:
+			ok = false
+		}
+	})
+	return n, ok && err == nil
+}
+
+func attrOf(b []byte, typ uint16) (out []byte) {
+	_ = scan(b, func(t uint16, v []byte) {
+		if t == typ {
+			out = v
+		}
+	})
+	return out
 }
 
 // engineOf tells the tables that iptables-nft writes: its fixed names with

@@ -207,7 +207,30 @@ func verdictsDoc(t *testing.T) []byte {
 	for name := range byComponent {
 		t.Errorf("component %q has no section", name)
 	}
+	knownDoc(&b)
 	return b.Bytes()
+}
+
+// knownDoc lists the faults whose name is not a code.
+func knownDoc(b *bytes.Buffer) {
+	all := verdict.Known()
+	var own, none int
+	var rows []string
+	for _, k := range all {
+		code := "`" + k.Code + "`"
+		switch k.Code {
+		case k.Name:
+			own++
+			continue
+		case "":
+			none++
+			code = "–"
+		}
+		rows = append(rows, fmt.Sprintf("| %s | %s | %s |\n", k.Name, code, mark(k.Why)))
+	}
+	fmt.Fprintf(b, "\n## Faults known from the field\n\n%d faults are known; %d of them have a code of their own name, %d another's, and %d send no packet that a node could show.\n\n",
+		len(all), own, len(all)-own-none, none)
+	b.WriteString("| fault | code | what shows, or what is missing |\n|---|---|---|\n" + strings.Join(rows, ""))
 }
 
 func entryDoc(b *bytes.Buffer, x *render.Explanation) {

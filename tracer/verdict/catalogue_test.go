@@ -46,6 +46,28 @@ func TestEntries(t *testing.T) {
 	}
 }
 
+// Every known fault has a code that exists, or says why packets do not show it.
+func TestKnownFaults(t *testing.T) {
+	c := NewCatalogue()
+	seen := map[string]bool{}
+	for _, k := range Known() {
+		switch {
+		case seen[k.Name]:
+			t.Errorf("%s: twice", k.Name)
+		case k.Code != "" && !c.Has(k.Code):
+			t.Errorf("%s: no code %q", k.Name, k.Code)
+		case k.Code == "" && k.Why == "", (k.Code == tracer.CodeOK || k.Code == tracer.CodeUnknown || k.Code == tracer.CodeBeyondNode) && k.Code != k.Name && k.Why == "":
+			t.Errorf("%s: %q does not say why", k.Name, k.Code)
+		case k.Code != k.Name && c.Has(k.Name):
+			t.Errorf("%s: has a code of its own", k.Name)
+		}
+		seen[k.Name] = true
+	}
+	if len(seen) < 145 {
+		t.Errorf("%d faults", len(seen))
+	}
+}
+
 // planned are codes of the fault catalogue that look-alikes may name already.
 var planned = map[string]bool{"ext-src-dst-check": true}
 

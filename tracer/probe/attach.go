@@ -87,21 +87,23 @@ func (p *Probe) watchDevices(inv tracer.Inventory) error {
 			missing[key.NetNS] = append(missing[key.NetNS], d)
 		}
 	}
-	refused := p.attachMissing(inv.NetNS, missing)
+	entered, refused := p.attachMissing(inv.NetNS, missing)
+	errs = append(errs, entered)
 	if len(p.devices) == 0 {
-		return errors.Join(append(errs, refused)...)
+		errs = append(errs, refused)
 	}
 	return errors.Join(errs...)
 }
 
-// attachMissing attaches where it can, and returns why it could not elsewhere.
-func (p *Probe) attachMissing(list []tracer.NetNS, missing map[uint32][]tracer.Device) error {
+// attachMissing attaches where it can. It returns which namespaces could not be
+// entered, and which devices took no program.
+func (p *Probe) attachMissing(list []tracer.NetNS, missing map[uint32][]tracer.Device) (entered, refused error) {
 	before := p.unwatched
 	p.unwatched = map[tracer.DeviceKey]unwatched{}
-	var errs []error
+	var closed, errs []error
 	for _, ns := range list {
 		if devices := missing[ns.Inode]; len(devices) > 0 {
-			p.attachIn(ns, devices)
+			closed = append(closed, p.attachIn(ns, devices))
 		}
 	}
 	for key, u := range p.unwatched {
@@ -111,7 +113,7 @@ func (p *Probe) attachMissing(list []tracer.NetNS, missing map[uint32][]tracer.D
 			p.log.Warn("a device is not watched", "error", err)
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(closed...), errors.Join(errs...)
 }
 
 // tooMany decides once, with the first devices: later the few that appear at a
@@ -162,7 +164,7 @@ type unwatched struct {
 }
 
 // attachIn attaches to devices of one namespace.
-func (p *Probe) attachIn(ns tracer.NetNS, devices []tracer.Device) {
+func (p *Probe) attachIn(ns tracer.NetNS, devices []tracer.Device) error {
 	err := inNetNS(ns, func() {
 		for _, d := range devices {
 			links, err := p.attachDevice(d)
@@ -177,11 +179,9 @@ func (p *Probe) attachIn(ns tracer.NetNS, devices []tracer.Device) {
 		}
 	})
 	if err == nil || vanished(err) {
-		return
+		return nil
 	}
-	for _, d := range devices {
-		p.unwatched[d.DeviceKey] = unwatched{d.Name, err}
-	}
+	return fmt.Errorf("enter netns %d: %w", ns.Inode, err)
 }
 
 // attachDevice runs in the device's namespace.

@@ -45,7 +45,7 @@ type Probe struct {
 	devices map[tracer.DeviceKey]deviceLinks
 	// unwatched are those that took no program.
 	unwatched map[tracer.DeviceKey]unwatched
-	level   tracer.BudgetLevel
+	level     tracer.BudgetLevel
 	// inventory is the last that was set, for a level that watches more again.
 	inventory tracer.Inventory
 	netns     map[uint32]struct{}

@@ -35,5 +35,8 @@ func Escape(s string) string {
 }
 
 func unsafeRune(r rune) bool {
-	return r == unicode.ReplacementChar || unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Co, unicode.Cs, unicode.Zl, unicode.Zp)
+	return r == unicode.ReplacementChar || noncharacter(r) || unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Co, unicode.Cs, unicode.Zl, unicode.Zp)
 }
+
+// noncharacter: never assigned, by Unicode's own rule, and forbidden raw in YAML.
+func noncharacter(r rune) bool { return r&0xfffe == 0xfffe || r >= 0xfdd0 && r <= 0xfdef }

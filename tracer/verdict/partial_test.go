@@ -40,7 +40,9 @@ func TestPartialFlows(t *testing.T) {
 				case len(in.Journey.Drops) == 0 && v.Confidence == confirmed:
 					t.Errorf("%s is confirmed without a drop", v.Code)
 				}
-				if !slices.ContainsFunc(v.Blind, func(b tracer.Blind) bool { return strings.Contains(b.What, "budget") || strings.Contains(b.What, "no program") }) {
+				if !slices.ContainsFunc(v.Blind, func(b tracer.Blind) bool {
+					return strings.Contains(b.What, "budget") || strings.Contains(b.What, "no program")
+				}) {
 					t.Errorf("does not say that packets were not shown: %+v", v.Blind)
 				}
 			})

@@ -60,7 +60,7 @@ func suites() []*suite {
 		{
 			name: commandSuite, pkg: "./cmd/podpath", atOnce: 6, pure: none,
 			kernel: regexp.MustCompile("^Test(Drops|Live|Killed|Interrupted)"),
-			quick:  pure("DropsReport|DropsLive"),
+			quick:  pure("DropsReport|DropsLive|LiveClockSet"),
 		},
 	}
 }

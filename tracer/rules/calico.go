@@ -47,10 +47,14 @@ func felix(path []*chain, r *rule) *tracer.AgentRule {
 	text := render(r) // decodes the comment, too
 	switch {
 	case felixPolicy(last.name):
-		out.Why = tracer.AgentDenies
-		if p, ok := felixPolicyOf(last); ok {
+		p, ok := felixPolicyOf(last)
+		switch {
+		case ok:
 			out.Policies = []tracer.Ref{p}
+		case !out.Node:
+			return nil // a policy denies, and does not say which it is
 		}
+		out.Why = tracer.AgentDenies
 	case strings.Contains(text, "rpfilter"):
 		out.Why = tracer.AgentSource
 	case last != endpoint:

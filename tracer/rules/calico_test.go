@@ -30,6 +30,7 @@ COMMIT
 :cali-pi-_ppKgKtHNVnz1hsFIOnx - [0:0]
 :cali-pi-default.guard - [0:0]
 :cali-pi-plainname - [0:0]
+:cali-pi-_unnamed - [0:0]
 :cali-po-_oe8hTe6Hdzm9aqdw5Ti - [0:0]
 :cali-pri-kns.kube-system - [0:0]
 :cali-to-wl-dispatch - [0:0]
@@ -50,6 +51,7 @@ COMMIT
 [0:0] -A cali-pi-default.guard -p tcp -m comment --comment "cali:VCaqYS3VJ1IfqOh1" -m comment --comment "Policy default.guard ingress" -m multiport --dports 9998 -j MARK --set-xmark 0x10000/0x10000
 [0:0] -A cali-pi-default.guard -p tcp -m comment --comment "cali:WCaqYS3VJ1IfqOh2" -m multiport --dports 9999 -j DROP
 [0:0] -A cali-pi-plainname -m comment --comment "cali:i9NVGl5sGcwNYYc4" -m comment --comment "Policy plainname ingress" -m set --match-set cali40s:p7ahwpaUREmWNPW1HqJEw08 src -j MARK --set-xmark 0x10000/0x10000
+[0:0] -A cali-pi-_unnamed -p tcp -m comment --comment "cali:WCaqYS3VJ1IfqOh3" -m multiport --dports 9999 -j DROP
 [0:0] -A cali-po-_oe8hTe6Hdzm9aqdw5Ti -m comment --comment "cali:vDobxUPf3vbvybFx" -m comment --comment "Policy kube-system/knp.default.empty egress"
 [0:0] -A cali-pri-kns.kube-system -m comment --comment "cali:J1TyxtHWd0qaBGK-" -m comment --comment "Profile kns.kube-system ingress" -j MARK --set-xmark 0x10000/0x10000
 [0:0] -A cali-to-wl-dispatch -o calic248e20bd04 -m comment --comment "cali:0YJ8cplFqfCnmhFK" -g cali-tw-calic248e20bd04
@@ -97,6 +99,7 @@ func TestFelix(t *testing.T) {
 			Policies: []tracer.Ref{guard, plain, knp("a-rather-long-name-of-a-policy"), knp("empty"), zone}}},
 		{"no policy let it out", "filter", "FORWARD cali-FORWARD cali-from-wl-dispatch " + from, "no policies", &tracer.AgentRule{Why: tracer.AgentUnmatched, Side: "egress", Policies: []tracer.Ref{knp("empty")}}},
 		{"a policy denies, not in its first rule", "filter", "FORWARD cali-FORWARD cali-to-wl-dispatch " + to + " cali-gi-vlObD3KaPRJV6NGrNBqH cali-pi-default.guard", "", &tracer.AgentRule{Why: tracer.AgentDenies, Side: "ingress", Policies: []tracer.Ref{guard}}},
+		{"a policy denies, and does not say which", "filter", "FORWARD cali-FORWARD cali-to-wl-dispatch " + to + " cali-pi-_unnamed", "", nil},
 		{"the pod is not known", "filter", "FORWARD cali-FORWARD cali-from-wl-dispatch", "Unknown interface", &tracer.AgentRule{Why: tracer.AgentUnknownPod, Side: "egress"}},
 		{"its namespace is not known", "filter", "FORWARD cali-FORWARD cali-to-wl-dispatch " + to, "no profiles", &tracer.AgentRule{Why: tracer.AgentUnknownPod, Side: "ingress"}},
 		{"no such connection", "filter", "FORWARD cali-FORWARD cali-from-wl-dispatch " + from, "INVALID", &tracer.AgentRule{Why: tracer.AgentInvalid, Side: "egress"}},

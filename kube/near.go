@@ -49,16 +49,16 @@ func distance(want, have Key) (int, bool) {
 		return cost + 1, true // a workload's name for one of its pods
 	}
 	most := min(1+len(want.Name)/4, 4)
-	d := editDistance(want.Name, have.Name, most)
+	d := EditDistance(want.Name, have.Name, most)
 	if d > most {
 		return 0, false
 	}
 	return cost + d, true
 }
 
-// editDistance counts inserted, deleted, changed and swapped neighbouring
+// EditDistance counts inserted, deleted, changed and swapped neighbouring
 // bytes (optimal string alignment). It gives up beyond most.
-func editDistance(a, b string, most int) int {
+func EditDistance(a, b string, most int) int {
 	if len(a)-len(b) > most || len(b)-len(a) > most {
 		return most + 1
 	}

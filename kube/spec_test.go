@@ -136,7 +136,7 @@ func TestEditDistance(t *testing.T) {
 		{"checkout", "chekcout", 1}, {"kitten", "sitting", 3}, {"abcdefgh", "z", 5},
 	}
 	for _, tt := range tests {
-		if got := editDistance(tt.a, tt.b, 4); got != tt.want {
+		if got := EditDistance(tt.a, tt.b, 4); got != tt.want {
 			t.Errorf("%q %q: got %d, want %d", tt.a, tt.b, got, tt.want)
 		}
 	}

@@ -254,6 +254,8 @@ type PolicyNearMiss struct {
 	// 8080 after DNAT").
 	Why string `json:"why"`
 	// Miss classifies it: "no-rules", "peer", "namespace", "port",
-	// "port-before-dnat", "named-port", "ip-block", "protocol".
+	// "port-before-dnat", "named-port", "ip-block", "protocol"; "selector-typo",
+	// "namespace-label" and "own-namespace" if the rule selects nobody, and this
+	// end by a mistake only; "before-dnat" if the Service's pods are allowed.
 	Miss string `json:"miss"`
 }

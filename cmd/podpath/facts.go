@@ -1,6 +1,8 @@
 package main
 
 import (
+	"net/netip"
+
 	"github.com/podpath/podpath/kube"
 	"github.com/podpath/podpath/kube/policy"
 	"github.com/podpath/podpath/kube/service"
@@ -45,6 +47,31 @@ func clusterFacts(view *kube.Snapshot, j *tracer.Journey, node string) *tracer.C
 	if proto == tracer.ProtoICMP || proto == tracer.ProtoICMPv6 {
 		f.Port = 0
 	}
+	if s := c.Service; s != nil && j.Translated.Dst == j.Flow.Dst {
+		for _, e := range s.Endpoints {
+			if e.Serving {
+				f.Backends = append(f.Backends, e.Addr)
+			}
+		}
+	}
 	c.Egress, c.Ingress = policy.Decide(view, f)
+	if src := sourceAtDrop(j); src.IsValid() {
+		// Whoever dropped it saw a translated source, and so did the target's policies.
+		f.Src, f.SrcPod = src, nil
+		_, c.Ingress = policy.Decide(view, f)
+	}
 	return c
+}
+
+// sourceAtDrop is the source that the dropped packets of a request had, if it was
+// translated before they were dropped.
+func sourceAtDrop(j *tracer.Journey) netip.Addr {
+	for i := range j.Drops {
+		d := &j.Drops[i]
+		request := d.Direction == tracer.DirRequest && !d.ARP && !d.ICMPError && d.Tuple.Proto == j.Flow.Proto
+		if request && d.Tuple.Dst == j.Translated.Dst && d.Tuple.Src.Addr() != j.Flow.Src.Addr() {
+			return d.Tuple.Src.Addr()
+		}
+	}
+	return netip.Addr{}
 }

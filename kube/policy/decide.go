@@ -20,6 +20,9 @@ type Flow struct {
 	ServicePort uint16
 	// Proto is the IP protocol number.
 	Proto uint8
+	// Backends are what Dst and Port stand for if they are a Service's and were
+	// not translated.
+	Backends []netip.AddrPort
 }
 
 // Why most implementations let a flow pass whatever the policies say
@@ -142,6 +145,10 @@ func (e *evaluation) judge(s side) *tracer.PolicyDecision {
 		d.Allowed = false
 		if out.byPolicies {
 			d.Nearest = e.nearest(np.selecting, &other, s)
+			if e.beforeDNAT(d) {
+				d.Nearest.Miss = missBeforeDNAT
+				d.Nearest.Why += "; the pods behind that Service are allowed, but the packet was judged before its address was translated"
+			}
 		}
 	}
 	return d

@@ -145,7 +145,7 @@ func TestIngress(t *testing.T) {
 		{"matchExpressions do not select", []string{"shop/p: {podSelector: {matchExpressions: [{key: v, operator: DoesNotExist}]}}"}, toAPI, "allow"},
 
 		{"podSelector alone means the own namespace", []string{apiIn + "[{from: [{podSelector: {matchLabels: {app: front}}}]}]}"}, toAPI,
-			"deny shop/p#0 namespace: wants pods of namespace shop (it has no namespaceSelector), but the client pod is in web"},
+			"deny shop/p#0 own-namespace: wants pods of namespace shop (it has no namespaceSelector), but the client pod is in web; no pod of namespace shop has that"},
 		{"podSelector alone in the own namespace", []string{apiIn + "[{from: [{podSelector: {matchLabels: {app: db}}}]}]}"}, flow(db, api, 8080, tcp), "allow by shop/p"},
 		{"empty podSelector is every pod of the own namespace", []string{apiIn + "[{from: [{podSelector: {}}]}]}"}, flow(db, api, 8080, tcp), "allow by shop/p"},
 		{"empty podSelector is not every pod of the cluster", []string{apiIn + "[{from: [{podSelector: {}}]}]}"}, toAPI, "deny shop/p#0 namespace"},

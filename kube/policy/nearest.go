@@ -15,6 +15,12 @@ const (
 	missNamedPort     = "named-port"
 	missIPBlock       = "ip-block"
 	missProtocol      = "protocol"
+	// The rule's peer selects nobody, and the other end misses it by a mistake.
+	missTypo           = "selector-typo"
+	missNamespaceLabel = "namespace-label"
+	missOwnNamespace   = "own-namespace"
+	// missBeforeDNAT: a Service's address, whose backends are all allowed.
+	missBeforeDNAT = "before-dnat"
 )
 
 // miss is how far one rule is from allowing the flow. The higher the score, the
@@ -26,6 +32,7 @@ type miss struct {
 	peerOK bool
 	portOK bool
 	class  string
+	hint   string // what the mistake may be
 	score  int
 }
 
@@ -45,8 +52,9 @@ func (e *evaluation) nearest(policies []*kube.NetworkPolicy, other *end, s side)
 			}
 		}
 	}
+	e.refine(&best, other, s)
 	return &tracer.PolicyNearMiss{
-		Policy: ref(best.policy), Rule: best.rule, Miss: best.class, Why: e.why(&best, other, s),
+		Policy: ref(best.policy), Rule: best.rule, Miss: best.class, Why: e.why(&best, other, s) + best.hint,
 	}
 }
 

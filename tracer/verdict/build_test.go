@@ -341,6 +341,14 @@ func (s *scene) decision(direction string) **tracer.PolicyDecision {
 	return &s.c.Ingress
 }
 
+// allowedAt: a policy at that end allows exactly this flow.
+func allowedAt(direction string) change {
+	return func(s *scene) {
+		by := tracer.Ref{Kind: "NetworkPolicy", Namespace: "x", Name: "allow"}
+		*s.decision(direction) = &tracer.PolicyDecision{Direction: direction, Allowed: true, Port: 8080, Selected: []tracer.Ref{by}, AllowedBy: &by}
+	}
+}
+
 func uncertain(direction string) change {
 	return func(s *scene) { (*s.decision(direction)).Uncertain = "rule 1 is for the domain name example.com" }
 }

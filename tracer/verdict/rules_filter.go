@@ -286,7 +286,7 @@ func (in *Input) policyFinding(p *tracer.PolicyDecision, d *tracer.DropSeen) *Fi
 // clients take for a refusal by the application.
 func (in *Input) rejecting(f *Finding) {
 	a := in.icmp(func(a *tracer.Answer) bool { return fatal(a) && in.madeHere(a) })
-	if f.Rule.Verdict != "reject" || f.Code != "pol-ingress-deny" && f.Code != "pol-egress-deny" {
+	if f.Rule.Verdict != "reject" || f.Code != "pol-ingress-deny" && f.Code != "pol-egress-deny" && f.Code != "pol-one-side-only" {
 		return
 	}
 	f.Code = "pol-reject-mode"
@@ -325,6 +325,9 @@ func (in *Input) plainDenial(p *tracer.PolicyDecision) *Finding {
 		verb = fmt.Sprintf("does not allow %s to ask DNS at %s on %s (egress)", in.source(), in.destination(), in.port())
 	}
 	f.Summary = fmt.Sprintf("%s %s/%s %s: %s", ref.Kind, ref.Namespace, ref.Name, verb, why)
+	if by := in.otherSide(p); by != nil {
+		f.Summary += fmt.Sprintf(" (the other end's %s is allowed by %s; both ends must allow it)", other(p.Direction), policyName(*by))
+	}
 	for _, s := range p.Selected {
 		f.Evidence = append(f.Evidence, in.seenState("NetworkPolicy", "%s/%s selects the pod for %s", s.Namespace, s.Name, p.Direction))
 	}
@@ -353,6 +356,12 @@ func (in *Input) policyCode(p *tracer.PolicyDecision) string {
 		return "pol-named-port"
 	case miss == "ip-block" && snat && p.Direction == "ingress":
 		return "pol-ipblock-after-snat"
+	case miss == "selector-typo" || miss == "namespace-label" || miss == "own-namespace":
+		return "pol-selector-mismatch"
+	case miss == "before-dnat":
+		return "pol-clusterip-pre-dnat"
+	case in.otherSide(p) != nil:
+		return "pol-one-side-only"
 	case p.Direction == "egress":
 		return "pol-egress-deny"
 	}

@@ -25,6 +25,26 @@ func (in *Input) clusterDenial(p *tracer.PolicyDecision, r *tracer.PolicyRule) *
 	return f
 }
 
+// otherSide is the policy that allows the flow at its other end, nil if none is
+// needed there or it is denied too.
+func (in *Input) otherSide(p *tracer.PolicyDecision) *tracer.Ref {
+	o := in.decision(other(p.Direction))
+	if o == nil || !o.Allowed || o.Uncertain != "" {
+		return nil
+	}
+	if r := o.Decider(); r != nil {
+		return &r.Policy
+	}
+	return o.AllowedBy
+}
+
+func other(direction string) string {
+	if direction == "egress" {
+		return "ingress"
+	}
+	return "egress"
+}
+
 // policyTitle is "AdminNetworkPolicy no-web (admin tier, priority 10)".
 func policyTitle(r *tracer.PolicyRule) string {
 	text := fmt.Sprintf("%s %s (%s tier", r.Policy.Kind, r.Policy.Name, r.Tier)

@@ -132,6 +132,12 @@ func faults() []fault {
 		{"DNS by UDP", "policy", "pol-dns-egress", confirmed, "", []change{proto(tracer.ProtoUDP), func(s *scene) { s.j.Flow.Dst = ap(apiIP, 53) }, filtered(), denies("egress", "peer")}},
 		{"DNS by TCP", "policy", "pol-dns-egress", confirmed, "", []change{func(s *scene) { s.j.Flow.Dst = ap(apiIP, 53) }, filtered(), denies("egress", "peer")}},
 		{"policy for the port before translation", "policy", "pol-wrong-port", confirmed, "", []change{filtered(), denies("ingress", "port-before-dnat")}},
+		{"a selector that selects nobody", "policy", "pol-selector-mismatch", confirmed, "NetworkPolicy db/deny", []change{filtered(), denies("ingress", "selector-typo")}},
+		{"a namespace without the label", "policy", "pol-selector-mismatch", confirmed, "", []change{filtered(), denies("ingress", "namespace-label")}},
+		{"no namespaceSelector", "policy", "pol-selector-mismatch", confirmed, "", []change{filtered(), denies("egress", "own-namespace")}},
+		{"the target's policy allows, the client's does not", "policy", "pol-one-side-only", confirmed, "NetworkPolicy db/deny", []change{filtered(), denies("egress", "peer"), allowedAt("ingress")}},
+		{"the client's policy allows, the target's does not", "policy", "pol-one-side-only", confirmed, "NetworkPolicy db/deny", []change{filtered(), denies("ingress", "peer"), allowedAt("egress")}},
+		{"a Service's address, before translation", "bpf-drop", "pol-clusterip-pre-dnat", confirmed, "NetworkPolicy db/deny", []change{toService, byTC(), program("aws-network-policy-agent", "tc ingress", on(hostNS, vethWeb)), denies("egress", "before-dnat")}},
 		{"policy with a named port", "policy", "pol-named-port", confirmed, "", []change{filtered(), denies("ingress", "named-port")}},
 		{"policy after SNAT", "policy", "pol-ipblock-after-snat", confirmed, "", []change{filtered(), denies("ingress", "ip-block"),
 			func(s *scene) {

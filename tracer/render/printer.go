@@ -103,9 +103,10 @@ func (p *yamlPrinter) Print(object any) error {
 	}
 	doc, err := yaml.JSONToYAML(b)
 	// What acts on a terminal would stand there raw, and cannot be escaped
-	// outside of quotes. JSON is YAML too, and has everything in quotes.
-	if safe := escapeUnsafe(b, longEscape); err != nil || len(safe) != len(b) {
-		doc = safe
+	// outside of quotes. JSON is YAML too, and has everything in quotes. What JSON
+	// has escaped (U+2028) YAML may have raw again.
+	if err != nil || len(escapeUnsafe(doc, longEscape)) != len(doc) {
+		doc = escapeUnsafe(b, longEscape)
 	}
 	_, err = p.w.Write(append([]byte("---\n"), doc...))
 	return err

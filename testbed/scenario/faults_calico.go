@@ -473,6 +473,7 @@ func clientRouteMissing(ctx context.Context, s *Stage) (*Scene, error) {
 		return nil, err
 	}
 	sc.undoable(n.Space, words("ip route del %s", client.Addr), words("ip route replace %s dev %s scope link", client.Addr, veth))
+	sc.without(n.Daemons["calico-felix"])
 	sc.Symptom = silentOrNo
 	sc.Want = Want{Component: "cni", Code: "cni-host-route-missing", Object: Object{"Pod", s.Namespace, client.Name}}
 	return sc, nil

@@ -295,6 +295,7 @@ func hostRouteMissing(ctx context.Context, s *Stage) (*Scene, error) {
 		return nil, err
 	}
 	sc.undoable(n.Space, words("ip route del %s", host(sc.Target)), words("ip route replace %s dev %s scope link", host(sc.Target), veth))
+	sc.without(n.Daemons["calico-felix"]) // which puts its routes back now and then
 	sc.Symptom = silentOrNo
 	sc.Want.Code = "cni-host-route-missing"
 	return sc, nil

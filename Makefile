@@ -69,6 +69,7 @@ test: ## every test; as root the privileged ones must run (RECORD=docs/accuracy.
 		echo "not root: the privileged tests will be skipped"; \
 	fi; \
 	PODPATH_RECORD=$(abspath $(RECORD)) $(GO) test -json -count=1 -p 1 -parallel 6 -timeout 40m ./... | bin/testsum
+	cd testbed/crosscheck && $(GO) test -count=1 -timeout 5m ./...
 
 .PHONY: test-kernels
 test-kernels: ## tests and faults on Debian kernels, emulated (KERNELS=5.10,6.1; FULL=1: all of them)

@@ -50,7 +50,7 @@ func TestLook(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	defer os.Remove(file)
+	defer func() { _ = os.Remove(file) }()
 	left, err := before.Await("PODPATH_NO_SUCH_MARK=", 0)
 	if err != nil {
 		t.Fatal(err)

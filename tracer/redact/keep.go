@@ -17,13 +17,9 @@ var keep = set(`
 	facts.dst_device.kind facts.dst_device.role facts.dst_peer.kind facts.dst_peer.role
 	facts.programs.attach facts.programs.tag facts.programs.owner
 	facts.tunnels.kind facts.queues.kind facts.mtus.kind facts.tracked.state
-	facts.rules.engine facts.rules.family facts.rules.hook facts.rules.verdict facts.rules.how facts.rules.owner
-	facts.masquerade.engine facts.masquerade.family facts.masquerade.hook facts.masquerade.verdict
-	facts.masquerade.how facts.masquerade.owner facts.rules.agent.why facts.masquerade.agent.why
-	facts.rules.agent.policies.kind facts.masquerade.agent.policies.kind
-	facts.masquerade_elsewhere.how facts.masquerade_elsewhere.owner
 	facts.services.implementations
-	count.kind count.last budget.time budget.level`)
+	count.kind count.last budget.time budget.level
+	` + ofRules("engine family hook verdict how owner agent.why agent.policies.kind"))
 
 // identified are names: every word of them counts.
 var identified = set(`
@@ -33,9 +29,18 @@ var identified = set(`
 	facts.routes.iif facts.routes.dev facts.neighbours.dev facts.programs.dev
 	facts.ports.dev facts.ports.bridge facts.tunnels.dev facts.tunnels.underlay facts.forwarding.dev facts.forwarding.bridge
 	facts.queues.dev facts.mtus.dev
-	facts.rules.policy facts.masquerade.policy facts.rules.service facts.masquerade.service
-	facts.rules.agent.policies.namespace facts.rules.agent.policies.name
-	facts.masquerade.agent.policies.namespace facts.masquerade.agent.policies.name`)
+	` + ofRules("policy service agent.policies.namespace agent.policies.name"))
+
+// ofRules are fields of rules, at every place where a rule stands.
+func ofRules(fields string) string {
+	var out []string
+	for _, at := range []string{"facts.rules", "facts.masquerade", "facts.masquerade_elsewhere"} {
+		for f := range strings.FieldsSeq(fields) {
+			out = append(out, at+"."+f)
+		}
+	}
+	return strings.Join(out, " ")
+}
 
 // heldAddresses are devices' addresses with the length of their network.
 var heldAddresses = set(`

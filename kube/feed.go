@@ -153,24 +153,32 @@ func (f *feed) heard(ctx context.Context, s *stream, verb string, err error) {
 // slowAfter is when a load that takes longer is told of.
 const slowAfter = 3 * time.Second
 
-// sync waits until everything is loaded, and tells once, if slow is not nil,
-// what it waits for when that takes long.
-func (f *feed) sync(ctx context.Context, host string, timeout time.Duration, slow func(missing []string)) error {
-	deadline, patience := time.Now().Add(timeout), time.Now().Add(slowAfter)
+// sync waits until everything is loaded, and tells once, if that is wanted, what
+// it waits for when that takes long. The context is that of what it begins.
+func (f *feed) sync(ctx context.Context, seek *seeker, host string, opt WatchOptions) error {
+	deadline, patience := time.Now().Add(opt.SyncTimeout), time.Now().Add(slowAfter)
+	slow := opt.OnSlow
 	for {
+		seeking, err := seek.waits(ctx)
+		if err != nil {
+			f.log.Info("which custom resources there are is not known", "error", err)
+		}
 		missing, err := f.missing()
 		switch {
 		case refusal(err):
 			return err
-		case len(missing) == 0:
+		case len(missing) == 0 && !seeking:
 			return nil
 		case time.Now().After(deadline):
 			if f.onlyOptional(missing) {
 				return nil
 			}
-			return &SyncError{Host: host, Timeout: timeout, Missing: missing, Err: err}
+			return &SyncError{Host: host, Timeout: opt.SyncTimeout, Missing: missing, Err: err}
 		}
 		if slow != nil && time.Now().After(patience) {
+			if seeking {
+				missing = append(missing, "the list of custom resources")
+			}
 			slow(missing)
 			slow = nil
 		}

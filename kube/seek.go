@@ -22,6 +22,14 @@ type seeker struct {
 	// followed are the streams by kind; one that ended is begun anew when the
 	// resource is there again.
 	followed map[kind]*stream
+	// asked gives the answer to the question under way; nil if there is none.
+	asked chan offer
+}
+
+// offer is what the server has.
+type offer struct {
+	found map[schema.GroupVersionResource]bool
+	err   error
 }
 
 func newSeeker(f *feed, by clients) *seeker {
@@ -39,17 +47,48 @@ func (s *seeker) run(ctx context.Context, every time.Duration) {
 
 // look asks once, and begins to follow what is new.
 func (s *seeker) look(ctx context.Context, timeout time.Duration) error {
-	if s.by.custom == nil {
+	s.ask(ctx, timeout)
+	if s.asked == nil {
 		return nil
 	}
-	asking, cancel := context.WithTimeout(ctx, timeout)
-	found, err := s.discover(asking)
-	cancel()
-	if err != nil {
-		return err
+	return s.heed(ctx, <-s.asked)
+}
+
+// ask begins to ask what the server has.
+func (s *seeker) ask(ctx context.Context, timeout time.Duration) {
+	if s.by.custom == nil {
+		return
+	}
+	asked := make(chan offer, 1)
+	s.asked = asked
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		found, err := s.discover(ctx)
+		asked <- offer{found, err}
+	}()
+}
+
+// waits tells whether a question is not answered yet. An answer is heeded.
+func (s *seeker) waits(ctx context.Context) (bool, error) {
+	if s.asked == nil {
+		return false, nil
+	}
+	select {
+	case o := <-s.asked:
+		return false, s.heed(ctx, o)
+	default:
+		return true, nil
+	}
+}
+
+func (s *seeker) heed(ctx context.Context, o offer) error {
+	s.asked = nil
+	if o.err != nil {
+		return o.err
 	}
 	for _, c := range customs() {
-		s.take(ctx, c, found)
+		s.take(ctx, c, o.found)
 	}
 	return nil
 }

@@ -151,10 +151,8 @@ func watch(ctx context.Context, by clients, host string, opt WatchOptions) (*Sto
 		f.start(ctx, r, by.core)
 	}
 	seek := newSeeker(f, by)
-	if err := seek.look(ctx, min(5*time.Second, opt.SyncTimeout)); err != nil {
-		opt.Logger.Info("which custom resources there are is not known", "error", err)
-	}
-	if err := f.sync(ctx, host, opt.SyncTimeout, opt.OnSlow); err != nil {
+	seek.ask(ctx, min(5*time.Second, opt.SyncTimeout))
+	if err := f.sync(ctx, seek, host, opt); err != nil {
 		cancel()
 		return nil, err
 	}

@@ -183,3 +183,26 @@ func TestOwner(t *testing.T) {
 		})
 	}
 }
+
+func TestIsDNS(t *testing.T) {
+	dns := []ServicePort{{Name: "dns", Port: 53}}
+	tests := map[string]struct {
+		service Service
+		want    bool
+	}{
+		"kube-dns":                  {Service{Meta: Meta{Namespace: "kube-system", Name: "kube-dns"}}, true},
+		"by its label":              {Service{Meta: Meta{Namespace: "dns", Name: "rke2-coredns"}, Labels: map[string]string{"k8s-app": "kube-dns"}}, true},
+		"OpenShift's":               {Service{Meta: Meta{Namespace: "openshift-dns", Name: "dns-default"}, Ports: dns}, true},
+		"by its port":               {Service{Meta: Meta{Namespace: "kube-system", Name: "coredns"}, Ports: dns}, true},
+		"somebody's own DNS server": {Service{Meta: Meta{Namespace: "games", Name: "pihole"}, Ports: dns}, false},
+		"kube-dns of a user":        {Service{Meta: Meta{Namespace: "games", Name: "kube-dns"}}, false},
+		"another of the cluster's":  {Service{Meta: Meta{Namespace: "kube-system", Name: "metrics-server"}, Ports: []ServicePort{{Name: "https"}}}, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.service.IsDNS(); got != tt.want {
+				t.Errorf("%v, want %v", got, tt.want)
+			}
+		})
+	}
+}

@@ -52,18 +52,17 @@ const (
 )
 
 // IsDNS reports whether this is the cluster's DNS: kube-system/kube-dns, the
-// label k8s-app=kube-dns that every distribution's DNS add-on carries, or a
-// port named dns.
+// label k8s-app=kube-dns that most distributions' DNS add-ons carry, or a port
+// named dns in a namespace where only the cluster's own Services are. A DNS server
+// that somebody runs as a workload is none.
 func (s *Service) IsDNS() bool {
 	if s.Namespace == "kube-system" && s.Name == "kube-dns" || s.Labels["k8s-app"] == "kube-dns" {
 		return true
 	}
-	for _, p := range s.Ports {
-		if p.Name == "dns" || p.Name == "dns-tcp" {
-			return true
-		}
+	if s.Namespace != "kube-system" && s.Namespace != "openshift-dns" {
+		return false
 	}
-	return false
+	return slices.ContainsFunc(s.Ports, func(p ServicePort) bool { return p.Name == "dns" || p.Name == "dns-tcp" })
 }
 
 // Selects reports whether the Service's selector matches. A Service without

@@ -290,6 +290,37 @@ func toFar(s *scene) {
 	s.n.Routes[0] = tracer.RouteFact{For: "forward", NetNS: hostNS, Dst: addr(farIP), Type: "unicast", Prefix: "10.2.0.0/24", Dev: "ens3", Via: addr(node2IP), MTU: 1500}
 }
 
+// ofClusterDNS makes the Service the cluster's DNS, asked for a lookup.
+func ofClusterDNS(s *scene) {
+	s.c.Service.DNS, s.c.Service.Port, s.c.Service.PortName = true, 53, "dns"
+}
+
+// toDNSPod: a pod of the cluster's DNS is asked by its own address.
+func toDNSPod(s *scene) {
+	s.j.Flow.Dst = ap(apiIP, 53)
+	s.j.Translated = s.j.Flow
+	s.c.TargetPod.DNS, s.c.TargetPod.Ports = true, nil
+}
+
+// toFarService: a datagram to a Service, whose only pod is of node n2.
+func toFarService(s *scene) {
+	toService(s)
+	toFar(s)
+	proto(tracer.ProtoUDP)(s)
+	s.j.Flow.Dst, s.c.Service.Endpoints[0].Node = ap(svcIP, 53), "n2"
+	s.j.Translated.Dst, s.c.TargetPod.DNS = ap(farIP, 53), true
+	s.j.Translations = []tracer.Translation{{Kind: "dnat", From: s.j.Flow.Dst, To: s.j.Translated.Dst, Event: 4}}
+	s.c.Service.Endpoints[0].Addr = s.j.Translated.Dst
+	s.c.TargetPod.Ports = []tracer.ContainerPort{{Port: 53, Proto: tracer.ProtoUDP}}
+}
+
+// farRefuses: the target's own ICMP message came in by the uplink.
+func farRefuses(s *scene) {
+	left(webIP)(s)
+	answer(tracer.AnswerICMP, tracer.EventRX, on(hostNS, uplink), arrivedAt, from(farIP), func(a *tracer.Answer) { a.ICMPType, a.ICMPCode = 3, 3 })(s)
+	s.Outcome = tracer.OutcomeRefused
+}
+
 func defaultRoute(s *scene) {
 	s.n.Routes[0].Prefix, s.n.Routes[0].Via, s.n.Routes[0].Dev = "0.0.0.0/0", addr(gatewayIP), "ens3"
 }

@@ -42,7 +42,7 @@ func dnsEntries() []Entry {
 			Remedy:     []string{"kubectl -n kube-system top pod {dst.pod}: raise its CPU limit, or add replicas: kubectl -n kube-system scale deployment coredns --replicas=N", "cache on each node (NodeLocal DNSCache); fewer queries per lookup (ndots, names with a final dot)"}},
 		{Code: "dns-coredns-down", Component: tracer.ComponentDNS, Title: "no name resolves: cluster DNS has no pod that answers", Shown: "lab",
 			Meaning:    "The cluster's DNS Service has no ready endpoint, so the proxy rejects every query; or an endpoint of it has no process that listens.",
-			Evidence:   "EndpointSlices of the DNS Service without a ready endpoint, and the REJECT; or the refusal by the DNS pod and its listening sockets.",
+			Evidence:   "EndpointSlices of the DNS Service without a ready endpoint, and the REJECT; or the refusal by the DNS pod, on this node or another, and, if it is here, its listening sockets.",
 			LookAlikes: []string{"pol-dns-egress: the query is dropped, and the DNS pods are ready"},
 			Remedy:     []string{"kubectl -n {svc.ns} get pods -l k8s-app=kube-dns -o wide; kubectl -n {svc.ns} logs -l k8s-app=kube-dns", "kubectl -n {svc.ns} describe service {svc}: does its selector match the DNS pods?"}},
 	}

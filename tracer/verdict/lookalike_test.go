@@ -46,6 +46,12 @@ func lookalikes() []lookalike {
 			s.c.Service = &tracer.ServiceFacts{Namespace: "kube-system", Name: "kube-dns", DNS: true, PortKnown: true, PortName: "metrics", Endpoints: []tracer.ServiceEndpoint{{Ready: true, Addr: ap(apiIP, 8080)}}}
 			s.j.Translated.Dst = ap(apiIP, 9153)
 		}}, "pol-egress-deny", "pol-dns-egress", ""},
+		{"metrics of DNS are not lookups", svc(translated(apiIP, 8080), ofClusterDNS, refusedByTarget, func(s *scene) { s.c.Service.Port, s.c.Service.PortName = 9153, "metrics" }), "app-no-listener", "dns-coredns-down", ""},
+		{"a Service like any other, on port 53", svc(translated(apiIP, 8080), refusedByTarget, func(s *scene) { s.c.Service.Port = 53 }), "app-no-listener", "dns-coredns-down", ""},
+		{"a far pod that does not listen on 53 is no DNS", []change{toFarService, ofClusterDNS, farRefuses, func(s *scene) { s.c.Service.DNS, s.c.TargetPod.DNS = false, false }}, "app-no-listener", "dns-coredns-down", probable},
+		{"a DNS pod on a port that it does not declare", []change{toDNSPod, refusedByTarget, func(s *scene) {
+			s.c.TargetPod.Ports = []tracer.ContainerPort{{Port: 5353, Proto: tracer.ProtoTCP}}
+		}}, "app-no-listener", "dns-coredns-down", ""},
 		{"no cluster data: no policy, no foreigner", []change{filtered(), rule("calico", "drop"), noCluster}, "unknown", "pol-agent-stale node-forward-drop", ""},
 		{"no cluster data: ufw is ufw", []change{filtered(), rule("ufw", "drop"), noCluster}, "node-forward-drop", "pol-agent-stale", probable},
 		{"policies unread: no policy, no foreigner", []change{filtered(), rule("calico", "drop"), unread("NetworkPolicy")}, "unknown", "pol-agent-stale node-forward-drop", ""},

@@ -29,13 +29,25 @@ func refusedOutside(in *Input) *Finding {
 	if in.Cluster.TargetPod == nil || in.Cluster.TargetPod.HostNetwork {
 		return nil
 	}
-	f.Code, f.Object = "app-no-listener", podRef(in.Cluster.TargetPod)
-	f.Summary = fmt.Sprintf("%s refused %s; it runs on node %s, which is not observed here", in.target(), in.targetPort(), in.Cluster.TargetPod.Node)
-	if in.Cluster.Service != nil && in.wrongTargetPort(false) {
-		f.Code, f.Object = "svc-wrong-targetport", serviceRef(in.Cluster.Service)
-		f.Summary += "; the Service's targetPort is not a port that the pod declares"
-	}
+	f.Object = podRef(in.Cluster.TargetPod)
+	f.Code, f.Summary = in.whyRefusedOutside(f)
 	return f
+}
+
+// whyRefusedOutside is what whyRefused is for a pod of another node, whose
+// sockets cannot be asked for.
+func (in *Input) whyRefusedOutside(f *Finding) (code, summary string) {
+	p, s := in.Cluster.TargetPod, in.Cluster.Service
+	who := fmt.Sprintf("%s refused %s; it runs on node %s, which is not observed here", in.target(), in.targetPort(), p.Node)
+	switch {
+	case s != nil && in.wrongTargetPort(false):
+		f.Object = serviceRef(s)
+		return "svc-wrong-targetport", who + "; the Service's targetPort is not a port that the pod declares"
+	case in.asksClusterDNS():
+		f.Evidence = append(f.Evidence, in.seenState("EndpointSlice", "%s", in.standing(p)))
+		return "dns-coredns-down", "DNS pod " + who + ": the cluster's lookups are sent there, and nothing listens"
+	}
+	return "app-no-listener", who
 }
 
 // prohibitedOutside: a firewall off this node said so.

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/podpath/podpath/tracer"
@@ -11,6 +12,31 @@ const dnsPort = 53
 
 // lookup: the flow asks DNS.
 func (in *Input) lookup() bool { return in.Journey.Flow.Dst.Port() == dnsPort }
+
+// asksClusterDNS: what is asked is the cluster's DNS: its Service on the port for
+// lookups (it has others, as for metrics), or one of its pods directly, on a port
+// that the pod declares.
+func (in *Input) asksClusterDNS() bool {
+	if s := in.Cluster.Service; s != nil {
+		return s.DNS && (s.Port == dnsPort || strings.HasPrefix(s.PortName, "dns"))
+	}
+	p := in.Cluster.TargetPod
+	return p != nil && p.DNS && in.lookup() && (len(p.Ports) == 0 || in.declares(p))
+}
+
+// standing says whether the cluster still counts on a pod of its DNS.
+func (in *Input) standing(p *tracer.PodFacts) string {
+	ready := "not Ready"
+	if p.Ready {
+		ready = "Ready"
+	}
+	s := in.Cluster.Service
+	if s == nil {
+		return fmt.Sprintf("pod %s/%s is %s", p.Namespace, p.Name, ready)
+	}
+	return fmt.Sprintf("pod %s/%s is %s; %d of %d endpoints of Service %s/%s are ready",
+		p.Namespace, p.Name, ready, readyEndpoints(s), len(s.Endpoints), s.Namespace, s.Name)
+}
 
 // nodeLocal: what is asked is the cache on the node itself, by a link-local
 // address (NodeLocal DNSCache uses 169.254.20.10).

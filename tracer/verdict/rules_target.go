@@ -116,14 +116,13 @@ func (in *Input) whyRefused(f *Finding) (code, summary string) {
 		return "svc-wrong-targetport", fmt.Sprintf("Service %s/%s sends port %d to targetPort %s of pod %s, where nothing listens; the pod listens on %s%s",
 			s.Namespace, s.Name, s.Port, s.TargetPort, where, orNone(others), in.declared())
 	}
-	if s := in.Cluster.Service; s != nil && s.DNS {
+	if in.asksClusterDNS() {
 		return "dns-coredns-down", fmt.Sprintf("%s is an endpoint of the cluster DNS Service, but nothing listens on %s", what, in.targetPort())
 	}
 	return "app-no-listener", fmt.Sprintf("%s is reachable, but nothing listens on %s", what, in.targetPort())
 }
 
-// wrongTargetPort: the Service's target port is not one that the pod declares;
-// for a pod that declares none, another listening port is the sign.
+// wrongTargetPort: the target's port is not one that the pod declares; for a pod that declares none, another listening port is the sign.
 func (in *Input) wrongTargetPort(listensElsewhere bool) bool {
 	p := in.Cluster.TargetPod
 	if p == nil || in.untranslated() {
@@ -132,7 +131,12 @@ func (in *Input) wrongTargetPort(listensElsewhere bool) bool {
 	if len(p.Ports) == 0 {
 		return listensElsewhere
 	}
-	return !slices.ContainsFunc(p.Ports, func(c tracer.ContainerPort) bool {
+	return !in.declares(p)
+}
+
+// declares: the pod declares the port that it is asked on.
+func (in *Input) declares(p *tracer.PodFacts) bool {
+	return slices.ContainsFunc(p.Ports, func(c tracer.ContainerPort) bool {
 		return c.Port == in.Journey.Translated.Dst.Port() && c.Proto == in.Journey.Flow.Proto
 	})
 }

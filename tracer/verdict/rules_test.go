@@ -212,7 +212,8 @@ func faults() []fault {
 		{"nothing listens", "refused-here", "app-no-listener", confirmed, "Pod db/api", []change{refusedByTarget}},
 		{"listens on loopback", "refused-here", "app-localhost-only", confirmed, "Pod db/api", []change{refusedByTarget, listening("127.0.0.1:8080")}},
 		{"wrong target port", "refused-here", "svc-wrong-targetport", confirmed, "Service db/api", []change{toService, translated(apiIP, 9999), endpointPort(9999), refusedByTarget, listening("0.0.0.0:8080")}},
-		{"nothing listens in a DNS pod", "refused-here", "dns-coredns-down", confirmed, "Pod db/api", []change{toService, translated(apiIP, 8080), refusedByTarget, func(s *scene) { s.c.Service.DNS = true }}},
+		{"nothing listens in a DNS pod", "refused-here", "dns-coredns-down", confirmed, "Pod db/api", []change{toService, translated(apiIP, 8080), refusedByTarget, ofClusterDNS}},
+		{"nothing listens in a DNS pod that is asked directly", "refused-here", "dns-coredns-down", confirmed, "Pod db/api", []change{toDNSPod, refusedByTarget}},
 		{"datagrams refused", "refused-here", "app-no-listener", confirmed, "Pod db/api", []change{proto(tracer.ProtoUDP), reached, noSocket(times(1)), answer(tracer.AnswerICMP, tracer.EventTX, on(apiNS, eth0), from(apiIP), func(a *tracer.Answer) { a.ICMPType, a.ICMPCode, a.Proto = 3, 3, tracer.ProtoICMP }),
 			outcomeIs(tracer.OutcomeRefused)}},
 		{"no route in the target", "pod-no-route-back", "cni-pod-no-default-route", confirmed, "Pod db/api", []change{reached, routeIs("dst-pod", "none", "")}},
@@ -227,6 +228,10 @@ func faults() []fault {
 		// Beyond.
 		{"remote refuses", "refused-outside", "egr-remote-refused", confirmed, "ExternalHost " + world, []change{toWorld, left(nodeIP), answer(tracer.AnswerRST, tracer.EventRX, on(hostNS, uplink)), outcomeIs(tracer.OutcomeRefused)}},
 		{"far pod refuses", "refused-outside", "app-no-listener", probable, "Pod db/far", []change{toFar, left(webIP), answer(tracer.AnswerRST, tracer.EventRX, on(hostNS, uplink)), outcomeIs(tracer.OutcomeRefused)}},
+		{"far DNS pod refuses", "refused-outside", "dns-coredns-down", probable, "Pod db/far", []change{toFarService, ofClusterDNS, farRefuses}},
+		{"far DNS pod refuses another port than it declares", "refused-outside", "svc-wrong-targetport", probable, "Service db/api", []change{toFarService, ofClusterDNS, farRefuses, func(s *scene) {
+			s.c.TargetPod.Ports = []tracer.ContainerPort{{Port: 5353, Proto: tracer.ProtoUDP}}
+		}}},
 		{"firewall outside", "prohibited-outside", "egr-firewall-reject", confirmed, "Firewall " + router, []change{toWorld, left(nodeIP), icmpFromWorld(3, 13), outcomeIs(tracer.OutcomeICMPError)}},
 		{"a firewall outside, not seen at the uplink", "prohibited-outside", "egr-firewall-reject", confirmed, "", []change{toWorld, left(nodeIP), outcomeIs(tracer.OutcomeICMPError),
 			icmpFromNode(3, 13, from(router))}},

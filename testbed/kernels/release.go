@@ -14,26 +14,28 @@ type release struct {
 	name  string
 	arch  arch
 	image *regexp.Regexp // of the package
-	tcx   bool           // the kernel has TCX
+	older []lack         // what only later kernels have
 	// quick limits the rows of every change; nil for none.
 	quick *regexp.Regexp
 }
 
 // Images for clouds have all that podpath needs, and are small.
 func releases() []release {
-	r := func(name string, a arch, version string, tcx bool) release {
-		return release{name: name, arch: a, tcx: tcx, image: regexp.MustCompile(`^linux-image-` + version + `-cloud-` + string(a) + `$`)}
+	tcx := lack{"TCX", "needs TCX"}
+	owners := lack{"owners of nft tables", "needs owners of nft tables"}
+	r := func(name string, a arch, version string, older ...lack) release {
+		return release{name: name, arch: a, older: older, image: regexp.MustCompile(`^linux-image-` + version + `-cloud-` + string(a) + `$`)}
 	}
-	other := r("arm64", arm64, `6\.12\.\d+\+deb\d+`, true)
+	other := r("arm64", arm64, `6\.12\.\d+\+deb\d+`)
 	other.quick = regexp.MustCompile("^(probe Test(DropByRule|TCPAtEveryDevice|Translation|VXLANDevice)|lab (healthy|policy-ingress))$")
-	between := r("6.18", amd64, `6\.18\.\d+\+deb\d+`, true)
+	between := r("6.18", amd64, `6\.18\.\d+\+deb\d+`)
 	between.quick = regexp.MustCompile("^(probe|node|rules) ")
 	return []release{
-		r("5.10", amd64, `5\.10\.\d+-\d+`, false),
-		r("6.1", amd64, `6\.1\.\d+-\d+`, false),
-		r("6.12", amd64, `6\.12\.\d+\+deb\d+`, true),
+		r("5.10", amd64, `5\.10\.\d+-\d+`, tcx, owners),
+		r("6.1", amd64, `6\.1\.\d+-\d+`, tcx),
+		r("6.12", amd64, `6\.12\.\d+\+deb\d+`),
 		between, // it has the hooks of the one before and the one after, which show the lab's faults
-		r("7", amd64, `7\.\d+\.\d+\+deb\d+`, true),
+		r("7", amd64, `7\.\d+\.\d+\+deb\d+`),
 		other, // the processor is another: what every change runs shows that programs load and see
 	}
 }
@@ -49,10 +51,7 @@ func (r release) version(image string) string {
 
 // lacks is what tests may be skipped for.
 func (r release) lacks(tree *moduleTree) []lack {
-	var list []lack
-	if !r.tcx {
-		list = append(list, lack{"TCX", "needs TCX"})
-	}
+	list := slices.Clone(r.older)
 	for _, m := range []struct{ module, what string }{
 		{"ip_vs", "IPVS"}, {"ip_tables", "iptables-legacy"}, {"nft_compat", "iptables-nft"}, {"sctp", "SCTP"},
 	} {

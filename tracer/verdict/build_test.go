@@ -128,7 +128,7 @@ func unseenOnNode(s *scene) { s.j.Hops = s.j.Hops[:1] }
 // dropOf starts a drop of the request at the node's bridge, three times.
 func dropOf(reason, location string, stage tracer.Stage, engine string, with ...func(*tracer.DropSeen)) change {
 	return func(s *scene) {
-		d := tracer.DropSeen{Direction: tracer.DirRequest, Count: 3, First: start, Last: start.Add(3 * time.Second), Event: 7, Len: 60}
+		d := tracer.DropSeen{Direction: tracer.DirRequest, Count: 3, First: start, Last: start.Add(3 * time.Second), Event: 70 + uint64(len(s.j.Drops)), Len: 60}
 		d.Device, d.Tuple = on(hostNS, bridge), s.j.Translated
 		d.Drop = tracer.Drop{Reason: reason, Location: location, Stage: stage, Engine: engine}
 		for _, f := range with {

@@ -2,7 +2,6 @@ package verdict
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/podpath/podpath/tracer"
 )
@@ -33,14 +32,17 @@ type Finding struct {
 	Remedy []string
 }
 
-// Engine is the catalogue and the rules, in order.
+// Engine is the catalogue, the rules in order, and what follows from what.
 type Engine struct {
 	catalogue Catalogue
 	rules     []Rule
+	effects   []effect
 }
 
 // NewEngine returns the engine with every rule.
-func NewEngine() *Engine { return &Engine{catalogue: NewCatalogue(), rules: Rules()} }
+func NewEngine() *Engine {
+	return &Engine{catalogue: NewCatalogue(), rules: Rules(), effects: effects()}
+}
 
 // Catalogue returns the engine's catalogue.
 func (e *Engine) Catalogue() Catalogue { return e.catalogue }
@@ -57,11 +59,11 @@ func (e *Engine) Decide(in *Input) *tracer.Verdict {
 		in.Inventory = &tracer.Inventory{}
 	}
 	if in.delivered() {
-		return e.verdict(in, healthy(in), nil)
+		return e.verdict(in, []*Finding{healthy(in)}, nil)
 	}
 	if f := lookupAnswered(in); f != nil {
 		in.lossy(f, false)
-		return e.verdict(in, f, nil)
+		return e.verdict(in, []*Finding{f}, nil)
 	}
 	var found, held []*Finding
 	early := in.early()
@@ -82,22 +84,7 @@ func (e *Engine) Decide(in *Input) *tracer.Verdict {
 		f.Blind = append(f.Blind, in.unshown()...)
 		found = append(found, f)
 	}
-	found = append(found, held...)
-	found = surestFirst(found, len(found)-len(held))
-	return e.verdict(in, found[0], found[1:])
-}
-
-// surestFirst keeps the order of the rules, but does not let what only the state
-// suggests stand before what the packets and the state prove.
-func surestFirst(found []*Finding, n int) []*Finding {
-	if found[0].Confidence != tracer.Suspected {
-		return found
-	}
-	i := slices.IndexFunc(found[:n], func(f *Finding) bool { return f.Confidence == tracer.Confirmed })
-	if i <= 0 {
-		return found
-	}
-	return slices.Concat(found[i:i+1], found[:i], found[i+1:])
+	return e.verdict(in, e.rank(in, found), held)
 }
 
 // partial: packets of this flow may have passed without being shown, so that
@@ -143,25 +130,46 @@ func (in *Input) lossy(f *Finding, silence bool) {
 	}
 }
 
-func (e *Engine) verdict(in *Input, f *Finding, rest []*Finding) *tracer.Verdict {
+// verdict is the first of the ranked findings. The others, and those held back
+// because the time or what was shown did not suffice for them, stand beside it.
+func (e *Engine) verdict(in *Input, ranked, held []*Finding) *tracer.Verdict {
+	f := ranked[0]
 	entry := e.catalogue.Get(f.Code)
 	v := &tracer.Verdict{
 		Time: in.Now, Node: in.NodeName, Component: entry.Component, Code: f.Code,
 		Confidence: f.Confidence, Summary: f.Summary, Outcome: in.Outcome,
 		Journey: in.Journey, Cluster: in.Cluster, Object: f.Object, Rule: f.Rule,
-		Evidence: f.Evidence, LostEvents: in.Lost,
+		Evidence: append(f.Evidence, in.resent(f)...), LostEvents: in.Lost,
 		Remedy: entry.remedy(in, f),
 		Blind:  append(append(append([]tracer.Blind{}, in.Blind...), in.Node.Blind...), f.Blind...),
 	}
 	seen := map[string]bool{f.Code: true}
-	for _, r := range rest {
-		if seen[r.Code] {
-			continue
+	also := func(r *Finding, why string) {
+		if !seen[r.Code] {
+			seen[r.Code] = true
+			v.AlsoSeen = append(v.AlsoSeen, tracer.AlsoSeen{Component: e.catalogue.Get(r.Code).Component, Code: r.Code, Why: why})
 		}
-		seen[r.Code] = true
-		v.AlsoSeen = append(v.AlsoSeen, tracer.AlsoSeen{
-			Component: e.catalogue.Get(r.Code).Component, Code: r.Code, Why: r.Summary,
-		})
+	}
+	for i, r := range ranked[1:] {
+		also(r, e.why(in, ranked, i+1))
+	}
+	for _, r := range held {
+		also(r, in.unsettled(f)+": "+r.Summary)
 	}
 	return v
+}
+
+// unsettled says why a finding that was held back does not count beside another.
+func (in *Input) unsettled(first *Finding) string {
+	could := "may be as well"
+	if first.Code == tracer.CodeUnknown {
+		could = "would explain it"
+	}
+	switch {
+	case in.unseen():
+		return could + ", but no packet met it"
+	case in.partial():
+		return could + ", but not every packet was shown"
+	}
+	return could + ", but it is too early to say"
 }

@@ -1,9 +1,8 @@
 package verdict
 
-// Rules returns every rule in the order in which they are asked. Service
-// translation comes before the packet's fate behind it: a flow that was sent to
-// a dead endpoint fails at a neighbour or in a router, but that is the
-// consequence.
+// Rules returns every rule in the order in which they are asked. It decides
+// between findings that do not follow from each other (see effects): the first
+// thing that a packet meets, and of two readings the more specific.
 func Rules() []Rule {
 	return []Rule{
 		// In the client's pod.

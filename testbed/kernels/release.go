@@ -53,7 +53,7 @@ func (r release) version(image string) string {
 func (r release) lacks(tree *moduleTree) []lack {
 	list := slices.Clone(r.older)
 	for _, m := range []struct{ module, what string }{
-		{"ip_vs", "IPVS"}, {"ip_tables", "iptables-legacy"}, {"nft_compat", "iptables-nft"}, {"sctp", "SCTP"},
+		{"ip_vs", "IPVS"}, {"ip_set", "ipset"}, {"xt_set", "xt_set"}, {"ip_tables", "iptables-legacy"}, {"nft_compat", "iptables-nft"}, {"sctp", "SCTP"},
 	} {
 		if !tree.has(m.module) {
 			list = append(list, lack{m.what, "needs " + m.what})

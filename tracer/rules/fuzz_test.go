@@ -2,9 +2,11 @@ package rules
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/mdlayher/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/podpath/podpath/tracer"
@@ -36,7 +38,7 @@ func FuzzRule(f *testing.F) {
 	f.Add(seedRule("bitwise", nest(attr(1, reg), attr(2, reg), attr(3, []byte{0, 0, 0, 4}), attr(4, nest(attr(1, []byte{1, 2, 3, 4}))), attr(5, nest(attr(1, []byte{1, 2, 3, 4}))))))
 	f.Add(seedRule("lookup", nest(attr(1, []byte("s\x00")), attr(2, reg))))
 	f.Add(seedRule("nat", nest(attr(1, []byte{0, 0, 0, 1}), attr(3, reg), attr(5, reg))))
-	for _, m := range []string{"conntrack", "multiport", "tcp", "udp", "mark", "addrtype", "comment"} {
+	for _, m := range []string{"conntrack", "multiport", "tcp", "udp", "mark", "addrtype", "comment", "set"} {
 		f.Add(seedRule("match", nest(attr(1, append([]byte(m), 0)), attr(2, []byte{0, 0, 0, 1}), attr(3, make([]byte, 160)))))
 	}
 	for _, m := range []string{"DNAT", "MARK", "REJECT", "NFQUEUE"} {
@@ -130,6 +132,16 @@ func staysSure(t *testing.T, rs *ruleset) {
 	}
 }
 
+func FuzzSetMembers(f *testing.F) {
+	f.Add(nest(attr(nl.IPSET_ATTR_DATA|unix.NLA_F_NESTED, nest(attr(nl.IPSET_ATTR_NAME, []byte("ips\x00"))))))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		names, err := decodeMembers(b)
+		if err == nil && slices.Contains(names, "") {
+			t.Error("a set without a name")
+		}
+	})
+}
+
 func FuzzIPVS(f *testing.F) {
 	f.Add("IP Virtual Server version 1.2.1 (size=4096)\nProt LocalAddress:Port Scheduler Flags\n  -> RemoteAddress:Port Forward Weight ActiveConn InActConn\nTCP  0A600014:0050 rr\n  -> 0AF40109:1F90      Masq    1      0          0\n")
 	f.Add("TCP  [fd00:0000:0000:0000:0000:0000:0000:0001]:0050 rr\n  -> [fd01::2]:1F90 Masq 1 0 0\n")
@@ -144,6 +156,10 @@ func FuzzIPVS(f *testing.F) {
 type fakeEnv struct{}
 
 func (fakeEnv) addrType(a netip.Addr) (uint8, bool) { return unix.RTN_LOCAL, a.IsLoopback() }
+
+func (fakeEnv) ipset(string, uint16) (*ipset, error) { return nil, errNoSet }
+
+func (fakeEnv) inIPSet(*ipset, setElement) (bool, error) { return false, errNoSet }
 
 func samplePackets() []*packet {
 	t4 := tracer.Tuple{Src: netip.MustParseAddrPort("10.244.1.7:40000"), Dst: netip.MustParseAddrPort("10.96.0.20:80"), Proto: tracer.ProtoTCP}

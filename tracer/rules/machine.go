@@ -109,6 +109,8 @@ func (m *machine) expr(t *table, x any) (tri, []action) {
 		return m.lookup(t, x)
 	case test:
 		return x.run(m), nil
+	case setMatch:
+		return m.inSet(x), nil
 	case setMark:
 		m.setMark(m.mark&^x.mask^x.value, m.markKnown || x.mask == ^uint32(0))
 	case connmark:

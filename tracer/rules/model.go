@@ -49,6 +49,9 @@ type table struct {
 	chains  map[string]*chain
 	order   []*chain
 	sets    map[string]*set
+	// ipsetName finds the name of a set of ipset, "" if it is not known; nil in
+	// rules read as text, which have the names.
+	ipsetName func(index uint16) string
 }
 
 type chain struct {

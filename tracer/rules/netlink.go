@@ -21,22 +21,22 @@ var errChanging = errors.New("rules changed while being read")
 // readTries bounds how often a rule set that changes is read again.
 const readTries = 4
 
-// conn is a socket to nf_tables in one namespace. Close it.
+// conn is a netlink socket in one namespace. Close it.
 type conn struct {
 	nl  *netlink.Conn
 	buf []byte
 }
 
-// dial opens it in the calling thread's namespace.
-func dial(ctx context.Context) (*conn, error) {
-	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+// dial opens it in the calling thread's namespace, for one protocol (NETLINK_*).
+func dial(ctx context.Context, protocol int) (*conn, error) {
+	c, err := netlink.Dial(protocol, nil)
 	if err != nil {
-		return nil, fmt.Errorf("open nfnetlink: %w", err)
+		return nil, fmt.Errorf("open netlink %d: %w", protocol, err)
 	}
 	if d, ok := ctx.Deadline(); ok {
 		if err := c.SetDeadline(d); err != nil {
 			_ = c.Close()
-			return nil, fmt.Errorf("set nfnetlink deadline: %w", err)
+			return nil, fmt.Errorf("set deadline of netlink %d: %w", protocol, err)
 		}
 	}
 	return &conn{nl: c}, nil
@@ -75,19 +75,25 @@ func (c *conn) raw(typ uint16, f family, single bool, take func([]byte) error, a
 	if err != nil {
 		return err
 	}
-	flags := netlink.Request | netlink.Dump
-	if single {
-		flags = netlink.Request | netlink.Acknowledge
-	}
-	sent, err := c.nl.Send(netlink.Message{Header: netlink.Header{Type: netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | typ), Flags: flags},
-		Data: append([]byte{byte(f), unix.NFNETLINK_V0, 0, 0}, body...)})
-	if err == nil {
-		err = c.receive(sent.Header.Sequence, take)
-	}
+	err = c.exchange(unix.NFNL_SUBSYS_NFTABLES<<8|typ, single, append([]byte{byte(f), unix.NFNETLINK_V0, 0, 0}, body...), take)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL) {
 		err = fmt.Errorf("%w: %w", errUnsupported, err)
 	}
 	return err
+}
+
+// exchange sends one request, a dump unless single, and hands on its answers
+// without their netlink headers.
+func (c *conn) exchange(typ uint16, single bool, body []byte, take func([]byte) error) error {
+	flags := netlink.Request | netlink.Dump
+	if single {
+		flags = netlink.Request | netlink.Acknowledge
+	}
+	sent, err := c.nl.Send(netlink.Message{Header: netlink.Header{Type: netlink.HeaderType(typ), Flags: flags}, Data: body})
+	if err != nil {
+		return err
+	}
+	return c.receive(sent.Header.Sequence, take)
 }
 
 // receive reads the answers to one request to their end, even if they are not
@@ -337,7 +343,7 @@ func (r *rule) packets() (uint64, bool) {
 		switch x := x.(type) {
 		case counter:
 			n, ok = x.packets, true
-		case cmp, rangeCmp, test, maybe, unknown, lookup, dynset:
+		case cmp, rangeCmp, test, setMatch, maybe, unknown, lookup, dynset:
 			ok = false
 		case loads:
 			ok = ok && !x.breaks

@@ -178,4 +178,8 @@ func (p *packet) transport() bytes3 {
 type environment interface {
 	// addrType is the RTN_ type of a destination address in the namespace.
 	addrType(a netip.Addr) (rtn uint8, ok bool)
+	// ipset is a set by its name or, where that is "", by its index.
+	ipset(name string, index uint16) (*ipset, error)
+	// inIPSet tells whether the set holds the element.
+	inIPSet(s *ipset, e setElement) (bool, error)
 }

@@ -121,6 +121,9 @@ type space struct {
 	blind  []tracer.Blind
 	failed bool // rules could not be read
 	types  map[netip.Addr]uint8
+	// Sets of ipset by name, and names by index.
+	ipsets     map[string]*ipset
+	ipsetNames map[uint16]string
 }
 
 // enter opens a namespace for one call and brings its rules up to date.
@@ -139,11 +142,12 @@ func (r *Reader) enter(ctx context.Context, inode uint32) (*space, error) {
 		return nil, err
 	}
 	s.file, s.blind, s.legacy, s.failed, s.types = f, nil, nil, false, map[netip.Addr]uint8{}
+	s.ipsets, s.ipsetNames = map[string]*ipset{}, map[uint16]string{}
 	err = netns.Do(int(f.Fd()), func() (err error) {
 		if s.rt, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 			return fmt.Errorf("open rtnetlink: %w", err)
 		}
-		s.conn, err = dial(ctx)
+		s.conn, err = dial(ctx, unix.NETLINK_NETFILTER)
 		return err
 	})
 	if err != nil {
@@ -201,7 +205,22 @@ func (s *space) refresh() {
 		s.missing("nf_tables rules", err)
 		return
 	}
+	for _, t := range rs.tables {
+		t.ipsetName = s.nameOf
+	}
 	s.nft, s.gen = rs, gen
+}
+
+// nameOf is for texts of rules, which hold sets of ipset by index.
+func (s *space) nameOf(index uint16) string {
+	if s.conn == nil {
+		return ""
+	}
+	name, err := s.ipsetName(index)
+	if err != nil {
+		return ""
+	}
+	return name
 }
 
 func (s *space) missing(what string, err error) {

@@ -67,6 +67,14 @@ func render(r *rule) string {
 	return strings.Join(w.out, " ")
 }
 
+// ipsetName finds names of sets of ipset, nil where nothing does.
+func (w *renderer) ipsetName() func(uint16) string {
+	if w.rule.chain == nil {
+		return nil
+	}
+	return w.rule.chain.table.ipsetName
+}
+
 func (w *renderer) say(s string) {
 	if s != "" {
 		w.out = append(w.out, s)
@@ -123,6 +131,8 @@ func (w *renderer) statement(x any) string {
 		return w.nat(x)
 	case test:
 		return x.text
+	case setMatch:
+		return x.text(w.ipsetName())
 	case maybe:
 		return x.text
 	case effect:

@@ -179,6 +179,9 @@ func (p *saveParser) option(w string, invert bool) {
 	case "conntrack --ctstate", "state --state":
 		p.state(p.next(), invert)
 		return
+	case "set --match-set":
+		p.matches = append(p.matches, setWords(p.next(), p.next(), invert))
+		return
 	case "mark --mark":
 		p.mark(p.next(), invert)
 		return
@@ -249,7 +252,7 @@ func (p *saveParser) skipValues() {
 func (p *saveParser) use(name string) {
 	p.module = name
 	switch name {
-	case "tcp", "udp", "sctp", "comment", "conntrack", "state", "mark", "multiport", "addrtype":
+	case "tcp", "udp", "sctp", "comment", "conntrack", "state", "mark", "multiport", "addrtype", "set":
 		return
 	}
 	if byChance(name) {

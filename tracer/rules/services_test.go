@@ -197,6 +197,14 @@ func (l *lab) shell(tool, rules string) {
 // tool runs a program of Debian's on the node.
 func (l *lab) tool(stdin string, argv ...string) {
 	l.t.Helper()
+	if out, err := l.try(stdin, argv...); err != nil {
+		l.t.Fatalf("%s: %v\n%s", argv[0], err, out)
+	}
+}
+
+// try is tool for what the kernel may refuse.
+func (l *lab) try(stdin string, argv ...string) (out string, err error) {
+	l.t.Helper()
 	path, err := exec.LookPath(argv[0])
 	if err != nil {
 		if os.Getenv("PODPATH_REQUIRE_PRIVILEGED") == "1" {
@@ -204,15 +212,14 @@ func (l *lab) tool(stdin string, argv ...string) {
 		}
 		l.t.Skipf("needs %s", argv[0])
 	}
-	must(l.t, pnetns.Do(int(l.node.Fd()), func() error {
+	err = pnetns.Do(int(l.node.Fd()), func() error {
 		cmd := exec.Command(path, argv[1:]...)
 		cmd.Stdin = strings.NewReader(stdin)
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			l.t.Logf("%s", out)
-		}
+		b, err := cmd.CombinedOutput()
+		out = string(b)
 		return err
-	}))
+	})
+	return out, err
 }
 
 func TestMasquerade(t *testing.T) {

@@ -52,6 +52,8 @@ func decodeMatch(name string, rev uint32, info []byte) any {
 		if rev == 1 && len(info) >= 9 {
 			return connmarkMatch(native.Uint32(info), native.Uint32(info[4:]), info[8] != 0)
 		}
+	case "set":
+		return setInfo(rev, info)
 	case "iprange":
 		if rev == 1 && len(info) >= 65 {
 			return iprangeMatch(info)

@@ -19,6 +19,7 @@ type analyser struct {
 	mu        sync.Mutex
 	joiner    *path.Joiner
 	engine    *verdict.Engine
+	ledger    verdict.Ledger
 	node      string
 	inv       tracer.Inventory
 	blind     []tracer.Blind
@@ -276,8 +277,8 @@ func (a *analyser) settle(now time.Time, ending, spare bool) {
 		if !ending && a.awaitsCounts(j, outcome, now) || spare && outcome != tracer.OutcomeDelivered && underWay(j, now) {
 			return false
 		}
+		again := a.known[id] == isReopened
 		if outcome == tracer.OutcomeDelivered {
-			again := a.known[id] == isReopened
 			a.known[id] = isHealthy
 			if again {
 				return true // said already
@@ -290,7 +291,7 @@ func (a *analyser) settle(now time.Time, ending, spare bool) {
 			a.rec.tick(now)
 			ticked = true
 		}
-		a.decide(j, outcome, now)
+		a.decide(j, outcome, now, again)
 		return true
 	})
 }
@@ -348,10 +349,11 @@ func (a *analyser) unseen(t tracer.Tuple, now time.Time) {
 	if d, ok := a.inv.Owner(t.Dst.Addr()); ok {
 		j.DstDevice = d.DeviceKey
 	}
-	a.decide(j, tracer.OutcomeNotSeen, now)
+	a.decide(j, tracer.OutcomeNotSeen, now, false)
 }
 
-func (a *analyser) decide(j *tracer.Journey, outcome tracer.Outcome, now time.Time) {
+// decide gives the verdict for a flow; again: it was said to be well before.
+func (a *analyser) decide(j *tracer.Journey, outcome tracer.Outcome, now time.Time, again bool) {
 	if a.enough {
 		return
 	}
@@ -366,11 +368,20 @@ func (a *analyser) decide(j *tracer.Journey, outcome tracer.Outcome, now time.Ti
 		in.Node = a.ask(j.ID, a.joiner.Query(j))
 		a.rec.facts(j.ID, in.Node)
 	}
+	in.Beside = a.ledger.Beside(in)
+	a.ledger.Add(in, again)
 	a.said = true
 	if !a.emit(a.engine.Decide(in)) {
 		a.enough = true
 		a.rec.enough(now)
 	}
+}
+
+// shares are the destinations that a part of the connections failed to reach.
+func (a *analyser) shares() []tracer.Shares {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ledger.Shares()
 }
 
 func (a *analyser) cluster(j *tracer.Journey) *tracer.ClusterFacts {

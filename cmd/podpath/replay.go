@@ -313,6 +313,7 @@ func (p *replay) summary() *render.Summary {
 	for k, n := range p.tally.codes {
 		s.Verdicts[k] = n
 	}
+	s.Shares = p.analyser.shares()
 	s.Events, s.Lost = p.stats.Seen, p.stats.Lost
 	if p.stats.Counters != nil {
 		s.Counters = p.stats.Counters

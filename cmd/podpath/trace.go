@@ -334,6 +334,7 @@ func (s *traceSession) summary() *render.Summary {
 	for k, v := range s.tally.codes {
 		sum.Verdicts[k] = v
 	}
+	sum.Shares = l.analyser.shares()
 	sum.Blind = append(sum.Blind, l.hidden()...)
 	if st, err := l.probe.Stats(); err == nil {
 		counted := l.stats(&st)

@@ -222,6 +222,7 @@ func (p *textPrinter) summary(s *Summary) {
 	}
 	text += fmt.Sprintf("; %d events seen, %d lost (%s)", s.Events, s.Lost, s.Tier)
 	p.wrap("", "  ", text)
+	p.shares(s.Shares)
 	p.ownCost(s)
 }
 
@@ -230,4 +231,15 @@ func plural(noun string, n int) string {
 		return noun
 	}
 	return noun + "s"
+}
+
+// shares says which destinations a part of the connections failed to reach.
+func (p *textPrinter) shares(list []tracer.Shares) {
+	for i := range list {
+		text := list[i].String()
+		for _, same := range list[i].Shared {
+			text += "; " + same
+		}
+		p.wrap("", "  ", text)
+	}
 }

@@ -147,6 +147,8 @@ type Summary struct {
 	Budget *Budget `json:"budget,omitempty"`
 	// Drops, in the drop report: exact totals.
 	Drops *DropTotals `json:"drops,omitempty"`
+	// Shares are the destinations that some connections reached and others did not.
+	Shares []tracer.Shares `json:"shares,omitempty"`
 }
 
 // Cost is what podpath itself used.

@@ -37,11 +37,12 @@ type Engine struct {
 	catalogue Catalogue
 	rules     []Rule
 	effects   []effect
+	reaches   []reach
 }
 
 // NewEngine returns the engine with every rule.
 func NewEngine() *Engine {
-	return &Engine{catalogue: NewCatalogue(), rules: Rules(), effects: effects()}
+	return &Engine{catalogue: NewCatalogue(), rules: Rules(), effects: effects(), reaches: reaches()}
 }
 
 // Catalogue returns the engine's catalogue.
@@ -84,6 +85,7 @@ func (e *Engine) Decide(in *Input) *tracer.Verdict {
 		f.Blind = append(f.Blind, in.unshown()...)
 		found = append(found, f)
 	}
+	e.weigh(in, found)
 	return e.verdict(in, e.rank(in, found), held)
 }
 
@@ -156,6 +158,7 @@ func (e *Engine) verdict(in *Input, ranked, held []*Finding) *tracer.Verdict {
 	for _, r := range held {
 		also(r, in.unsettled(f)+": "+r.Summary)
 	}
+	in.apportioned(v)
 	return v
 }
 

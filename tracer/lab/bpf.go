@@ -21,55 +21,25 @@ func arrangeTCDrop(_ context.Context, l *Lab) (*scene, error) {
 		return nil, err
 	}
 	x := l.server(0)
-	port, err := l.port(x)
-	if err != nil {
-		return nil, err
-	}
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: tcProgram, Type: ebpf.SchedCLS, License: "Dual BSD/GPL", Instructions: dropTransport(),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("load program: %w", err)
-	}
-	defer prog.Close()
-	return l.toService().blames("BPFProgram", "", tcProgram).shows(Timeout), l.attach(prog, port)
+	drop := dropWhere(asm.Instructions{asm.Ja.Label("drop")})
+	return l.toService().blames("BPFProgram", "", tcProgram).shows(Timeout), l.guard(x, tcProgram, ebpf.AttachTCXEgress, drop)
 }
 
 // tcProgram is what a security agent might call its program.
 const tcProgram = "edr_quarantine"
 
-// dropTransport drops TCP and UDP, and lets ARP and neighbour discovery pass.
-func dropTransport() asm.Instructions {
-	return asm.Instructions{
-		asm.Mov.Reg(asm.R6, asm.R1), // the packet loads below want it there
-		asm.LoadAbs(12, asm.Half),   // EtherType
-		asm.JEq.Imm(asm.R0, unix.ETH_P_IP, "v4"),
-		asm.JEq.Imm(asm.R0, unix.ETH_P_IPV6, "v6"),
-		asm.Ja.Label("pass"),
-		asm.LoadAbs(14+9, asm.Byte).WithSymbol("v4"),
-		asm.Ja.Label("proto"),
-		asm.LoadAbs(14+6, asm.Byte).WithSymbol("v6"),
-		asm.JEq.Imm(asm.R0, unix.IPPROTO_TCP, "drop").WithSymbol("proto"),
-		asm.JEq.Imm(asm.R0, unix.IPPROTO_UDP, "drop"),
-		asm.Mov.Imm(asm.R0, -1).WithSymbol("pass"), // TCX_NEXT, TC_ACT_UNSPEC
-		asm.Return(),
-		asm.Mov.Imm(asm.R0, 2).WithSymbol("drop"), // TCX_DROP, TC_ACT_SHOT
-		asm.Return(),
-	}
-}
-
 // attach uses TCX (kernel 6.6), whose link ends with this process at the
 // latest, or else clsact, whose filter ends with the device.
-func (l *Lab) attach(prog *ebpf.Program, to netlink.Link) error {
+func (l *Lab) attach(prog *ebpf.Program, name string, to netlink.Link, at ebpf.AttachType) error {
 	var lnk link.Link
 	err := l.node.inside(func() (err error) {
 		lnk, err = link.AttachTCX(link.TCXOptions{
-			Program: prog, Attach: ebpf.AttachTCXEgress, Interface: to.Attrs().Index,
+			Program: prog, Attach: at, Interface: to.Attrs().Index,
 		})
 		return err
 	})
 	if errors.Is(err, ebpf.ErrNotSupported) {
-		return l.attachClsact(prog, to)
+		return l.attachClsact(prog, name, to, at)
 	}
 	if err != nil {
 		return fmt.Errorf("attach tcx to %s: %w", to.Attrs().Name, err)
@@ -78,12 +48,16 @@ func (l *Lab) attach(prog *ebpf.Program, to netlink.Link) error {
 	return nil
 }
 
-func (l *Lab) attachClsact(prog *ebpf.Program, to netlink.Link) error {
+func (l *Lab) attachClsact(prog *ebpf.Program, name string, to netlink.Link, at ebpf.AttachType) error {
+	parent := uint32(netlink.HANDLE_MIN_EGRESS)
+	if at == ebpf.AttachTCXIngress {
+		parent = netlink.HANDLE_MIN_INGRESS
+	}
 	attrs := netlink.QdiscAttrs{LinkIndex: to.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}
 	clsact := &netlink.Clsact{QdiscAttrs: attrs}
 	filter := &netlink.BpfFilter{
-		FilterAttrs: netlink.FilterAttrs{LinkIndex: attrs.LinkIndex, Parent: netlink.HANDLE_MIN_EGRESS, Handle: 1, Priority: 1, Protocol: unix.ETH_P_ALL},
-		Fd:          prog.FD(), Name: tcProgram, DirectAction: true,
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: attrs.LinkIndex, Parent: parent, Handle: 1, Priority: 1, Protocol: unix.ETH_P_ALL},
+		Fd:          prog.FD(), Name: name, DirectAction: true,
 	}
 	return l.do(
 		func() error {

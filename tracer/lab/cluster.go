@@ -108,6 +108,17 @@ type allowPort struct {
 	name string
 }
 
+// adminPolicy is an AdminNetworkPolicy that denies what some namespaces send to
+// others.
+type adminPolicy struct {
+	name            string
+	priority        int32
+	subject, denied map[string]string
+}
+
+// ciliumPolicy is a CiliumNetworkPolicy that lets one app in to another.
+type ciliumPolicy struct{ ns, name, app, from string }
+
 // namespace is a Namespace and its labels.
 type namespace struct {
 	name   string
@@ -122,6 +133,9 @@ type cluster struct {
 	pods       []*pod
 	services   []*service
 	policies   []policy
+	// adminPolicies and ciliumPolicies are of kinds that not every cluster has.
+	adminPolicies  []adminPolicy
+	ciliumPolicies []ciliumPolicy
 }
 
 func (c *cluster) pod(ns, app string, i int) *pod {

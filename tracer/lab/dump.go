@@ -57,6 +57,12 @@ func (d *dumper) items() []any {
 	for _, pol := range d.c.policies {
 		out = append(out, d.policy(pol))
 	}
+	for _, pol := range d.c.adminPolicies {
+		out = append(out, d.adminPolicy(pol))
+	}
+	for _, pol := range d.c.ciliumPolicies {
+		out = append(out, d.ciliumPolicy(pol))
+	}
 	return out
 }
 
@@ -244,6 +250,33 @@ func (d *dumper) policy(pol policy) networkingv1.NetworkPolicy {
 		}
 	}
 	return out
+}
+
+// object is one of a kind that is not Kubernetes' own.
+type object struct {
+	metav1.TypeMeta `json:",inline"`
+	Metadata        metav1.ObjectMeta `json:"metadata"`
+	Spec            map[string]any    `json:"spec"`
+}
+
+func matching(labels map[string]string) map[string]any { return map[string]any{"matchLabels": labels} }
+
+// adminPolicy has the fields of policy.networking.k8s.io/v1alpha1.
+func (d *dumper) adminPolicy(pol adminPolicy) object {
+	return object{typeMeta("policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy"), d.meta("", pol.name, "", nil), map[string]any{
+		"priority": pol.priority,
+		"subject":  map[string]any{"namespaces": matching(pol.subject)},
+		"ingress":  []any{map[string]any{"name": "isolated", "action": "Deny", "from": []any{map[string]any{"namespaces": matching(pol.denied)}}}},
+	}}
+}
+
+// ciliumPolicy has the fields of cilium.io/v2.
+func (d *dumper) ciliumPolicy(pol ciliumPolicy) object {
+	app := func(name string) map[string]any { return matching(map[string]string{"app": name}) }
+	return object{typeMeta("cilium.io/v2", "CiliumNetworkPolicy"), d.meta(pol.ns, pol.name, "", nil), map[string]any{
+		"endpointSelector": app(pol.app),
+		"ingress":          []any{map[string]any{"fromEndpoints": []any{app(pol.from)}}},
+	}}
 }
 
 func policyPeers(r allowRule) []networkingv1.NetworkPolicyPeer {

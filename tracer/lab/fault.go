@@ -21,8 +21,12 @@ type Fault struct {
 	// Component and Code are the right answer of a tool that sees the packets.
 	Component string `json:"component"`
 	Code      string `json:"code"`
-	// Healthy marks the controls.
+	// Confidence is how sure such a tool may be: "confirmed", unless what is at
+	// fault, or its state, is out of the node's sight.
+	Confidence string `json:"confidence"`
+	// Healthy marks the controls, Double those with more than one thing wrong.
 	Healthy bool `json:"healthy,omitempty"`
+	Double  bool `json:"double,omitempty"`
 	// IPv4Only marks faults that IPv6 does not know.
 	IPv4Only bool `json:"ipv4_only,omitempty"`
 	// Protocols lists the values of Options.Protocol that change the traffic;
@@ -73,10 +77,18 @@ type scene struct {
 
 // Faults lists everything that Break knows, controls first.
 func Faults() []Fault {
-	return slices.Concat(
-		healthyControls(), policyFaults(), serviceFaults(), proxyFaults(), applicationFaults(), brokenAppFaults(), meshFaults(),
+	all := slices.Concat(
+		healthyControls(), policyFaults(), nearFaults(), serviceFaults(), proxyFaults(), applicationFaults(), brokenAppFaults(), meshFaults(),
 		nodeFaults(), hookFaults(), podFaults(), linkFaults(), routedFaults(), overlayFaults(), overlayFarFaults(), sizeFaults(), egressFaults(), routingFaults(), dnsFaults(), doubleFaults(), addressFaults(), conntrackFaults(), exposedFaults(),
 	)
+	why := hidden()
+	for i := range all {
+		all[i].Confidence = confirmed
+		if why[all[i].Name] != "" {
+			all[i].Confidence = probable
+		}
+	}
+	return all
 }
 
 // FindFault finds one by its name.

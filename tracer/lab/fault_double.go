@@ -28,7 +28,7 @@ func doubleFaults() []Fault {
 	f := func(component, code, name, title, desc string, visible time.Duration, arrange arrangement) Fault {
 		return Fault{Name: name, Title: title, Description: desc, Component: component, Code: code, Protocols: bothProtocols, Visible: visible, arrange: arrange}
 	}
-	return []Fault{
+	all := []Fault{
 		control("healthy-beside-faults", "healthy among faults", "A pod reaches a Service while egress is broken, a policy denies others and a firewall drops another port.",
 			bothProtocols, beside(func(_ context.Context, l *Lab) (*scene, error) { return l.toService(), nil }, arrangeNoMasquerade, otherPolicy, otherFirewall)),
 		f("service", "svc-no-endpoints", "no-endpoints-beside-masquerade", "no endpoints, and no masquerade", "The Service has no endpoints; what goes outside is not masqueraded either.",
@@ -44,6 +44,10 @@ func doubleFaults() []Fault {
 		f("node", "node-forward-drop", "foreign-drop-beside-no-endpoints", "a foreign rule, and a Service without endpoints", "A firewall drops pod-to-pod traffic; a Service that is not used has no endpoints.",
 			silence, beside(podToPodDrop, otherServiceEmpty)),
 	}
+	for i := range all {
+		all[i].Double = true
+	}
+	return all
 }
 
 // otherPolicy denies everyone but the second node's workload access to DNS pods.

@@ -134,6 +134,15 @@ func showFault(t *testing.T, v variant) {
 	traffic(t, l, OK)
 }
 
+// What is said to be hidden is of faults that there are.
+func TestHidden(t *testing.T) {
+	for name, why := range hidden() {
+		if f, ok := FindFault(name); !ok || f.Confidence != probable || why == "" {
+			t.Errorf("%s is hidden (%q): %v %+v", name, why, ok, f)
+		}
+	}
+}
+
 func TestBreakErrors(t *testing.T) {
 	l := newLab(t, Options{IPv6: true})
 	if _, err := l.Traffic(t.Context()); !errors.Is(err, ErrNoScene) {

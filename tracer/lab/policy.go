@@ -53,12 +53,31 @@ func (l *Lab) syncPolicies() error {
 		if l.rules.judgeInput {
 			hooks = append(hooks, t.filter("input", nftables.ChainHookInput, *nftables.ChainPriorityFilter))
 		}
+		if l.rules.byProgram {
+			return
+		}
+		for _, pol := range l.c.adminPolicies {
+			l.deny(t, fwd, pol)
+		}
 		for _, ingress := range []bool{false, true} {
 			for _, x := range l.localPods() {
 				l.enforce(t, hooks, x, ingress)
 			}
 		}
 	})
+}
+
+// deny writes a cluster-wide policy, which comes before all NetworkPolicies.
+func (l *Lab) deny(t *table, hook *nftables.Chain, pol adminPolicy) {
+	chain := t.chain("admin-" + strings.ToLower(shortHash(10, pol.name)))
+	t.rule(hook, "cluster-wide policies", jump(chain))
+	for _, six := range []bool{false, true} {
+		for _, to := range l.c.peers(policy{}, allowRule{namespaces: pol.subject}, six) {
+			for _, from := range l.c.peers(policy{}, allowRule{namespaces: pol.denied}, six) {
+				t.rule(chain, "AdminNetworkPolicy "+pol.name+" ingress rule 0", t.is(saddr, from), t.is(daddr, to), drop())
+			}
+		}
+	}
 }
 
 func (l *Lab) notMasqueraded(six bool) netip.Prefix {

@@ -38,6 +38,8 @@ type ruleState struct {
 	rejectDenied bool
 	// judgeInput: the policy agent judges what goes to the node as well.
 	judgeInput bool
+	// byProgram: programs at the pods' veths enforce the policies, not rules.
+	byProgram bool
 	// hostEndpoint: Calico has a host endpoint, without a policy that allows.
 	hostEndpoint bool
 	// dropInvalid: kube-proxy drops what conntrack calls INVALID (iptables mode).
@@ -162,11 +164,13 @@ func (x *nftProxy) baseChains() {
 	x.rule(x.nat("nat-postrouting", nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource), "", jump(masq))
 }
 
-func (x *nftProxy) svcRange() netip.Prefix {
-	if x.v6 {
-		return x.l.p.svc6
+func (x *nftProxy) svcRange() netip.Prefix { return x.l.svcRange(x.v6) }
+
+func (l *Lab) svcRange(six bool) netip.Prefix {
+	if six {
+		return l.p.svc6
 	}
-	return x.l.p.svc4
+	return l.p.svc4
 }
 
 func (x *nftProxy) podRange() netip.Prefix { return x.l.podRange(x.v6) }

@@ -1,0 +1,43 @@
+package lab
+
+// How sure a tool on the node may be.
+const (
+	confirmed = "confirmed"
+	probable  = "probable"
+)
+
+// hidden says of which faults the node shows the packets and not the state that
+// is wrong, and why: there a tool may say what is probable, and no more.
+func hidden() map[string]string {
+	const (
+		process = "what a process waits for, or why it ends, is inside of it"
+		farNode = "the state that is wrong is another node's"
+		outside = "what happens outside is not observed"
+		svcs    = "the range of Services is known from the Services in it only"
+	)
+	return map[string]string{
+		"app-hang":                        process,
+		"app-reset":                       process,
+		"listen-overflow":                 "the queue was full when the packet came, not when the node is read",
+		"dns-slow":                        process,
+		"dns-wrong-resolver":              "a pod's resolv.conf is a file, and is not read",
+		"duplicate-ip":                    "which of two owners is the right one, no packet says",
+		"bandwidth-limit":                 "the limit of a queue is not read",
+		"routed-gateway-arp":              "which device ought to answer is the CNI's to know",
+		"unallocated-cluster-ip":          svcs,
+		"unallocated-cluster-ip-iptables": svcs,
+		"overlay-wrong-source":            farNode,
+		"overlay-fdb-wrong-node":          farNode,
+		"overlay-vni-mismatch-far":        farNode,
+		"overlay-underlay-drops":          farNode,
+		"overlay-remote-policy":           farNode,
+		"overlay-remote-hang":             farNode,
+		"overlay-remote-not-listening":    farNode,
+		"wrong-uplink":                    outside,
+		"external-silent":                 outside,
+		"external-silent-beside-faults":   outside,
+		"external-small-mtu":              outside,
+		"external-reset":                  outside,
+		"cilium-policy":                   "policies of the CNI's own kinds are not evaluated",
+	}
+}

@@ -37,8 +37,8 @@ BENCH ?= .
 BENCHTIME ?= 200ms
 ROUNDS ?= 6
 PODS ?= 250
-# bench: what to measure, all or some of compare,events,cost,attach,cluster,facts. e2e: the
-# scenarios whose name it matches.
+# bench: what to measure, all or some of compare,events,cost,attach,cluster,facts. e2e and
+# e2e-recordings: the scenarios whose name it matches. recordings: the lab's faults.
 ONLY ?=
 BENCHDOC ?=
 BIN ?= bin/podpath
@@ -71,13 +71,18 @@ test: ## every test; as root the privileged ones must run (RECORD=docs/accuracy.
 	PODPATH_RECORD=$(abspath $(RECORD)) $(GO) test -json -count=1 -p 1 -parallel 6 -timeout 40m ./... | bin/testsum
 	cd testbed/crosscheck && $(GO) test -count=1 -timeout 5m ./...
 
+.PHONY: recordings
+recordings: ## record the lab's faults anew for the replay tests, on a quiet machine as root (ONLY=REGEX)
+	PODPATH_REQUIRE_PRIVILEGED=1 PODPATH_RECORDINGS=$(abspath testbed/replays) \
+		$(GO) test -count=1 -parallel 4 -timeout 40m -run '^TestLabFaults$$//$(ONLY)' ./cmd/podpath
+
 .PHONY: test-kernels
 test-kernels: ## tests and faults on Debian kernels, emulated (KERNELS=5.10,6.1; FULL=1: all of them)
 	.ci/need qemu-system-x86_64:qemu-system-x86 qemu-system-aarch64:qemu-system-arm xz:xz-utils zstd:zstd dpkg-deb:dpkg \
 		/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 	$(GO) run ./testbed/kernels -kernels '$(KERNELS)' $(if $(FULL),-full) $(KERNEL_FLAGS)
 
-.PHONY: testbed testbed-up testbed-down testbed-rounds e2e
+.PHONY: testbed testbed-up testbed-down testbed-rounds e2e e2e-recordings
 testbed: ## build a real Kubernetes for the scenarios into the cache (10 to 20 minutes)
 	$(GO) build -o bin/e2e ./testbed/e2e
 	bin/e2e build
@@ -99,6 +104,11 @@ e2e: build ## podpath against faults in real clusters (ONLY=REGEX, FLAVOURS=A,B,
 	.ci/need $(TESTBED_NEEDS)
 	$(GO) build -o bin/e2e ./testbed/e2e
 	bin/e2e run --podpath $(BIN) --only '$(ONLY)' --flavours '$(FLAVOURS)' --seed '$(SEED)' --record '$(RECORD)'
+
+e2e-recordings: build ## record the scenarios anew for the replay tests, each in one flavour (ONLY=REGEX, FLAVOURS=A,B)
+	.ci/need $(TESTBED_NEEDS)
+	$(GO) build -o bin/e2e ./testbed/e2e
+	bin/e2e run --podpath $(BIN) --only '$(ONLY)' --flavours '$(FLAVOURS)' --seed '$(SEED)' --at-once 1 --recordings '$(abspath testbed/replays)'
 
 .PHONY: race
 race: ## the tests that need no privilege, under the race detector (needs gcc)

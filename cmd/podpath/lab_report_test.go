@@ -1,12 +1,16 @@
 package main
 
 import (
+	"flag"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/podpath/podpath/testbed/accuracy"
+	"github.com/podpath/podpath/testbed/replays"
+	"github.com/podpath/podpath/tracer/lab"
 	"github.com/podpath/podpath/tracer/verdict"
 )
 
@@ -15,15 +19,51 @@ import (
 type labReport struct {
 	mu    sync.Mutex
 	cases []accuracy.Case
+	// keep takes the recordings; nil if they are not wanted.
+	keep *replays.Folder
 }
 
-func (l *labReport) add(r labRun, c accuracy.Case) {
+// newLabReport keeps recordings if PODPATH_RECORDINGS names a directory.
+func newLabReport() *labReport {
+	l := &labReport{}
+	if dir := os.Getenv("PODPATH_RECORDINGS"); dir != "" {
+		l.keep = replays.NewFolder(filepath.Join(dir, "lab"))
+	}
+	return l
+}
+
+// caseName is what a fault is called in one of the runs.
+func caseName(f lab.Fault, r labRun) string {
+	if r.name == defaultRun {
+		return f.Name
+	}
+	return f.Name + " (" + r.name + ")"
+}
+
+func (l *labReport) add(f lab.Fault, r labRun, c accuracy.Case) {
+	c.Name = caseName(f, r)
+	l.take(c)
+}
+
+func (l *labReport) take(c accuracy.Case) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if r.name != "default" {
-		c.Name += " (" + r.name + ")"
-	}
 	l.cases = append(l.cases, c)
+}
+
+// kept says which runs have a recording that is kept: one of each fault, and all
+// of those where more than one thing is wrong.
+func kept(f lab.Fault, r labRun) bool { return r.name == defaultRun || f.Double }
+
+// record keeps the recording of a verdict that was right.
+func (l *labReport) record(t *testing.T, r labRun, f lab.Fault, sc lab.Scenario, file string) {
+	t.Helper()
+	if l.keep == nil || t.Failed() {
+		return
+	}
+	if err := l.keep.Keep(replays.Of(caseName(f, r), f.Confidence, built(sc)), file); err != nil {
+		t.Error(err)
+	}
 }
 
 // end prints the accuracy, and keeps it in the document that PODPATH_RECORD
@@ -34,7 +74,11 @@ func (l *labReport) end(t *testing.T) {
 	if file == "" {
 		return
 	}
-	run := accuracy.Run{Name: "The lab", Command: "make test RECORD=docs/accuracy.md", When: time.Now(), Cases: l.cases}
+	command := "make test RECORD=docs/accuracy.md"
+	if only := flag.Lookup("test.run").Value.String(); only != "" {
+		command = "go test -run '" + only + "' ./cmd/podpath"
+	}
+	run := accuracy.Run{Name: "The lab", Command: command, When: time.Now(), Cases: l.cases}
 	if err := accuracy.Record(file, run, verdict.NewCatalogue().Codes()); err != nil {
 		t.Error(err)
 	}

@@ -39,13 +39,15 @@ type labRun struct {
 	symbols *probe.Symbols
 }
 
+const defaultRun = "default"
+
 // labRuns: the readable names, and others with different names, addresses and
 // ports, so that no rule can rest on any of them; both families; both kinds of
 // hooks. PODPATH_LAB_ROUNDS repeats the first.
 func labRuns() []labRun {
 	symbols := probe.NewSymbols()
 	runs := []labRun{
-		{"default", lab.Options{}, "auto", symbols},
+		{defaultRun, lab.Options{}, "auto", symbols},
 		{"other names, IPv6", lab.Options{Seed: 7, IPv6: true}, "auto", symbols},
 		{"other names, UDP, tracepoints", lab.Options{Seed: 23, Protocol: "udp"}, "tracepoint", symbols},
 	}
@@ -58,12 +60,12 @@ func labRuns() []labRun {
 
 func TestLabFaults(t *testing.T) {
 	privileged(t)
-	report := &labReport{}
+	report := newLabReport()
 	t.Cleanup(func() { report.end(t) })
 	for _, r := range labRuns() {
 		t.Run(r.name, func(t *testing.T) {
 			for _, f := range lab.Faults() {
-				if f.IPv4Only && r.opts.IPv6 {
+				if f.IPv4Only && r.opts.IPv6 || report.keep != nil && !kept(f, r) {
 					continue
 				}
 				t.Run(f.Name, func(t *testing.T) {
@@ -109,7 +111,7 @@ func tryFault(t *testing.T, f lab.Fault, r labRun, report *labReport, mayRepeat 
 		return true
 	}
 	compare(t, sc, live)
-	report.add(r, judge(sc, live))
+	report.add(f, r, judge(sc, live))
 	if t.Failed() {
 		for _, v := range live {
 			b, _ := json.MarshalIndent(v, "", " ")
@@ -121,6 +123,7 @@ func tryFault(t *testing.T, f lab.Fault, r labRun, report *labReport, mayRepeat 
 		t.Errorf("replay differs:\nlive\n%s\nreplay\n%s", a, b)
 	}
 	redactRecording(t, dir+"/session", live)
+	report.record(t, r, f, sc, dir+"/session")
 	return false
 }
 
@@ -192,16 +195,12 @@ func compare(t *testing.T, sc lab.Scenario, vs []render.Verdict) {
 
 // judge holds the verdicts against what was built.
 func judge(sc lab.Scenario, vs []render.Verdict) accuracy.Case {
-	var said []accuracy.Answer
-	for _, v := range vs {
-		a := accuracy.Answer{Component: string(v.Component), Code: v.Code}
-		if v.Object != nil {
-			a.Kind, a.Namespace, a.Name = v.Object.Kind, v.Object.Namespace, v.Object.Name
-		}
-		said = append(said, a)
-	}
-	want := accuracy.Answer{Component: sc.Component, Code: sc.Code, Kind: sc.Object.Kind, Namespace: sc.Object.Namespace, Name: sc.Object.Name}
-	return accuracy.Judge(sc.Fault, want, said)
+	return accuracy.Judge(sc.Fault, built(sc), accuracy.Answers(vs, false))
+}
+
+// built is the right answer.
+func built(sc lab.Scenario) accuracy.Answer {
+	return accuracy.Answer{Component: sc.Component, Code: sc.Code, Kind: sc.Object.Kind, Namespace: sc.Object.Namespace, Name: sc.Object.Name}
 }
 
 // fingerprint is what a replay must repeat.

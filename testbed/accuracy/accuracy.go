@@ -8,6 +8,9 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/podpath/podpath/tracer"
+	"github.com/podpath/podpath/tracer/render"
 )
 
 // Answer says what is at fault. The zero object stands for none.
@@ -23,6 +26,26 @@ func (a Answer) String() string {
 		return said + a.Kind + " " + a.Name
 	}
 	return said + a.Kind + " " + a.Namespace + "/" + a.Name
+}
+
+// Answers are what verdicts say. With traffic that goes on, the last flow is as
+// old as the moment of its end: there it is right to say that it is too early to
+// say.
+func Answers(verdicts []render.Verdict, goesOn bool) []Answer {
+	var all []Answer
+	for _, v := range verdicts {
+		if goesOn && v.Code == "unknown" && slices.ContainsFunc(v.Blind, func(b tracer.Blind) bool {
+			return strings.HasPrefix(b.What, "the trace ended")
+		}) {
+			continue
+		}
+		a := Answer{Component: string(v.Component), Code: v.Code}
+		if v.Object != nil {
+			a.Kind, a.Namespace, a.Name = v.Object.Kind, v.Object.Namespace, v.Object.Name
+		}
+		all = append(all, a)
+	}
+	return all
 }
 
 // Judge holds what podpath said about every flow against the right answer. Each

@@ -59,7 +59,7 @@ func table() map[string]allowed {
 		"kube/service":   {ours: []string{"kube", "tracer"}, external: []string{api, apimach}},
 		"cmd/podpath":    {ours: []string{"all"}, external: []string{cobra, pflag, cliRT, client, api, apimach, schema, yaml, sysUnix, term, netns, group}},
 		"deploy":         {},
-		"testbed/":       {ours: []string{"all", "testbed/"}, external: []string{ebpf, netlink, netns, api, apimach, client, cni, cobra, dns, sysUnix}},
+		"testbed/":       {ours: []string{"all", "testbed/"}, external: []string{ebpf, netlink, netns, api, apimach, client, cni, cobra, dns, sysUnix, zstd}},
 	}
 }
 
@@ -68,7 +68,7 @@ func table() map[string]allowed {
 // scripts and validates.
 func inTests() allowed {
 	return allowed{
-		ours: []string{"tracer", "tracer/lab", "testbed/accuracy", "testbed/apiserver", "testbed/cluster"},
+		ours: []string{"tracer", "tracer/lab", "testbed/accuracy", "testbed/apiserver", "testbed/cluster", "testbed/replays"},
 		external: []string{
 			"github.com/google/go-cmp/", "github.com/rogpeppe/go-internal/testscript/",
 			"github.com/santhosh-tekuri/jsonschema/v6/",

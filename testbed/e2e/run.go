@@ -19,13 +19,14 @@ import (
 
 	"github.com/podpath/podpath/testbed/accuracy"
 	"github.com/podpath/podpath/testbed/k8s"
+	"github.com/podpath/podpath/testbed/replays"
 	"github.com/podpath/podpath/testbed/scenario"
 	"github.com/podpath/podpath/tracer/verdict"
 )
 
 type runFlags struct {
 	flavours, only, podpath string
-	record                  string
+	record, recordings      string
 	atOnce                  int
 	seed                    uint64
 	verbose                 bool
@@ -48,6 +49,7 @@ func (f *runFlags) add(c *cobra.Command) {
 	c.Flags().Uint64Var(&f.seed, "seed", 1, "chooses names, ports and nodes")
 	c.Flags().IntVar(&f.atOnce, "at-once", 2, "clusters at once")
 	c.Flags().StringVar(&f.record, "record", "", "document that takes the accuracy")
+	c.Flags().StringVar(&f.recordings, "recordings", "", "directory that takes a recording of each scenario, from the first of the flavours that shows it")
 	c.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "print everything about what is not right")
 }
 
@@ -58,8 +60,16 @@ func (f *runFlags) plan(flavour string) ([]scenario.Scenario, error) {
 		return nil, fmt.Errorf("--only: %w", err)
 	}
 	return slices.DeleteFunc(scenario.All(), func(s scenario.Scenario) bool {
-		return !s.Shown(flavour) || !only.MatchString(s.Name)
+		return !s.Shown(flavour) || !only.MatchString(s.Name) || f.recordings != "" && !f.recorded(s, flavour)
 	}), nil
+}
+
+// recorded says whether a scenario is recorded in a flavour: if it gives
+// verdicts, in the first of the chosen ones that shows it.
+func (f *runFlags) recorded(s scenario.Scenario, flavour string) bool {
+	chosen, err := f.chosen()
+	i := slices.IndexFunc(chosen, func(c k8s.Flavour) bool { return s.Shown(c.Name) })
+	return err == nil && s.Build != nil && i >= 0 && chosen[i].Name == flavour
 }
 
 func (f *runFlags) chosen() ([]k8s.Flavour, error) {
@@ -119,7 +129,7 @@ func (f *runFlags) runFlavours(ctx context.Context, flavours []k8s.Flavour) ([]s
 			room <- struct{}{}
 			defer func() { <-room }()
 			if errs[i] = ctx.Err(); errs[i] == nil {
-				results[i], errs[i] = runFlavour(ctx, *f, flavour.Name)
+				results[i], errs[i] = runFlavour(ctx, f.of(flavour.Name, plan))
 			}
 		})
 	}
@@ -130,6 +140,16 @@ func (f *runFlags) runFlavours(ctx context.Context, flavours []k8s.Flavour) ([]s
 		}
 	}
 	return slices.Concat(results...), errors.Join(errs...)
+}
+
+// of are the flags of a run of one flavour, with just the scenarios of its plan.
+func (f runFlags) of(flavour string, plan []scenario.Scenario) runFlags {
+	var names []string
+	for _, s := range plan {
+		names = append(names, regexp.QuoteMeta(s.Name))
+	}
+	f.flavours, f.only = flavour, "^("+strings.Join(names, "|")+")$"
+	return f
 }
 
 // keep writes a flavour's accuracy into the document, if there is one.
@@ -151,18 +171,18 @@ func (f *runFlags) keep(flavour string, results []scenario.Result) error {
 
 // runFlavour runs the scenarios of a flavour in a process of their own, which
 // makes the cluster and takes it away by ending.
-func runFlavour(ctx context.Context, f runFlags, flavour string) ([]scenario.Result, error) {
+func runFlavour(ctx context.Context, f runFlags) ([]scenario.Result, error) {
 	run, err := os.MkdirTemp("", "podpath-e2e-")
 	if err != nil {
 		return nil, err
 	}
-	results, err := runIn(ctx, f, flavour, run)
+	results, err := runIn(ctx, f, run)
 	return results, errors.Join(err, os.RemoveAll(run))
 }
 
-func runIn(ctx context.Context, f runFlags, flavour, run string) ([]scenario.Result, error) {
-	args := []string{"scenarios", "--flavours", flavour, "--only", f.only, "--podpath", f.podpath,
-		"--seed", fmt.Sprint(f.seed), "--run", run}
+func runIn(ctx context.Context, f runFlags, run string) ([]scenario.Result, error) {
+	args := []string{"scenarios", "--flavours", f.flavours, "--only", f.only, "--podpath", f.podpath,
+		"--seed", fmt.Sprint(f.seed), "--recordings", f.recordings, "--run", run}
 	if f.verbose {
 		args = append(args, "-v")
 	}
@@ -187,7 +207,7 @@ func runIn(ctx context.Context, f runFlags, flavour, run string) ([]scenario.Res
 		results = append(results, r)
 	}
 	if err := cmd.Wait(); err != nil {
-		return results, fmt.Errorf("flavour %s: %w", flavour, err)
+		return results, fmt.Errorf("flavour %s: %w", f.flavours, err)
 	}
 	return results, nil
 }
@@ -234,7 +254,10 @@ func (f *runFlags) inside(ctx context.Context, bin, run, group string) error {
 	if err != nil {
 		return err
 	}
-	r := scenario.Runner{Cluster: cl, Self: self, Podpath: program, Seed: f.seed}
+	r := scenario.Runner{Cluster: cl, Self: self, Podpath: program, Seed: f.seed, Scratch: run}
+	if f.recordings != "" {
+		r.Keep = replays.NewFolder(filepath.Join(f.recordings, flavour.Name))
+	}
 	out := json.NewEncoder(os.Stdout)
 	for _, s := range plan {
 		if ctx.Err() != nil {

@@ -9,15 +9,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/podpath/podpath/testbed/accuracy"
 	"github.com/podpath/podpath/testbed/k8s"
-	"github.com/podpath/podpath/tracer"
 	"github.com/podpath/podpath/tracer/render"
 )
 
@@ -152,26 +149,6 @@ func (p *podpath) stop() error {
 		return fmt.Errorf("podpath: %w:\n%s", err, &p.errors)
 	}
 	return p.bad
-}
-
-// answers are what its verdicts say.
-// answers are its verdicts. With traffic that goes on, the last flow is as old
-// as the moment of its end: there it is right to say that it is too early to say.
-func (p *podpath) answers(goesOn bool) []accuracy.Answer {
-	var all []accuracy.Answer
-	for _, v := range p.verdicts {
-		if goesOn && v.Code == "unknown" && slices.ContainsFunc(v.Blind, func(b tracer.Blind) bool {
-			return strings.HasPrefix(b.What, "the trace ended")
-		}) {
-			continue
-		}
-		a := accuracy.Answer{Component: string(v.Component), Code: v.Code}
-		if v.Object != nil {
-			a.Kind, a.Namespace, a.Name = v.Object.Kind, v.Object.Namespace, v.Object.Name
-		}
-		all = append(all, a)
-	}
-	return all
 }
 
 // text is everything that it said, for a person who looks for the reason.

@@ -1,10 +1,12 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -13,7 +15,9 @@ import (
 
 	"github.com/podpath/podpath/testbed/accuracy"
 	"github.com/podpath/podpath/testbed/k8s"
+	"github.com/podpath/podpath/testbed/replays"
 	"github.com/podpath/podpath/testbed/workload"
+	"github.com/podpath/podpath/tracer"
 )
 
 // Runner runs scenarios in one cluster.
@@ -24,6 +28,10 @@ type Runner struct {
 	Self, Podpath string
 	// Seed chooses names, ports and nodes.
 	Seed uint64
+	// Keep, if set, takes the recordings of what podpath got right, and Scratch is
+	// the directory where they are written before.
+	Keep    *replays.Folder
+	Scratch string
 }
 
 // Result is the outcome of one scenario.
@@ -32,6 +40,7 @@ type Result struct {
 	Flavour string
 	Detail  string
 	Seconds float64
+	replay  replays.Case
 }
 
 // Run builds, proves, breaks, traces, heals and removes one scenario.
@@ -44,6 +53,19 @@ func (r *Runner) Run(ctx context.Context, s Scenario) Result {
 		out.Broken = err.Error()
 	}
 	out.Seconds = time.Since(begun).Seconds()
+	return r.kept(s, out)
+}
+
+// kept keeps the recording of a scenario that podpath got right, which is broken
+// if that cannot be.
+func (r *Runner) kept(s Scenario, out Result) Result {
+	if r.Keep == nil || s.Build == nil || !out.Right() {
+		return out
+	}
+	out.replay.Name = s.Name
+	if err := r.Keep.Keep(out.replay, r.recording()); err != nil {
+		out.Broken = err.Error()
+	}
 	return out
 }
 
@@ -155,8 +177,11 @@ func (r *Runner) trace(ctx context.Context, scene *Scene, out *Result) error {
 	if kubeconfig == "" {
 		kubeconfig = r.Cluster.Kubeconfig()
 	}
-	p, err := startPodpath(ctx, r.Podpath, scene.Node, kubeconfig,
-		"trace", "--from", scene.From, "--to", scene.To, "--flows")
+	args := []string{"trace", "--from", scene.From, "--to", scene.To, "--flows"}
+	if r.Keep != nil {
+		args = append(args, "--write", r.recording())
+	}
+	p, err := startPodpath(ctx, r.Podpath, scene.Node, kubeconfig, args...)
 	if err != nil {
 		return err
 	}
@@ -174,10 +199,21 @@ func (r *Runner) trace(ctx context.Context, scene *Scene, out *Result) error {
 	if err := p.stop(); err != nil {
 		return err
 	}
-	out.Case = accuracy.Judge("", scene.Want.answer(), p.answers(scene.GoesOn))
+	out.Case = accuracy.Judge("", scene.Want.answer(), accuracy.Answers(p.verdicts, scene.GoesOn))
 	out.Misnamed = r.misnamed(scene, p)
+	out.replay = scene.replay()
 	out.Detail = fmt.Sprintf("client: %v\n%s\n%s\n%s", got, &p.errors, out.Misnamed, p.text())
 	return nil
+}
+
+// recording is where podpath records what it traces.
+func (r *Runner) recording() string { return filepath.Join(r.Scratch, "trace.podpath") }
+
+// replay is what a replay of the recording has to say.
+func (sc *Scene) replay() replays.Case {
+	c := replays.Of("", cmp.Or(sc.Want.Confidence, string(tracer.Confirmed)), sc.Want.answer())
+	c.GoesOn = sc.GoesOn
+	return c
 }
 
 // misnamed is what is wrong with names anywhere on the paths that were shown.

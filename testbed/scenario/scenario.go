@@ -76,6 +76,9 @@ type Place interface {
 type Want struct {
 	Component, Code string
 	Object          Object
+	// Confidence that is right, if it is not confirmed: what is at fault is out
+	// of the node's sight, or its state is.
+	Confidence string
 	// Path are objects that the path has to name, as KIND NAMESPACE/NAME.
 	Path []string
 }

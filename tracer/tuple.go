@@ -54,3 +54,12 @@ func ProtoName(p uint8) string {
 	}
 	return fmt.Sprintf("%d", p)
 }
+
+// Outside is an address that stands for any outside the cluster: one that is
+// nobody's (RFC 5737, RFC 3849), which no route or exception has a reason to name.
+func Outside(v4 bool) netip.Addr {
+	if v4 {
+		return netip.AddrFrom4([4]byte{192, 0, 2, 1})
+	}
+	return netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 15: 1})
+}

@@ -180,19 +180,32 @@ func (a *aim) selects(d *tracer.Device) bool {
 }
 
 // first is the flow to speak of if none was seen: from the first single source
-// to the first single destination of the same family.
-func (a *aim) first() (tracer.Tuple, bool) {
+// to the first single destination of the same family. Where the destination is
+// everything outside, one address stands for it.
+func (a *aim) first() (t tracer.Tuple, standIn, ok bool) {
 	for _, s := range a.from.Targets {
-		for _, d := range a.to.Targets {
-			if !s.Prefix.IsSingleIP() || !d.Prefix.IsSingleIP() || s.Prefix.Addr().Is4() != d.Prefix.Addr().Is4() {
+		if !s.Prefix.IsSingleIP() {
+			continue
+		}
+		src := s.Prefix.Addr()
+		for _, d := range a.destinations(src.Is4()) {
+			if !d.Prefix.IsSingleIP() || src.Is4() != d.Prefix.Addr().Is4() {
 				continue
 			}
-			t := tracer.Tuple{Src: netip.AddrPortFrom(s.Prefix.Addr(), 0), Dst: netip.AddrPortFrom(d.Prefix.Addr(), d.Port), Proto: d.Proto}
+			t := tracer.Tuple{Src: netip.AddrPortFrom(src, 0), Dst: netip.AddrPortFrom(d.Prefix.Addr(), d.Port), Proto: d.Proto}
 			if t.Proto == 0 {
 				t.Proto = tracer.ProtoTCP
 			}
-			return t, true
+			return t, a.to.Internet, true
 		}
 	}
-	return tracer.Tuple{}, false
+	return tracer.Tuple{}, false, false
+}
+
+func (a *aim) destinations(v4 bool) []kube.Target {
+	if !a.to.Internet {
+		return a.to.Targets
+	}
+	addr := tracer.Outside(v4)
+	return []kube.Target{{Prefix: netip.PrefixFrom(addr, addr.BitLen()), Port: a.to.Port}}
 }

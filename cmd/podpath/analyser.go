@@ -338,8 +338,9 @@ func (a *analyser) end(now time.Time) {
 	a.tick(now, true)
 }
 
-// unseen gives a verdict for a flow that was asked for but never seen.
-func (a *analyser) unseen(t tracer.Tuple, now time.Time) {
+// unseen gives a verdict for a flow that was asked for but never seen. Of one that
+// stands for any other only a fault is told.
+func (a *analyser) unseen(t tracer.Tuple, standIn bool, now time.Time) (given bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	j := &tracer.Journey{Flow: t, Translated: t, First: now, Last: now}
@@ -349,7 +350,18 @@ func (a *analyser) unseen(t tracer.Tuple, now time.Time) {
 	if d, ok := a.inv.Owner(t.Dst.Addr()); ok {
 		j.DstDevice = d.DeviceKey
 	}
-	a.decide(j, tracer.OutcomeNotSeen, now, false)
+	if !standIn {
+		a.decide(j, tracer.OutcomeNotSeen, now, false)
+		return true
+	}
+	in := a.input(j, tracer.OutcomeNotSeen, now)
+	in.StandIn = true
+	v := a.engine.Decide(in)
+	if v.Code == tracer.CodeUnknown {
+		return false
+	}
+	a.emit(v)
+	return true
 }
 
 // decide gives the verdict for a flow; again: it was said to be well before.
@@ -357,6 +369,18 @@ func (a *analyser) decide(j *tracer.Journey, outcome tracer.Outcome, now time.Ti
 	if a.enough {
 		return
 	}
+	in := a.input(j, outcome, now)
+	in.Beside = a.ledger.Beside(in)
+	a.ledger.Add(in, again)
+	a.said = true
+	if !a.emit(a.engine.Decide(in)) {
+		a.enough = true
+		a.rec.enough(now)
+	}
+}
+
+// input is what is known of a flow.
+func (a *analyser) input(j *tracer.Journey, outcome tracer.Outcome, now time.Time) *verdict.Input {
 	in := &verdict.Input{
 		Journey: j, Outcome: outcome, Inventory: &a.inv, NodeName: a.node, Now: now, Lost: a.lost,
 		Blind: a.blind, Cluster: a.cluster(j),
@@ -368,13 +392,7 @@ func (a *analyser) decide(j *tracer.Journey, outcome tracer.Outcome, now time.Ti
 		in.Node = a.ask(j.ID, a.joiner.Query(j))
 		a.rec.facts(j.ID, in.Node)
 	}
-	in.Beside = a.ledger.Beside(in)
-	a.ledger.Add(in, again)
-	a.said = true
-	if !a.emit(a.engine.Decide(in)) {
-		a.enough = true
-		a.rec.enough(now)
-	}
+	return in
 }
 
 // shares are the destinations that a part of the connections failed to reach.

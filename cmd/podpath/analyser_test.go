@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/podpath/podpath/kube"
 	"github.com/podpath/podpath/tracer"
 	"github.com/podpath/podpath/tracer/session"
 )
@@ -33,5 +34,48 @@ func TestVerdictKnowsOfLoss(t *testing.T) {
 	a.tick(began.Add(time.Second), false)
 	if got == nil || got.Outcome != tracer.OutcomeRefused || got.LostEvents != 5 {
 		t.Fatalf("got %+v", got)
+	}
+}
+
+// Asked about everything outside, and without a packet, a missing route is still
+// named; that nothing was sent is no fault.
+func TestUnseenOutside(t *testing.T) {
+	a4, a6 := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")
+	for name, c := range map[string]struct {
+		src      netip.Addr
+		internet bool
+		route    string
+		want     string
+		sure     tracer.Confidence
+		noRoutes uint64
+	}{
+		"no route, and it was tried":  {a4, true, "none", "cni-pod-no-default-route", tracer.Confirmed, 3},
+		"no route":                    {a4, true, "none", "cni-pod-no-default-route", tracer.Suspected, 0},
+		"no route, IPv6":              {a6, true, "none", "cni-pod-no-default-route", tracer.Confirmed, 1},
+		"a route, and nothing to say": {a4, true, "unicast", "", "", 0},
+		"a route, another's packets":  {a4, true, "unicast", "", "", 3},
+		"a route to one address":      {a4, false, "unicast", tracer.CodeUnknown, tracer.Suspected, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			to := kube.Resolved{Internet: true}
+			if !c.internet {
+				to = kube.Resolved{Targets: []kube.Target{{Prefix: netip.MustParsePrefix("10.0.0.9/32"), Port: 80}}}
+			}
+			aimed := &aim{from: kube.Resolved{Targets: []kube.Target{{Prefix: netip.PrefixFrom(c.src, c.src.BitLen())}}}, to: to}
+			flow, standIn, ok := aimed.first()
+			if !ok || standIn != c.internet || flow.Src.Addr() != c.src || flow.Dst.Addr().Is4() != c.src.Is4() {
+				t.Fatalf("would speak of %v, %v, %v", flow, standIn, ok)
+			}
+			a := newAnalyser("n", nil)
+			a.inv = tracer.Inventory{HostNetNS: 1, Devices: []tracer.Device{{DeviceKey: tracer.DeviceKey{NetNS: 2, IfIndex: 2}, Name: "eth0", Role: tracer.RolePod, Addrs: []netip.Prefix{netip.PrefixFrom(c.src, 24)}}}}
+			a.ask = func(uint64, tracer.Query) *tracer.NodeFacts {
+				return &tracer.NodeFacts{Routes: []tracer.RouteFact{{For: "src-pod", Dst: flow.Dst.Addr(), Type: c.route}}, Counters: map[uint32]map[string]uint64{2: {"IpOutNoRoutes": c.noRoutes}}}
+			}
+			var got tracer.Verdict
+			a.emit = func(v *tracer.Verdict) bool { got = *v; return true }
+			if given := a.unseen(flow, standIn, time.Now()); given != (c.want != "") || got.Code != c.want || got.Confidence != c.sure {
+				t.Errorf("given %v: %s %s: %s", given, got.Code, got.Confidence, got.Summary)
+			}
+		})
 	}
 }

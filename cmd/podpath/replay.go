@@ -170,8 +170,8 @@ func (p *replay) run(ctx context.Context) error {
 		p.analyser.tick(p.last, true)
 	}
 	if len(p.tally.codes) == 0 && p.aim != nil {
-		if t, ok := p.aim.first(); ok {
-			p.analyser.unseen(t, p.last)
+		if t, standIn, ok := p.aim.first(); ok {
+			p.analyser.unseen(t, standIn, p.last)
 		}
 	}
 	if n := p.r.Skipped(); n > 0 {

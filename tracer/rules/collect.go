@@ -45,14 +45,9 @@ func (r *Reader) Collect(ctx context.Context, q tracer.Query) Result {
 	return res
 }
 
-// elsewhere is the same flow to a public address: one that is nobody's, which no
-// list of exceptions has a reason to name (RFC 5737, RFC 3849).
+// elsewhere is the same flow to a public address.
 func elsewhere(q tracer.Query) tracer.Query {
-	to := netip.AddrFrom4([4]byte{192, 0, 2, 1})
-	if q.Flow.Dst.Addr().Is6() {
-		to = netip.MustParseAddr("2001:db8::1")
-	}
-	q.Flow.Dst = netip.AddrPortFrom(to, q.Flow.Dst.Port())
+	q.Flow.Dst = netip.AddrPortFrom(tracer.Outside(q.Flow.Dst.Addr().Is4()), q.Flow.Dst.Port())
 	q.Translated = q.Flow
 	return q
 }

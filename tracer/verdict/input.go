@@ -30,6 +30,8 @@ type Input struct {
 	DevicesOff bool
 	// Unwatched: devices took no program while it lived.
 	Unwatched bool
+	// StandIn: nothing was seen, and the destination stands for any outside.
+	StandIn bool
 	// Beside is what became of the trace's other connections to where this one
 	// goes, nil if that is not known or this one did not fail.
 	Beside *Group

@@ -237,6 +237,9 @@ func sourceNoRoute(in *Input) *Finding {
 		Summary:  fmt.Sprintf("pod %s has no route to %s: connecting fails before a packet exists", in.source(), j.Flow.Dst.Addr()),
 		Evidence: []tracer.Evidence{in.seenState(in.source(), "FIB look-up for %s: no route", j.Flow.Dst.Addr())},
 	}
+	if in.StandIn {
+		f.Summary = fmt.Sprintf("pod %s has no route to what is outside: connecting fails before a packet exists", in.source())
+	}
 	if n := in.counter(j.SrcDevice.NetNS, "IpOutNoRoutes") + in.counter(j.SrcDevice.NetNS, "Ip6OutNoRoutes"); n > 0 {
 		f.Confidence = tracer.Confirmed
 		f.Evidence = append(f.Evidence, in.seenState(in.source(), "OutNoRoutes +%d", n))

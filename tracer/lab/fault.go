@@ -79,7 +79,7 @@ type scene struct {
 func Faults() []Fault {
 	all := slices.Concat(
 		healthyControls(), policyFaults(), nearFaults(), serviceFaults(), proxyFaults(), applicationFaults(), brokenAppFaults(), meshFaults(),
-		nodeFaults(), hookFaults(), podFaults(), linkFaults(), routedFaults(), overlayFaults(), overlayFarFaults(), sizeFaults(), egressFaults(), routingFaults(), dnsFaults(), doubleFaults(), addressFaults(), conntrackFaults(), exposedFaults(),
+		nodeFaults(), hookFaults(), podFaults(), linkFaults(), routedFaults(), overlayFaults(), overlayFarFaults(), sizeFaults(), egressFaults(), routingFaults(), dnsFaults(), doubleFaults(), addressFaults(), conntrackFaults(), exposedFaults(), hostPortFaults(),
 	)
 	why := hidden()
 	for i := range all {

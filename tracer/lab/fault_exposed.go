@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -13,8 +14,12 @@ func exposedFaults() []Fault {
 	}
 	allowed := control("healthy-load-balancer", "pod to a load balancer's address", "A pod reaches a Service by its load balancer's address, which its source ranges allow.", bothProtocols,
 		arrangeBalancer(func(l *Lab) []netip.Prefix { return []netip.Prefix{l.p.cluster4, l.p.cluster6} }))
+	unmasked := f("svc-nodeport-masq-missing", "external-no-masquerade", "no masquerade for clients from outside",
+		"A client outside uses the load balancer; the node passes it on to the other node's pod with its own address.", silence, arrangeUnmasked)
+	unmasked.Component = "kube-proxy"
 	return []Fault{
-		allowed,
+		allowed, unmasked,
+		control("healthy-from-outside", "outside to a load balancer", "A host outside reaches a pod of the other node by the load balancer's address.", bothProtocols, arrangeFromOutside),
 		f("svc-no-local-endpoints", "no-local-endpoints", "a Local Service without an endpoint here",
 			"The Service's internal traffic policy is Local, and its only endpoint is on the other node.", silence, arrangeNoLocal),
 		f("svc-no-local-endpoints", "no-local-endpoints-iptables", "a Local Service without an endpoint here (iptables)",
@@ -31,15 +36,45 @@ func arrangeNoLocal(_ context.Context, l *Lab) (*scene, error) {
 	return l.toFarService().blames("Service", x.ns, x.name).shows(Timeout), l.sync(l.syncProxy, func() { with(l, &x.internalLocal, true) })
 }
 
-// arrangeBalancer gives the Service a load balancer's address, which stays.
+// balanced gives a Service a load balancer's address, which stays.
+func (l *Lab) balanced(x *service) { x.lb4, x.lb6 = nth(l.p.side4, 88), nth(l.p.side6, 88) }
+
 func arrangeBalancer(ranges func(*Lab) []netip.Prefix) arrangement {
 	return func(_ context.Context, l *Lab) (*scene, error) {
 		x := l.api()
-		x.lb4, x.lb6 = nth(l.p.side4, 88), nth(l.p.side6, 88)
+		l.balanced(x)
 		to := addrPort(x.balancer(l.opts.IPv6), l.p.svcPort)
 		s := l.between(l.client().space, l.client().ref(), to, x.ref(l.p.svcPort))
 		return s, l.sync(l.syncProxy, func() { with(l, &x.ranges, ranges(l)) })
 	}
+}
+
+// arrangeFromOutside asks for the other node's Service from outside.
+func arrangeFromOutside(_ context.Context, l *Lab) (*scene, error) {
+	x := l.c.service(l.p.serverNS, l.p.far)
+	l.balanced(x)
+	via, err := l.ext.routes(host(x.lb4), host(x.lb6), l.p.node4, l.p.node6, outerLink)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range via {
+		if err := l.ext.nl.RouteReplace(r); err != nil {
+			return nil, fmt.Errorf("route the load balancer's address: %w", err)
+		}
+	}
+	from := l.pick(l.p.gw4, l.p.gw6)
+	s := l.between(l.ext, from.String(), addrPort(x.balancer(l.opts.IPv6), l.p.svcPort), x.ref(l.p.svcPort))
+	s.dial.Local = from
+	return s, l.syncProxy()
+}
+
+func arrangeUnmasked(ctx context.Context, l *Lab) (*scene, error) {
+	s, err := arrangeFromOutside(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	x := l.c.service(l.p.serverNS, l.p.far)
+	return s.blames("Service", x.ns, x.name).shows(Timeout), l.sync(l.syncProxy, func() { with(l, &l.rules.noExternalMark, true) })
 }
 
 func arrangeOutOfRange(ctx context.Context, l *Lab) (*scene, error) {

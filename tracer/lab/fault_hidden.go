@@ -37,6 +37,7 @@ func hidden() map[string]string {
 		"external-silent":                 outside,
 		"external-silent-beside-faults":   outside,
 		"external-small-mtu":              outside,
+		"external-no-masquerade":          outside,
 		"external-reset":                  outside,
 		"cilium-policy":                   "policies of the CNI's own kinds are not evaluated",
 	}

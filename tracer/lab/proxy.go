@@ -25,6 +25,10 @@ const (
 type ruleState struct {
 	proxy        proxyMode
 	noMasquerade bool
+	// hostPort4 and hostPort6 are where a port of the node is mapped to.
+	hostPort4, hostPort6 netip.Addr
+	// noExternalMark: kube-proxy does not mark what comes by a load balancer.
+	noExternalMark bool
 	// noHairpinMark: kube-proxy does not mark what a pod sends to itself.
 	noHairpinMark bool
 	// calico: policies stand in chains as Calico writes them.
@@ -260,7 +264,9 @@ func (x *nftProxy) balancer(s *service, sp servicePort, full string, to *nftable
 	}
 	key := frontendKey(vip, sp.proto, sp.port)
 	external := x.chain("external-" + shortHash(8, full) + "-" + full)
-	x.rule(external, "masquerade traffic for "+full+" external destinations", jump(x.mark))
+	if !x.l.rules.noExternalMark {
+		x.rule(external, "masquerade traffic for "+full+" external destinations", jump(x.mark))
+	}
 	x.rule(external, "", exprs{&expr.Verdict{Kind: expr.VerdictGoto, Chain: to.Name}})
 	x.element(x.frontends, nftables.SetElement{Key: key, VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: external.Name}})
 	if len(s.ranges) == 0 {

@@ -20,6 +20,7 @@ func Rules() []Rule {
 		{Name: "no-service-rules", Eval: noServiceRules},
 		{Name: "unallocated-cluster-ip", Eval: unallocatedClusterIP},
 		{Name: "stale-endpoint", Eval: staleEndpoint},
+		{Name: "stale-host-port", Eval: hostPortStale},
 		{Name: "hairpin", Eval: hairpin},
 		{Name: "reply-not-translated", Eval: replyNotTranslated},
 		// Programs and filters on the way.
@@ -74,6 +75,7 @@ func Rules() []Rule {
 		{Name: "big-lost-outside", Eval: bigLostOutside, Silence: true},
 		{Name: "un-encapsulated", Eval: routeMissing, Silence: true},
 		{Name: "source-no-route", Eval: sourceNoRoute, Unseen: true},
+		{Name: "answer-past-node", Eval: externalMasquerade, Silence: true},
 		{Name: "beyond-node", Eval: beyondNode, Silence: true},
 		// Guesses that stand beside it.
 		{Name: "denied-elsewhere", Eval: deniedElsewhere, Silence: true},

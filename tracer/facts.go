@@ -215,9 +215,36 @@ type ServiceRules struct {
 	NoEndpoints bool `json:"no_endpoints,omitempty"`
 	// Targets are the endpoints that the rules translate this frontend to.
 	Targets []netip.AddrPort `json:"targets,omitempty"`
+	// IPVS is the virtual server that takes the flow, if IPVS has one.
+	IPVS *VirtualServer `json:"ipvs,omitempty"`
 	// Complete is false if the rules could not be read or understood fully; then
 	// absence proves nothing.
 	Complete bool `json:"complete"`
+}
+
+// VirtualServer is what IPVS does with a frontend (linux/ip_vs.h).
+type VirtualServer struct {
+	Scheduler string `json:"scheduler"` // "rr", "wrr", "sh", ...
+	// Persistence is how long a client stays with its destination, 0 if it does
+	// not.
+	Persistence  time.Duration        `json:"persistence,omitempty"`
+	Destinations []VirtualDestination `json:"destinations,omitempty"`
+}
+
+// IPVSMasquerade is the method by which IPVS translates the destination.
+const IPVSMasquerade = "masquerade"
+
+// VirtualDestination is a real server behind a virtual one.
+type VirtualDestination struct {
+	Addr netip.AddrPort `json:"addr"`
+	// Method is IPVSMasquerade, or one that leaves the packet's destination as it
+	// is: "direct", "tunnel", "local", "bypass".
+	Method string `json:"method"`
+	// Weight 0 takes no new connection and keeps those that it has.
+	Weight int32 `json:"weight"`
+	// Active and Inactive are its connections: established, and all others.
+	Active   uint32 `json:"active,omitempty"`
+	Inactive uint32 `json:"inactive,omitempty"`
 }
 
 // Blind is something that this kernel, node or run could not show, and what

@@ -31,7 +31,7 @@ func (r *Reader) Collect(ctx context.Context, q tracer.Query) Result {
 		res.Blind = append(res.Blind, tracer.Blind{What: "rules of the node", Effect: err.Error()})
 		return res
 	}
-	res.Services = services(host, q)
+	res.Services = services(ctx, host, q)
 	res.Masquerade, res.MasqueradeRead = masquerades(host, q)
 	if len(res.Masquerade) == 0 && res.MasqueradeRead {
 		if other, _ := masquerades(host, elsewhere(q)); len(other) > 0 {

@@ -1,15 +1,13 @@
 package rules
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/podpath/podpath/tracer"
-	"github.com/podpath/podpath/tracer/netns"
 )
 
 // serviceChains are the chains that belong to one Service, by the proxies that
@@ -27,7 +25,7 @@ func isServiceChain(c *chain) bool {
 
 // services says what translates Services in the node, and what it does with
 // the flow as the client addressed it.
-func services(s *space, q tracer.Query) *tracer.ServiceRules {
+func services(ctx context.Context, s *space, q tracer.Query) *tracer.ServiceRules {
 	out := &tracer.ServiceRules{Complete: !s.failed}
 	rs := s.all()
 	f := (&packet{Tuple: q.Flow}).family()
@@ -36,7 +34,7 @@ func services(s *space, q tracer.Query) *tracer.ServiceRules {
 	translate(s, rs, q, f, out)
 	noEndpoints(s, rs, q, f, out)
 	if ipvs := slices.Contains(out.Implementations, "ipvs"); ipvs {
-		readIPVS(s, q.Flow, out)
+		readIPVS(ctx, s, q.Flow, out)
 	}
 	slices.SortFunc(out.Targets, netip.AddrPort.Compare)
 	out.Targets = slices.Compact(out.Targets)
@@ -217,79 +215,6 @@ func wantsEndpoints(h hit) bool {
 		return false
 	}
 	return strings.Contains(h.rule.comment, "has no endpoints") || strings.Contains(h.rule.comment, "has no local endpoints")
-}
-
-// readIPVS reads the virtual servers of the namespace.
-func readIPVS(s *space, t tracer.Tuple, out *tracer.ServiceRules) {
-	var b []byte
-	err := netns.Do(int(s.file.Fd()), func() (err error) {
-		b, err = os.ReadFile("/proc/thread-self/net/ip_vs")
-		return err
-	})
-	if err != nil {
-		out.Complete = false
-		s.note("ipvs virtual servers", err.Error())
-		return
-	}
-	v := parseIPVS(string(b), t)
-	out.Any = out.Any || v.any
-	if v.found {
-		out.HasFrontend = true
-		out.Targets = append(out.Targets, v.targets...)
-		out.NoEndpoints = out.NoEndpoints || len(v.targets) == 0
-	}
-}
-
-type ipvs struct {
-	any, found bool
-	targets    []netip.AddrPort
-}
-
-// parseIPVS reads /proc/net/ip_vs: a line "TCP  0A600001:0050 rr" for each
-// virtual server, and "  -> 0AF40109:1F90      Masq    1 ..." for each real
-// one. IPv6 addresses stand in brackets.
-func parseIPVS(text string, t tracer.Tuple) (out ipvs) {
-	in := false
-	for _, line := range strings.Split(text, "\n") {
-		fs := strings.Fields(line)
-		if len(fs) < 2 {
-			continue
-		}
-		if fs[0] == "->" {
-			if ap, ok := ipvsAddr(fs[1]); ok && in {
-				out.targets = append(out.targets, ap)
-			}
-			continue
-		}
-		ap, ok := ipvsAddr(fs[1])
-		if !ok {
-			in = false
-			continue
-		}
-		out.any = true
-		in = ap == t.Dst && fs[0] == tracer.ProtoName(t.Proto)
-		out.found = out.found || in
-	}
-	return out
-}
-
-func ipvsAddr(s string) (netip.AddrPort, bool) {
-	if strings.HasPrefix(s, "[") {
-		i := strings.LastIndex(s, "]:")
-		if i < 0 {
-			return netip.AddrPort{}, false
-		}
-		a, err := netip.ParseAddr(s[1:i])
-		port, err2 := strconv.ParseUint(s[i+2:], 16, 16)
-		return netip.AddrPortFrom(a, uint16(port)), err == nil && err2 == nil
-	}
-	host, port, ok := strings.Cut(s, ":")
-	v, err := strconv.ParseUint(host, 16, 32)
-	p, err2 := strconv.ParseUint(port, 16, 16)
-	if !ok || len(host) != 8 || err != nil || err2 != nil {
-		return netip.AddrPort{}, false
-	}
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)}), uint16(p)), true
 }
 
 // masquerades are the rules that would have given the flow the node's address.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -166,7 +167,12 @@ func TestServicesOfIPVS(t *testing.T) {
 	l.tool("", "ipvsadm", "-A", "-u", "10.96.0.20:53", "-s", "rr")
 	l.tool("", "ipvsadm", "-a", "-u", "10.96.0.20:53", "-r", "10.8.0.2:8080", "-m")
 	l.tool("", "ipvsadm", "-a", "-u", "10.96.0.20:53", "-r", "10.8.0.3:8080", "-m")
+	l.tool("", "ipvsadm", "-a", "-u", "10.96.0.20:53", "-r", "10.8.0.4:8080", "-m", "-w", "0")
 	l.tool("", "ipvsadm", "-A", "-u", "10.96.0.20:54", "-s", "rr")
+	l.tool("", "ipvsadm", "-A", "-u", "10.96.0.20:56", "-s", "wrr", "-p", "7200")
+	l.tool("", "ipvsadm", "-a", "-u", "10.96.0.20:56", "-r", "10.8.0.2:56", "-g", "-w", "7")
+	l.tool("", "ipvsadm", "-A", "-u", "10.96.0.20:57", "-s", "rr")
+	l.tool("", "ipvsadm", "-a", "-u", "10.96.0.20:57", "-r", "10.8.0.4:8080", "-m", "-w", "0")
 	l.tool("", "ipvsadm", "-A", "-u", "[fd96::20]:53", "-s", "rr")
 	l.tool("", "ipvsadm", "-a", "-u", "[fd96::20]:53", "-r", "[fd08::2]:8080", "-m")
 	want := []netip.AddrPort{netip.MustParseAddrPort("10.8.0.2:8080"), netip.MustParseAddrPort("10.8.0.3:8080")}
@@ -175,16 +181,37 @@ func TestServicesOfIPVS(t *testing.T) {
 	if !s.Any || !s.HasFrontend || s.NoEndpoints || !s.Complete || !slices.Equal(s.Targets, want) || !slices.Equal(s.Implementations, []string{"ipvs"}) {
 		t.Errorf("frontend: %+v", s)
 	}
-	if s := l.collect(serviceFlow(54)).Services; !s.NoEndpoints || !s.HasFrontend {
-		t.Errorf("no endpoints: %+v", s)
+	dest := func(at, method string, weight int32) tracer.VirtualDestination {
+		return tracer.VirtualDestination{Addr: netip.MustParseAddrPort(at), Method: method, Weight: weight}
 	}
-	if s := l.collect(serviceFlow(55)).Services; s.HasFrontend || !s.Any {
+	if diff := sameServer(s.IPVS, &tracer.VirtualServer{Scheduler: "rr", Destinations: []tracer.VirtualDestination{
+		dest("10.8.0.2:8080", "masquerade", 1), dest("10.8.0.3:8080", "masquerade", 1), dest("10.8.0.4:8080", "masquerade", 0)}}); diff != "" {
+		t.Errorf("virtual server: %s", diff)
+	}
+	for _, port := range []uint16{54, 57} {
+		if s := l.collect(serviceFlow(port)).Services; !s.NoEndpoints || !s.HasFrontend || !s.Complete {
+			t.Errorf("no endpoints, or all drained, port %d: %+v", port, s)
+		}
+	}
+	s = l.collect(serviceFlow(56)).Services
+	if diff := sameServer(s.IPVS, &tracer.VirtualServer{Scheduler: "wrr", Persistence: 2 * time.Hour, Destinations: []tracer.VirtualDestination{dest("10.8.0.2:56", "direct", 7)}}); diff != "" || s.NoEndpoints || len(s.Targets) != 0 {
+		t.Errorf("direct routing: %+v %s", s, diff)
+	}
+	if s := l.collect(serviceFlow(55)).Services; s.HasFrontend || !s.Any || !s.Complete || s.IPVS != nil {
 		t.Errorf("other port: %+v", s)
 	}
 	six := serviceFlow(53)
 	six.Flow.Src, six.Flow.Dst = netip.MustParseAddrPort("[fd07::2]:40000"), netip.MustParseAddrPort("[fd96::20]:53")
 	if s := l.collect(six).Services; !slices.Equal(s.Targets, []netip.AddrPort{netip.MustParseAddrPort("[fd08::2]:8080")}) {
 		t.Errorf("IPv6: %+v", s)
+	}
+	// A server by mark may take any packet, but one that has a server of its own.
+	l.tool("", "ipvsadm", "-A", "-f", "77", "-s", "rr")
+	if s := l.collect(serviceFlow(55)).Services; s.HasFrontend || s.Complete {
+		t.Errorf("a server by mark: %+v", s)
+	}
+	if s := l.collect(serviceFlow(53)).Services; !s.HasFrontend || !s.Complete {
+		t.Errorf("a server by address beside one by mark: %+v", s)
 	}
 }
 

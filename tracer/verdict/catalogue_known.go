@@ -142,7 +142,7 @@ func Known() []KnownFault {
 		{"svc-conntrack-race", "svc-conntrack-race", ""},
 		{"svc-hairpin-nomasq", "svc-hairpin-nomasq", ""},
 		{"svc-invalid-drop-asymmetric", "svc-invalid-drop-asymmetric", ""},
-		{"svc-ipvs-conn-reuse", "svc-terminating-endpoint", "by the target; the setting of IPVS is not read"},
+		{"svc-ipvs-conn-reuse", "svc-terminating-endpoint", "by the target, and by weight 0 in IPVS; the setting of IPVS is not read"},
 		{"svc-ipvs-etp-local", "svc-no-local-endpoints", ""},
 		{"svc-ipvs-host-clusterip", "unknown", "no translation shows in conntrack, and none is missed"},
 		{"svc-kubeproxy-no-rules", "svc-kubeproxy-no-rules", ""},

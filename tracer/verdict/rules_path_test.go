@@ -74,6 +74,19 @@ func twoProxies(s *scene) {
 	s.n.Services.Implementations = []string{"kube-proxy-nftables", "kube-proxy-iptables"}
 }
 
+// byIPVS has a destination that is no endpoint of the Service.
+func byIPVS(weight int32) change {
+	return func(s *scene) {
+		r := s.n.Services
+		r.Implementations = []string{"ipvs"}
+		r.IPVS = &tracer.VirtualServer{Scheduler: "rr", Destinations: []tracer.VirtualDestination{
+			{Addr: ap(apiIP, 8080), Method: tracer.IPVSMasquerade, Weight: 1}, {Addr: ap("10.1.0.66", 8080), Method: tracer.IPVSMasquerade, Weight: weight, Active: 1}}}
+		if weight > 0 {
+			r.Targets = append(r.Targets, ap("10.1.0.66", 8080))
+		}
+	}
+}
+
 func elsewhereMasqueraded(s *scene) {
 	s.n.MasqueradeElsewhere = &tracer.RuleFact{Engine: "nftables", Family: "ip", Table: "flannel-ipv4", Chain: "postrtg", Verdict: "masquerade", How: "computed", Text: "masquerade"}
 }
@@ -114,6 +127,7 @@ func pathFaults() []fault {
 		{"a DNS pod is too slow", "receive-buffer", "dns-throttled", confirmed, "Pod db/api", []change{proto(tracer.ProtoUDP), reached, func(s *scene) { s.c.TargetPod.DNS = true },
 			dropOf("SOCKET_RCVBUFF", "udp_queue_rcv_one_skb", tracer.StageSocket, "", at3(on(apiNS, eth0)))}},
 		{"rules of two kinds, one stale", "stale-endpoint", "svc-mixed-backends", confirmed, "Node n1", []change{toService, twoProxies, translated("10.1.0.66", 8080), noNeighbour()}},
+		{"IPVS keeps an endpoint for old connections", "stale-endpoint", "svc-terminating-endpoint", confirmed, "Service db/api", []change{toService, byIPVS(0), translated("10.1.0.66", 8080), noNeighbour()}},
 		{"masquerade leaves a range out", "masquerade", "egr-masq-excluded", confirmed, "Node n1", []change{toWorld, left(webIP), elsewhereMasqueraded}},
 		{"masquerade leaves a private range out", "masquerade", "egr-masq-excluded", suspected, "", []change{toWorld, left(webIP), elsewhereMasqueraded, func(s *scene) {
 			s.j.Flow.Dst = ap("172.20.0.9", 443)
@@ -159,6 +173,8 @@ func pathLookalikes() []lookalike {
 		{"a host firewall rejects, and no policy denies", []change{filtered(), rule("firewalld", "reject"), icmpFromNode(3, 10), outcomeIs(tracer.OutcomeICMPError)}, "node-firewall-reject", "pol-reject-mode pol-host-firewall", ""},
 		{"rules of two kinds, both right", []change{toService, twoProxies, translated(apiIP, 8080), refusedByTarget}, "app-no-listener", "svc-mixed-backends", ""},
 		{"one kind of rules, stale", []change{toService, translated("10.1.0.66", 8080), noNeighbour(), func(s *scene) { s.n.Services.Targets = append(s.n.Services.Targets, ap("10.1.0.66", 8080)) }}, "svc-stale-endpoint", "svc-mixed-backends", ""},
+		{"IPVS sends new connections to a dead endpoint", []change{toService, byIPVS(1), translated("10.1.0.66", 8080), noNeighbour()}, "svc-stale-endpoint", "svc-terminating-endpoint", ""},
+		{"IPVS drains one endpoint and asks another", []change{toService, byIPVS(0), translated(apiIP, 8080), refusedByTarget}, "app-no-listener", "svc-terminating-endpoint svc-stale-endpoint", ""},
 		{"masqueraded, and silent", []change{toWorld, left(nodeIP), elsewhereMasqueraded}, "beyond-node", "egr-masq-excluded egr-masq-missing", ""},
 	}
 }

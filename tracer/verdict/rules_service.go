@@ -368,6 +368,13 @@ func (in *Input) staleKind(s *tracer.ServiceFacts, t tracer.Translation, ev []tr
 			in.NodeName, strings.Join(r.Implementations, ", "), s.Namespace, s.Name, t.To)
 		return f
 	}
+	if d := drained(r, t.To); d != nil {
+		f.Code = "svc-terminating-endpoint"
+		f.Summary = fmt.Sprintf("IPVS on node %s sent a connection to Service %s/%s to %s, which is no endpoint any more and kept for the connections that it had: this one, or one from the same port before it",
+			in.NodeName, s.Namespace, s.Name, t.To)
+		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "IPVS: %s has weight 0, %d active and %d inactive connections", d.Addr, d.Active, d.Inactive))
+		return f
+	}
 	if slices.Contains(r.Targets, t.To) {
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "the rules of %s still name %s", strings.Join(r.Implementations, ", "), t.To))
 		return f
@@ -385,6 +392,19 @@ func (in *Input) staleKind(s *tracer.ServiceFacts, t tracer.Translation, ev []tr
 		f.Summary = fmt.Sprintf("the connection through Service %s/%s was made to %s, which went away while it lived", s.Namespace, s.Name, t.To)
 	}
 	return f
+}
+
+// drained is the destination of IPVS that takes no new connections.
+func drained(r *tracer.ServiceRules, to netip.AddrPort) *tracer.VirtualDestination {
+	if r.IPVS == nil {
+		return nil
+	}
+	for i, d := range r.IPVS.Destinations {
+		if d.Addr == to && d.Weight == 0 && d.Method == tracer.IPVSMasquerade {
+			return &r.IPVS.Destinations[i]
+		}
+	}
+	return nil
 }
 
 // mixed: more than one of kube-proxy's implementations has rules here.

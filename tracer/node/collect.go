@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/netip"
 	"os"
@@ -48,16 +49,25 @@ func (n *Node) Collect(ctx context.Context, q tracer.Query) tracer.NodeFacts {
 			v.close()
 		}
 	}()
+	begun := time.Now()
 	if !c.devices() {
 		return c.facts
 	}
-	for _, step := range []func(){c.routes, c.neighbours, c.path, c.tracked, c.listeners, c.sysctls, c.counters, c.programs, c.cgroupPrograms} {
+	took := []slog.Attr{slog.Duration("links", time.Since(begun))}
+	for _, step := range []struct {
+		name string
+		read func()
+	}{{"routes", c.routes}, {"neighbours", c.neighbours}, {"path", c.path}, {"conntrack", c.tracked}, {"sockets", c.listeners}, {"sysctls", c.sysctls},
+		{"counters", c.counters}, {"programs", c.programs}, {"cgroup_programs", c.cgroupPrograms}} {
 		if err := ctx.Err(); err != nil {
 			c.blind("node facts", fmt.Errorf("reading stopped early: %w", err))
 			break
 		}
-		step()
+		begun = time.Now()
+		step.read()
+		took = append(took, slog.Duration(step.name, time.Since(begun)))
 	}
+	n.log.LogAttrs(ctx, slog.LevelDebug, "node facts read", took...)
 	return c.facts
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/podpath/podpath/tracer"
 )
@@ -19,6 +20,13 @@ func (r *Reader) Collect(ctx context.Context, q tracer.Query) Result {
 	defer r.mu.Unlock()
 	defer r.leaveAll()
 	var res Result
+	took, begun := []slog.Attr{}, time.Now()
+	lap := func(name string) {
+		took = append(took, slog.Duration(name, time.Since(begun)))
+		begun = time.Now()
+	}
+	host, err := r.enter(ctx, r.hostNS)
+	lap("reading")
 	for _, site := range q.Drops {
 		if err := ctx.Err(); err != nil {
 			res.Blind = append(res.Blind, tracer.Blind{What: "rules", Effect: fmt.Sprintf("reading stopped early: %v", err)})
@@ -26,22 +34,24 @@ func (r *Reader) Collect(ctx context.Context, q tracer.Query) Result {
 		}
 		r.dropSite(ctx, q, site, &res)
 	}
-	host, err := r.enter(ctx, r.hostNS)
+	lap("drops")
 	if err != nil {
 		res.Blind = append(res.Blind, tracer.Blind{What: "rules of the node", Effect: err.Error()})
 		return res
 	}
 	res.Services = services(ctx, host, q)
+	lap("services")
 	res.Masquerade, res.MasqueradeRead = masquerades(host, q)
 	if len(res.Masquerade) == 0 && res.MasqueradeRead {
 		if other, _ := masquerades(host, elsewhere(q)); len(other) > 0 {
 			res.MasqueradeElsewhere = &other[0]
 		}
 	}
+	lap("masquerade")
 	for _, s := range r.spaces {
 		res.Blind = append(res.Blind, s.blind...)
 	}
-	r.log.DebugContext(ctx, "rules evaluated", slog.Int("rules", len(res.Rules)), slog.Int("blind", len(res.Blind)))
+	r.log.LogAttrs(ctx, slog.LevelDebug, "rules evaluated", append(took, slog.Int("rules", len(res.Rules)), slog.Int("blind", len(res.Blind)))...)
 	return res
 }
 

@@ -420,6 +420,7 @@ func lacksSets(out string) bool {
 }
 
 // The kernel's own sets: types, networks with exceptions, timeouts, lists.
+// Protocols are numbers, for machines without /etc/protocols.
 func TestKernelSets(t *testing.T) {
 	_, s := needsIPSet(t, `create ips hash:ip family inet
 create mask hash:ip family inet netmask 24
@@ -440,15 +441,15 @@ add ips 10.244.1.7
 add mask 10.244.7.0
 add nets 10.96.0.0/12
 add nets 10.96.9.0/24 nomatch
-add ipport 10.96.0.20,tcp:80
-add ipport 10.96.0.20,sctp:90
-add ipportip 10.244.1.9,tcp:8080,10.244.1.9
-add ipportnet 10.96.0.20,udp:53,10.244.0.0/16
-add netport 10.96.0.0/16,tcp:80
+add ipport 10.96.0.20,6:80
+add ipport 10.96.0.20,132:90
+add ipportip 10.244.1.9,6:8080,10.244.1.9
+add ipportnet 10.96.0.20,17:53,10.244.0.0/16
+add netport 10.96.0.0/16,6:80
 add ports 80
 add range 10.244.1.7
 add six fd01::/64
-add six-ipport fd01::20,tcp:80
+add six-ipport fd01::20,6:80
 add short 10.244.1.7
 add list six
 add list ipport
@@ -517,7 +518,7 @@ add list ipport
 func TestDropBySet(t *testing.T) {
 	for _, tool := range []string{"iptables-nft", "iptables-legacy"} {
 		t.Run(tool, func(t *testing.T) {
-			l, _ := needsIPSet(t, "create allowed hash:ip family inet\ncreate ports hash:ip,port family inet\nadd allowed 10.99.0.1\nadd ports "+serverIP+",udp:6000\n")
+			l, _ := needsIPSet(t, "create allowed hash:ip family inet\ncreate ports hash:ip,port family inet\nadd allowed 10.99.0.1\nadd ports "+serverIP+",17:6000\n")
 			l.r.leaveAll()
 			l.warm(6000)
 			rules := "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m set --match-set allowed src -j DROP\n" +

@@ -22,8 +22,11 @@ import (
 // factRow is what the facts of one verdict cost on a node with such rules.
 type factRow struct {
 	what string
-	// Seconds.
-	loading float64
+	// rules: there are many, and they are checked.
+	rules bool
+	// latency is from the last packet that a verdict needs to the verdict, of each
+	// try, the first of which has everything to read: seconds.
+	latency []float64
 	measured
 }
 
@@ -36,12 +39,16 @@ type measured struct {
 	// FirstCPU is what the first took of a CPU, the kernel's part and the tools'
 	// included: seconds.
 	FirstCPU float64
-	// NodeFacts are those of package node alone.
+	// NodeFacts are those of package node alone; the fastest.
 	NodeFacts float64
+	// Parts are what each part took, at the fastest.
+	Parts map[string]float64
 	// Rest and Peak are resident memory before anything was read and at most, MiB.
 	Rest, Peak float64
 	Named      string
-	Targets    int
+	// Tracked is whether the conntrack entry of the flow was found.
+	Tracked bool
+	Targets int
 }
 
 const (
@@ -51,7 +58,7 @@ const (
 
 // facts measures reading and evaluating large rule sets.
 func (b *bench) facts(ctx context.Context) ([]*factRow, error) {
-	writers := append([]ruleWriter{{what: "no rules"}}, ruleWriters()...)
+	writers := append([]ruleWriter{{what: "few rules"}, {what: "few rules, much conntrack", entries: benchEntries}}, ruleWriters()...)
 	var out []*factRow
 	for _, w := range writers {
 		row, err := b.factsWith(ctx, w)
@@ -64,19 +71,27 @@ func (b *bench) facts(ctx context.Context) ([]*factRow, error) {
 }
 
 func (b *bench) factsWith(ctx context.Context, w ruleWriter) (*factRow, error) {
-	s, err := newSpace(b.spawn, "facts")
-	if err != nil {
-		return nil, err
+	on := &bench{opts: b.opts, spawn: b.spawn, out: b.out, begun: b.begun}
+	var err error
+	if on.top, err = newTopology(ctx, b.spawn, 2); err != nil {
+		return nil, fmt.Errorf("build a node: %w", err)
 	}
-	defer s.close()
-	row := &factRow{what: w.what}
+	defer on.top.close()
+	s := on.top.node
+	row := &factRow{what: w.what, rules: w.text != nil}
 	if w.text != nil {
 		b.progress("%s: loading %d rules", w.what, benchRules)
-		begun := time.Now()
 		if _, err := s.command(ctx, b.spawn, w.text(), w.tool...); err != nil {
 			return nil, err
 		}
-		row.loading = time.Since(begun).Seconds()
+	}
+	if w.entries > 0 {
+		b.progress("%s: adding %d entries", w.what, w.entries)
+		n, err := s.track(w.entries)
+		if err != nil {
+			return nil, err
+		}
+		row.what = fmt.Sprintf("few rules, %d conntrack entries", n)
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -94,18 +109,24 @@ func (b *bench) factsWith(ctx context.Context, w ruleWriter) (*factRow, error) {
 	if w.text != nil && (!strings.Contains(row.Named, "the last") || row.Targets != benchEndpoints) {
 		return nil, fmt.Errorf("the rule that was named is %q and the Service has %d targets, want the last rule and %d", row.Named, row.Targets, benchEndpoints)
 	}
-	return row, nil
+	if row.Tracked != (w.entries > 0) {
+		return nil, fmt.Errorf("a conntrack entry of the flow was found: %v", row.Tracked)
+	}
+	row.latency, err = on.verdictLatency(ctx)
+	return row, err
 }
 
 // factsOf measures in this process, which has done nothing else.
 func factsOf(ctx context.Context, path string) (*measured, error) {
 	ctx, cancel := context.WithTimeout(ctx, factTime)
 	defer cancel()
-	n, err := node.New(node.Config{HostNetNS: path})
+	var spent partsLog
+	log := spent.logger()
+	n, err := node.New(node.Config{HostNetNS: path, Logger: log})
 	if err != nil {
 		return nil, err
 	}
-	r, err := noderules.New(noderules.Config{HostNetNS: path})
+	r, err := noderules.New(noderules.Config{HostNetNS: path, Logger: log})
 	if err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -131,9 +152,15 @@ func factsOf(ctx context.Context, path string) (*measured, error) {
 	if m.Baseline, err = timed(func() error { return r.Baseline(ctx) }); err != nil {
 		return nil, err
 	}
-	m.NodeFacts, _ = timed(func() error { n.Collect(ctx, q); return nil })
+	for range factTries {
+		took, _ := timed(func() error { m.Tracked = len(n.Collect(ctx, q).Tracked) > 0; return nil })
+		if m.NodeFacts == 0 || took < m.NodeFacts {
+			m.NodeFacts = took
+		}
+	}
 	m.Peak = memoryOf("VmHWM")
-	return m, nil
+	m.Parts, err = spent.fastest()
+	return m, err
 }
 
 func timed(f func() error) (float64, error) {
@@ -155,13 +182,17 @@ func processorTime() float64 {
 }
 
 // dropQuery asks for the last Service, and for a packet that the last rule of
-// the firewall dropped.
+// the firewall dropped. The client is the first pod.
 func dropQuery(netns uint32) vocabulary.Query {
-	flow := vocabulary.Tuple{Src: netip.MustParseAddrPort("10.129.200.7:40000"), Dst: netip.MustParseAddrPort(vipOf(benchServices-1) + ":80"), Proto: vocabulary.ProtoTCP}
+	flow := askedFlow()
 	dropped := flow
 	dropped.Dst = netip.MustParseAddrPort("10.130.0.9:81")
 	return vocabulary.Query{Flow: flow, Drops: []vocabulary.DropSite{{Device: vocabulary.DeviceKey{NetNS: netns, IfIndex: 1}, Tuple: dropped, TCPFlags: vocabulary.TCPSyn,
 		Drop: vocabulary.Drop{Reason: "NETFILTER_DROP", Stage: vocabulary.StageForward}}}}
+}
+
+func askedFlow() vocabulary.Tuple {
+	return vocabulary.Tuple{Src: netip.MustParseAddrPort("10.244.1.10:40000"), Dst: netip.MustParseAddrPort(vipOf(benchServices-1) + ":80"), Proto: vocabulary.ProtoTCP}
 }
 
 // memoryOf is a field of this process's status, MiB.

@@ -18,13 +18,15 @@ type ruleWriter struct {
 	what string
 	tool []string
 	text func() string
+	// entries of conntrack, if any.
+	entries int
 }
 
 func ruleWriters() []ruleWriter {
 	return []ruleWriter{
-		{"nftables, as kube-proxy writes it", []string{"nft", "-f", "-"}, nftRules},
-		{"iptables-nft", []string{"iptables-nft-restore"}, iptablesRules},
-		{"iptables-legacy", []string{"iptables-legacy-restore"}, iptablesRules},
+		{what: "nftables, as kube-proxy writes it", tool: []string{"nft", "-f", "-"}, text: nftRules},
+		{what: "iptables-nft", tool: []string{"iptables-nft-restore"}, text: iptablesRules},
+		{what: "iptables-legacy", tool: []string{"iptables-legacy-restore"}, text: iptablesRules},
 	}
 }
 

@@ -162,6 +162,12 @@ type Journey struct {
 	Mid bool `json:"mid,omitempty"`
 	// Lookup sums up the flow's DNS messages, nil if there were none.
 	Lookup *Lookup `json:"lookup,omitempty"`
+	// OverUDP is, for a TCP connection to a DNS server, the client's lookup there
+	// right before it: an answer that was truncated is fetched over TCP.
+	OverUDP *Lookup `json:"over_udp,omitempty"`
+	// Upstream is what the DNS server that was asked has asked others meanwhile,
+	// if the lookup did not go well, as far as it was watched.
+	Upstream []Upstream `json:"upstream,omitempty"`
 	// Partial: the tracer's budget may have kept packets of this flow from being
 	// shown, so that what is missing here may have happened.
 	Partial bool `json:"partial,omitempty"`

@@ -22,4 +22,12 @@ type Lookup struct {
 	// FoundLater: the client asked on, and was answered with records shortly
 	// after: what had no answer was one try of its search list.
 	FoundLater bool `json:"found_later,omitempty"`
+	// Together: two questions were sent at once by one socket, as resolvers ask
+	// for the addresses of both families.
+	Together bool `json:"together,omitempty"`
+	// Misses counts the questions right before this one that found nothing: tries
+	// of the client's search list for one name. Took is what it spent on all of
+	// them, set if there were any.
+	Misses int           `json:"misses,omitempty"`
+	Took   time.Duration `json:"took_ns,omitempty"`
 }

@@ -65,6 +65,7 @@ type aim struct {
 	podIPs    []netip.Addr // of pods on this node
 	behind    []netip.Prefix
 	inside    []netip.Prefix
+	upstream  upstream
 }
 
 func (e *endpoints) resolve(ctx context.Context, view *kube.Snapshot) (*aim, error) {
@@ -87,6 +88,7 @@ func (e *endpoints) resolve(ctx context.Context, view *kube.Snapshot) (*aim, err
 		return nil, fmt.Errorf("--to: %w", err)
 	}
 	a.behind = behind(view, &a.to)
+	a.upstream = upstreamOf(view, a, e.node)
 	a.selection = probe.Selection{
 		A: a.from.Prefixes(), B: append(a.to.Prefixes(), a.behind...),
 		AnyA: a.from.Any || a.from.Internet, AnyB: a.to.Any || a.to.Internet,

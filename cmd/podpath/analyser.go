@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -26,6 +27,8 @@ type analyser struct {
 	lost      uint64
 	budget    seenLess
 	unwatched unwatched
+	// followed are the DNS pods whose questions to servers outside are watched.
+	followed []netip.Addr
 	// counted is the moment whose counts were handed on last.
 	counted time.Time
 	open    []uint64 // flows without a verdict, oldest first
@@ -370,6 +373,9 @@ func (a *analyser) decide(j *tracer.Journey, outcome tracer.Outcome, now time.Ti
 		return
 	}
 	in := a.input(j, outcome, now)
+	if outcome != tracer.OutcomeDelivered {
+		in.Behind = a.behind(j, now)
+	}
 	in.Beside = a.ledger.Beside(in)
 	a.ledger.Add(in, again)
 	a.said = true
@@ -379,7 +385,14 @@ func (a *analyser) decide(j *tracer.Journey, outcome tracer.Outcome, now time.Ti
 	}
 }
 
-// input is what is known of a flow.
+// shares are the destinations that a part of the connections failed to reach.
+func (a *analyser) shares() []tracer.Shares {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ledger.Shares()
+}
+
+// input is all that is known of a flow; of one that failed, the node's facts too.
 func (a *analyser) input(j *tracer.Journey, outcome tracer.Outcome, now time.Time) *verdict.Input {
 	in := &verdict.Input{
 		Journey: j, Outcome: outcome, Inventory: &a.inv, NodeName: a.node, Now: now, Lost: a.lost,
@@ -387,19 +400,13 @@ func (a *analyser) input(j *tracer.Journey, outcome tracer.Outcome, now time.Tim
 	}
 	in.Held, in.DevicesOff = a.budget.during(j.First)
 	in.Unwatched = a.unwatched.since(j.First)
+	in.Followed = slices.Contains(a.followed, j.Translated.Dst.Addr())
 	j.Partial = in.Held > 0 || in.DevicesOff || in.Unwatched
 	if outcome != tracer.OutcomeDelivered {
 		in.Node = a.ask(j.ID, a.joiner.Query(j))
 		a.rec.facts(j.ID, in.Node)
 	}
 	return in
-}
-
-// shares are the destinations that a part of the connections failed to reach.
-func (a *analyser) shares() []tracer.Shares {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.ledger.Shares()
 }
 
 func (a *analyser) cluster(j *tracer.Journey) *tracer.ClusterFacts {

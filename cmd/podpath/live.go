@@ -121,7 +121,8 @@ func (l *live) retarget(ctx context.Context) error {
 	if err := l.probe.SetInventory(aim.watched(inv, l.wide)); err != nil {
 		return fmt.Errorf("attach to this node's devices: %w", err)
 	}
-	if err := l.probe.Select(aim.selection); err != nil {
+	l.analyser.follow(aim.upstream.pods)
+	if err := l.probe.Select(aim.selected()); err != nil {
 		return fmt.Errorf("select the flows: %w", err)
 	}
 	return l.ruleTrace.follow(aim)

@@ -262,6 +262,9 @@ func (p *replay) retarget(ctx context.Context) {
 		aim.addHost(view, &p.inv, p.h.Node)
 		p.aim = aim
 		p.analyser.joiner.SetWant(aim.want)
+		if p.h.Upstream {
+			p.analyser.follow(aim.upstream.pods)
+		}
 	}
 }
 

@@ -33,7 +33,10 @@ func dial(a dialArgs) Attempt {
 			try.Name, try.Search = name, nil
 			_, _ = exchangeUDP(try)
 		}
-		at, err = exchangeUDP(a)
+		if at, err = exchangeUDP(a); errors.Is(err, errCut) {
+			a.Kind = dialDNSOverTCP
+			at, connected, err = exchangeTCP(a)
+		}
 	case dialSCTP:
 		at, err = exchangeSCTP(a)
 	default:
@@ -46,6 +49,9 @@ func dial(a dialArgs) Attempt {
 	}
 	return at
 }
+
+// errCut is a DNS answer that is to be asked for again over TCP.
+var errCut = errors.New("dns: truncated")
 
 // errRCode is a DNS answer that is no answer.
 type errRCode struct{ code dnsmessage.RCode }
@@ -231,6 +237,9 @@ func checkDNS(b []byte) error {
 	}
 	if h.RCode != dnsmessage.RCodeSuccess {
 		return errRCode{h.RCode}
+	}
+	if h.Truncated {
+		return errCut
 	}
 	return nil
 }

@@ -28,6 +28,19 @@ func dnsFaults() []Fault {
 			Component: "dns", Code: "dns-slow", Protocols: []string{"udp"}, Visible: 2 * time.Second, arrange: arrangeDNSAnswer(listenArgs{Delay: 1500 * time.Millisecond}, OK)},
 		{Name: "dns-wrong-resolver", Title: "a pod asks a resolver outside", Description: "The client asks a resolver outside of the cluster for a name of the cluster.",
 			Component: "dns", Code: "dns-resolvconf-wrong", Protocols: []string{"udp"}, Visible: time.Second, arrange: arrangeWrongResolver},
+		control("healthy-dns-outside", "a name outside", "The cluster's DNS asks its upstream for a name outside.", []string{"udp"}, arrangeForward),
+		control("healthy-dns-truncated", "an answer that does not fit", "An answer of the cluster's DNS is truncated, and asked for again over TCP.", []string{"udp"},
+			arrangeCut(listenArgs{Cut: true})),
+		{Name: "dns-tcp-refused", Title: "the cluster's DNS does not serve TCP", Description: "Answers of the cluster's DNS are truncated, and it does not listen on TCP.",
+			Component: "dns", Code: "dns-tcp-blocked", Protocols: []string{"tcp"}, Visible: time.Second, arrange: arrangeTCPRefused},
+		{Name: "dns-upstream-silent", Title: "the DNS upstream is silent", Description: "The cluster's DNS asks a resolver outside, which does not answer.",
+			Component: "dns", Code: "dns-upstream-unreachable", Protocols: []string{"udp"}, Visible: 3 * time.Second, arrange: arrangeSilentUpstream},
+		{Name: "dns-upstream-refused", Title: "the DNS upstream refuses", Description: "The cluster's DNS asks a host outside on which no resolver runs.",
+			Component: "dns", Code: "dns-upstream-unreachable", Protocols: []string{"udp"}, Visible: time.Second, arrange: arrangeRefusedUpstream},
+		{Name: "dns-upstream-fails", Title: "the DNS upstream fails", Description: "The cluster's DNS asks a resolver outside, which answers SERVFAIL.",
+			Component: "dns", Code: "dns-servfail", Protocols: []string{"udp"}, Visible: time.Second, arrange: arrangeFailingUpstream},
+		{Name: "dns-upstream-policy", Title: "a policy keeps the cluster's DNS from its upstream", Description: "A NetworkPolicy of the DNS pods allows nothing but what they ask of pods.",
+			Component: "policy", Code: "pol-dns-egress", Protocols: []string{"udp"}, Visible: 3 * time.Second, arrange: arrangeUpstreamPolicy},
 		{Name: "dns-overload", Title: "the cluster's DNS does not keep up", Description: "The DNS pod does not read its queries, and its buffer is full.",
 			Component: "dns", Code: "dns-throttled", Protocols: []string{"udp"}, Visible: silence, arrange: arrangeDNSOverload},
 	}
@@ -136,8 +149,7 @@ func arrangeNoSuchName(ctx context.Context, l *Lab) (*scene, error) {
 func arrangeDNSAnswer(how listenArgs, o Outcome) arrangement {
 	return func(ctx context.Context, l *Lab) (*scene, error) {
 		x := l.dnsPod()
-		again := func() error { return errors.Join(x.space.closeAll(l.ctx), l.serveDNS(l.ctx)) }
-		err := l.sync(again, func() { with(l, &l.dns, how) })
+		err := l.redo(how)
 		s := l.toDNS().blames("Pod", x.ns, x.name).shows(o)
 		s.dial.Retries = 0
 		return s, err

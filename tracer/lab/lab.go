@@ -187,6 +187,9 @@ func (l *Lab) serveDNS(ctx context.Context) error {
 	for _, a := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
 		how := l.dns
 		how.Kind, how.Addr, how.Zone = serveDNS, netip.AddrPortFrom(a, 53), l.c.zone()
+		if how.Forward.IsValid() { // that is to be asked for what is outside
+			delete(how.Zone, l.p.hostName)
+		}
 		h, err := s.listen(ctx, how)
 		if err != nil {
 			return err

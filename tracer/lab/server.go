@@ -2,7 +2,6 @@ package lab
 
 import (
 	"bufio"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -10,10 +9,7 @@ import (
 	"net/textproto"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
-
-	"golang.org/x/net/dns/dnsmessage"
 )
 
 // serverIdle ends connections that nobody uses any more.
@@ -131,89 +127,4 @@ func (c closers) Close() error {
 		}
 	}
 	return first
-}
-
-func listenDNS(a listenArgs) (io.Closer, error) {
-	answer := func(q []byte) []byte {
-		time.Sleep(a.Delay)
-		if a.RCode != 0 {
-			return failDNS(q, dnsmessage.RCode(a.RCode))
-		}
-		return answerDNS(q, a.Zone)
-	}
-	udp, err := listenUDP(a.Addr, answer)
-	if err != nil {
-		return nil, err
-	}
-	tcp, err := listenTCP(a.Addr, func(conn net.Conn) {
-		var size [2]byte
-		if _, err := io.ReadFull(conn, size[:]); err != nil {
-			return
-		}
-		q := make([]byte, binary.BigEndian.Uint16(size[:]))
-		if _, err := io.ReadFull(conn, q); err != nil {
-			return
-		}
-		out := answer(q)
-		_, _ = conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(out))), out...))
-	})
-	if err != nil {
-		_ = udp.Close()
-		return nil, err
-	}
-	return closers{udp, tcp}, nil
-}
-
-// answerDNS answers one question from the zone, NXDOMAIN for names not in it,
-// nil for what is no query.
-func answerDNS(msg []byte, zone map[string][]netip.Addr) []byte {
-	var p dnsmessage.Parser
-	head, err := p.Start(msg)
-	if err != nil || head.Response {
-		return nil
-	}
-	q, err := p.Question()
-	if err != nil {
-		return nil
-	}
-	addrs, known := zone[strings.ToLower(q.Name.String())]
-	reply := dnsmessage.Header{ID: head.ID, Response: true, Authoritative: true, RecursionDesired: head.RecursionDesired}
-	if !known {
-		reply.RCode = dnsmessage.RCodeNameError
-	}
-	b := dnsmessage.NewBuilder(nil, reply)
-	if b.StartQuestions() != nil || b.Question(q) != nil || b.StartAnswers() != nil {
-		return nil
-	}
-	rh := dnsmessage.ResourceHeader{Name: q.Name, Class: dnsmessage.ClassINET, TTL: 5}
-	for _, a := range addrs {
-		switch {
-		case q.Type == dnsmessage.TypeA && a.Is4():
-			err = b.AResource(rh, dnsmessage.AResource{A: a.As4()})
-		case q.Type == dnsmessage.TypeAAAA && a.Is6():
-			err = b.AAAAResource(rh, dnsmessage.AAAAResource{AAAA: a.As16()})
-		}
-		if err != nil {
-			return nil
-		}
-	}
-	out, err := b.Finish()
-	if err != nil {
-		return nil
-	}
-	return out
-}
-
-// failDNS answers every question with the same code.
-func failDNS(msg []byte, code dnsmessage.RCode) []byte {
-	var m dnsmessage.Message
-	if m.Unpack(msg) != nil || m.Response {
-		return nil
-	}
-	m.Response, m.RCode, m.Additionals = true, code, nil
-	out, err := m.Pack()
-	if err != nil {
-		return nil
-	}
-	return out
 }

@@ -96,6 +96,11 @@ type listenArgs struct {
 	// RCode is DNS's only answer, if it is not 0; Delay comes before each.
 	RCode uint16        `json:"rcode,omitempty"`
 	Delay time.Duration `json:"delay,omitempty"`
+	// Forward, if set, is whom DNS asks for names that are not in Zone. Cut makes
+	// it truncate every answer over UDP, and UDPOnly keeps it from TCP.
+	Forward netip.AddrPort `json:"forward,omitzero"`
+	Cut     bool           `json:"cut,omitempty"`
+	UDPOnly bool           `json:"udp_only,omitempty"`
 }
 
 // holdArgs opens a connection, or sends one datagram, and keeps the socket.

@@ -46,6 +46,8 @@ type Joiner struct {
 	arp map[netip.Addr][]tracer.DropSeen
 	// resolved is when a client last got an answer with records from DNS.
 	resolved map[netip.Addr]time.Time
+	// askers are the flows by which an address asks DNS, oldest first.
+	askers map[netip.Addr][]uint64
 	// errorsOpen: see SetErrorsOpen.
 	errorsOpen bool
 }
@@ -91,6 +93,7 @@ func New(want Want) *Joiner {
 		index: map[tracer.Tuple]ref{}, flows: map[uint64]*flow{},
 		roles: map[tracer.DeviceKey]*tracer.Device{},
 		arp:   map[netip.Addr][]tracer.DropSeen{}, resolved: map[netip.Addr]time.Time{},
+		askers: map[netip.Addr][]uint64{},
 	}
 }
 
@@ -247,6 +250,7 @@ func (jn *Joiner) open(ev *tracer.Event, t tracer.Tuple) (*flow, tracer.Directio
 	jn.flows[f.j.ID] = f
 	jn.order = append(jn.order, f.j.ID)
 	jn.learn(f, orig, tracer.DirRequest)
+	jn.noteAsker(orig, f.j.ID)
 	jn.evict()
 	return f, dir
 }
@@ -341,6 +345,7 @@ func (jn *Joiner) Forget(id uint64) {
 		}
 	}
 	delete(jn.flows, id)
+	jn.forgetAsker(f.j.Flow, id)
 	if i := slices.Index(jn.order, id); i >= 0 {
 		jn.order = slices.Delete(jn.order, i, i+1)
 	}
@@ -381,7 +386,7 @@ func (jn *Joiner) Journey(id uint64) (*tracer.Journey, bool) {
 	slices.SortStableFunc(j.Hops, func(a, b tracer.Hop) int { return cmpU64(a.FirstMonoNS, b.FirstMonoNS) })
 	slices.SortStableFunc(j.Drops, func(a, b tracer.DropSeen) int { return cmpU64(a.MonoNS, b.MonoNS) })
 	jn.place(f, &j)
-	j.Lookup = jn.Lookup(id)
+	j.Lookup, j.OverUDP, j.Upstream = jn.Lookup(id), jn.overUDP(f), jn.upstream(f)
 	return &j, true
 }
 

@@ -13,6 +13,12 @@ const (
 	// searchWindow is how soon after a failed try of its search list a client has
 	// tried the rest of it.
 	searchWindow = 2 * time.Second
+	// searchGap is how soon after one try has failed a resolver makes the next.
+	searchGap = 200 * time.Millisecond
+	// atOnce is how close together a resolver sends what it asks at the same time.
+	atOnce = time.Millisecond
+	// slowAnswer: resolvers that answer from a cache, or ask once, take less.
+	slowAnswer = time.Second
 	// maxResolved bounds the clients of whom a success is remembered.
 	maxResolved = 4096
 )
@@ -35,14 +41,11 @@ func (jn *Joiner) lookup(f *flow, ev *tracer.Event, dir tracer.Direction) {
 	}
 	q := f.questions[d.ID]
 	if q == nil {
-		if d.Response || len(f.questions) >= maxQuestions {
+		if d.Response {
 			return
 		}
-		if f.questions == nil {
-			f.questions = map[uint16]*question{}
-		}
 		q = &question{sent: ev.Time}
-		f.questions[d.ID] = q
+		f.addQuestion(d.ID, q)
 	}
 	if !d.Response {
 		if key(ev) == f.first && ev.Kind == f.firstK && ev.Time.After(q.sent) {
@@ -54,6 +57,24 @@ func (jn *Joiner) lookup(f *flow, ev *tracer.Event, dir tracer.Direction) {
 	if d.RCode == tracer.RCodeNoError && d.Answers > 0 {
 		jn.found(f.j.Flow.Src.Addr(), ev.Time)
 	}
+}
+
+// addQuestion forgets the oldest where there are too many: a socket that is used
+// for long has many.
+func (f *flow) addQuestion(id uint16, q *question) {
+	if f.questions == nil {
+		f.questions = map[uint16]*question{}
+	}
+	if len(f.questions) >= maxQuestions {
+		oldest, at := id, q.sent
+		for i, o := range f.questions {
+			if o.sent.Before(at) || o.sent.Equal(at) && i < oldest {
+				oldest, at = i, o.sent
+			}
+		}
+		delete(f.questions, oldest)
+	}
+	f.questions[id] = q
 }
 
 // found remembers when a client last got records.
@@ -76,8 +97,9 @@ func (jn *Joiner) Lookup(id uint64) *tracer.Lookup {
 	if f == nil || len(f.questions) == 0 {
 		return nil
 	}
-	l := &tracer.Lookup{Asked: len(f.questions)}
-	var last time.Time
+	l := &tracer.Lookup{Asked: len(f.questions), Together: f.together()}
+	var failed time.Time
+	var good span
 	for _, q := range f.questions {
 		if q.again > 0 {
 			l.Repeated++
@@ -85,21 +107,46 @@ func (jn *Joiner) Lookup(id uint64) *tracer.Lookup {
 		if q.answered.IsZero() {
 			continue
 		}
-		l.Answered++
-		l.Slowest = max(l.Slowest, q.answered.Sub(q.sent))
-		l.Records = max(l.Records, q.records)
-		l.Truncated = l.Truncated || q.truncated
-		if graver(q.rcode, l.RCode) {
-			l.RCode = q.rcode
+		sumUp(l, q)
+		if q.rcode != tracer.RCodeNoError && q.answered.After(failed) {
+			failed = q.answered
 		}
-		if q.answered.After(last) {
-			last = q.answered
+		if q.answered.After(good.to) {
+			good = span{q.sent, q.answered}
 		}
 	}
-	if at, ok := jn.resolved[f.j.Flow.Src.Addr()]; ok && l.Answered > 0 {
-		l.FoundLater = at.After(last) && at.Sub(last) <= searchWindow
+	if at, ok := jn.resolved[f.j.Flow.Src.Addr()]; ok && !failed.IsZero() {
+		l.FoundLater = at.After(failed) && at.Sub(failed) <= searchWindow || l.Together && l.Records > 0
+	}
+	if failed.IsZero() && l.Records > 0 {
+		l.Misses, l.Took = jn.misses(f, good)
+	}
+	if l.Misses == 0 {
+		l.Took = 0
 	}
 	return l
+}
+
+func sumUp(l *tracer.Lookup, q *question) {
+	l.Answered++
+	l.Slowest = max(l.Slowest, q.answered.Sub(q.sent))
+	l.Records = max(l.Records, q.records)
+	l.Truncated = l.Truncated || q.truncated
+	if graver(q.rcode, l.RCode) {
+		l.RCode = q.rcode
+	}
+}
+
+// together: the socket asked for two things at once.
+func (f *flow) together() bool {
+	for a, p := range f.questions {
+		for b, q := range f.questions {
+			if a < b && p.sent.Sub(q.sent).Abs() <= atOnce {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // graver orders response codes: a failure, then a name that is not there, then

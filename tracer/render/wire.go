@@ -35,6 +35,8 @@ type Verdict struct {
 	Remedy     []string          `json:"remedy"`
 	Blind      []tracer.Blind    `json:"blind"`
 	LostEvents uint64            `json:"lost_events"`
+	// Lookup is set if DNS was asked.
+	Lookup *Lookup `json:"lookup,omitempty"`
 	// Hops is the path as a person reads it.
 	Hops []HopLine `json:"hops"`
 }
@@ -200,6 +202,7 @@ func NewVerdict(v *tracer.Verdict, inv *tracer.Inventory) *Verdict {
 		Flow:     newFlowRef(v.Journey, v.Cluster, v.Node),
 		Evidence: inUTC(v.Evidence), AlsoSeen: orEmpty(v.AlsoSeen), Remedy: orEmpty(v.Remedy), Blind: orEmpty(v.Blind),
 		LostEvents: v.LostEvents, Rule: newRule(v.Rule), Hops: orEmpty(Path(v.Journey, v.Cluster, inv, v.Node)),
+		Lookup: newLookup(v.Journey, v.Cluster),
 	}
 	return w
 }

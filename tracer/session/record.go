@@ -47,6 +47,9 @@ type Header struct {
 	Namespace string                  `json:"namespace,omitempty"`
 	Selector  string                  `json:"selector,omitempty"`
 	Hosts     map[string][]netip.Addr `json:"hosts,omitempty"`
+	// Upstream: where the cluster's DNS was asked, what its pods of this node asked
+	// of servers outside was selected as well.
+	Upstream bool `json:"upstream,omitempty"`
 	// MaxCPU, in CPUs, and MaxEvents, a second, are the budget it was recorded
 	// with; 0 if it had none.
 	MaxCPU    float64 `json:"max_cpu,omitempty"`

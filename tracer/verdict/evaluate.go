@@ -28,6 +28,8 @@ type Finding struct {
 	Evidence []tracer.Evidence
 	// Blind is what kept the finding from being surer.
 	Blind []tracer.Blind
+	// Also is what else was found out on the way.
+	Also []tracer.AlsoSeen
 	// Remedy stands in for the catalogue's, where the object is of another kind.
 	Remedy []string
 }
@@ -63,6 +65,7 @@ func (e *Engine) Decide(in *Input) *tracer.Verdict {
 		return e.verdict(in, []*Finding{healthy(in)}, nil)
 	}
 	if f := lookupAnswered(in); f != nil {
+		f.Evidence = append(in.seenLookup(), f.Evidence...)
 		in.lossy(f, false)
 		return e.verdict(in, []*Finding{f}, nil)
 	}
@@ -86,7 +89,9 @@ func (e *Engine) Decide(in *Input) *tracer.Verdict {
 		found = append(found, f)
 	}
 	e.weigh(in, found)
-	return e.verdict(in, e.rank(in, found), held)
+	ranked := e.rank(in, found)
+	ranked[0].Evidence = append(ranked[0].Evidence, in.seenLookup()...)
+	return e.verdict(in, ranked, held)
 }
 
 // partial: packets of this flow may have passed without being shown, so that
@@ -141,7 +146,7 @@ func (e *Engine) verdict(in *Input, ranked, held []*Finding) *tracer.Verdict {
 		Time: in.Now, Node: in.NodeName, Component: entry.Component, Code: f.Code,
 		Confidence: f.Confidence, Summary: f.Summary, Outcome: in.Outcome,
 		Journey: in.Journey, Cluster: in.Cluster, Object: f.Object, Rule: f.Rule,
-		Evidence: append(f.Evidence, in.resent(f)...), LostEvents: in.Lost,
+		Evidence: append(f.Evidence, in.resent(f)...), LostEvents: in.Lost, AlsoSeen: f.Also,
 		Remedy: entry.remedy(in, f),
 		Blind:  append(append(append([]tracer.Blind{}, in.Blind...), in.Node.Blind...), f.Blind...),
 	}

@@ -35,6 +35,11 @@ type Input struct {
 	// Beside is what became of the trace's other connections to where this one
 	// goes, nil if that is not known or this one did not fail.
 	Beside *Group
+	// Followed: what a DNS pod of this node asks of servers outside is watched.
+	Followed bool
+	// Behind is, for a lookup, the verdict on what the DNS server asked of others
+	// for it; nil if that went well or was not seen.
+	Behind *tracer.Verdict
 }
 
 func (in *Input) device(k tracer.DeviceKey) tracer.Device {

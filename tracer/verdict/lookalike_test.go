@@ -52,6 +52,15 @@ func lookalikes() []lookalike {
 		{"a DNS pod on a port that it does not declare", []change{toDNSPod, refusedByTarget, func(s *scene) {
 			s.c.TargetPod.Ports = []tracer.ContainerPort{{Port: 5353, Proto: tracer.ProtoTCP}}
 		}}, "app-no-listener", "dns-coredns-down", ""},
+		{"DNS over TCP is refused, and so is UDP", []change{toDNSPod, refusedByTarget, func(s *scene) { s.j.OverUDP = &tracer.Lookup{Asked: 1} }}, "dns-coredns-down", "dns-tcp-blocked", ""},
+		{"DNS over TCP is kept out by a policy", []change{toDNSPod, filtered(), denies("egress", "port"), overUDP(true)}, "pol-dns-egress", "dns-tcp-blocked", ""},
+		{"DNS over TCP, and UDP was not asked", []change{toDNSPod, refusedByTarget}, "dns-coredns-down", "dns-tcp-blocked", ""},
+		{"a DNS pod that asks nobody, and is silent", []change{asks(tracer.Lookup{Asked: 1}), noReply}, "unknown", "dns-upstream-unreachable", ""},
+		{"a DNS pod that has only just asked", []change{asks(tracer.Lookup{Asked: 1}), noReply, silentUpstream, func(s *scene) { s.j.Upstream[0].First = s.Now.Add(-time.Second) }}, "unknown", "dns-upstream-unreachable", ""},
+		{"a DNS pod with one upstream that answers", []change{asks(tracer.Lookup{Asked: 1}), noReply, silentUpstream, func(s *scene) {
+			s.j.Upstream = append(s.j.Upstream, tracer.Upstream{Resolver: ap(world, 53), Asked: 1, Answered: 1})
+		}}, "unknown", "dns-upstream-unreachable", ""},
+		{"another pod that asks DNS, and is silent", []change{asks(tracer.Lookup{Asked: 1}), noReply, silentUpstream, func(s *scene) { s.c.TargetPod.DNS = false }}, "unknown", "dns-upstream-unreachable", ""},
 		{"no cluster data: no policy, no foreigner", []change{filtered(), rule("calico", "drop"), noCluster}, "unknown", "pol-agent-stale node-forward-drop", ""},
 		{"no cluster data: ufw is ufw", []change{filtered(), rule("ufw", "drop"), noCluster}, "node-forward-drop", "pol-agent-stale", probable},
 		{"policies unread: no policy, no foreigner", []change{filtered(), rule("calico", "drop"), unread("NetworkPolicy")}, "unknown", "pol-agent-stale node-forward-drop", ""},

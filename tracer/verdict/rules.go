@@ -59,10 +59,12 @@ func Rules() []Rule {
 		{Name: "duplicate-ip", Eval: duplicateIP},
 		{Name: "no-protocol", Eval: noProtocol},
 		{Name: "local-cache", Eval: nodeLocalDNS},
+		{Name: "tcp-refused", Eval: tcpRefused},
 		{Name: "refused-here", Eval: refusedHere},
 		{Name: "pod-no-route-back", Eval: podNoRouteBack, Silence: true},
 		{Name: "listen-overflow", Eval: listenOverflow, Silence: true},
 		{Name: "receive-buffer", Eval: receiveBuffer},
+		{Name: "upstream-silent", Eval: upstreamSilent, Silence: true},
 		{Name: "no-data", Eval: connectedNoData, Silence: true},
 		{Name: "reset", Eval: resetByApplication},
 		// Beyond this node.
@@ -76,6 +78,7 @@ func Rules() []Rule {
 		{Name: "un-encapsulated", Eval: routeMissing, Silence: true},
 		{Name: "source-no-route", Eval: sourceNoRoute, Unseen: true},
 		{Name: "answer-past-node", Eval: externalMasquerade, Silence: true},
+		{Name: "tcp-silent", Eval: tcpSilent, Silence: true},
 		{Name: "beyond-node", Eval: beyondNode, Silence: true},
 		// Guesses that stand beside it.
 		{Name: "denied-elsewhere", Eval: deniedElsewhere, Silence: true},

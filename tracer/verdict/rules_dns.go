@@ -75,7 +75,7 @@ func Answered(j *tracer.Journey, l *tracer.Lookup) tracer.Outcome {
 	case l.RCode == tracer.RCodeNXDomain && l.FoundLater:
 	case l.RCode != tracer.RCodeNoError:
 		return tracer.OutcomeDNSError
-	case l.Slowest >= slowLookup:
+	case l.Slowest >= slowLookup, l.Took >= slowLookup:
 		return tracer.OutcomeSlow
 	}
 	return tracer.OutcomeDelivered
@@ -107,12 +107,26 @@ func lookupAnswered(in *Input) *Finding {
 	case l.RCode == tracer.RCodeRefused:
 		f.Code = "dns-refused"
 		f.Summary = fmt.Sprintf("%s refuses the lookup of %s (REFUSED): it does not serve that name, or not this client", in.resolver(), who)
+	case in.upstreamToBlame(l):
+		in.unreachable(f, fmt.Sprintf("answers %s after %s", tracer.RCodeName(l.RCode), l.Slowest.Round(time.Millisecond)))
+		return f
 	default:
-		f.Code = "dns-servfail"
-		f.Summary = fmt.Sprintf("%s could not resolve what %s asked for (%s after %s): the path to it is fine, its own source of answers is not",
-			in.resolver(), who, tracer.RCodeName(l.RCode), l.Slowest.Round(time.Millisecond))
+		in.servfail(f, l)
 	}
 	return f
+}
+
+// servfail: the resolver was reached, and could not find out.
+func (in *Input) servfail(f *Finding, l *tracer.Lookup) {
+	f.Code = "dns-servfail"
+	f.Summary = fmt.Sprintf("%s could not resolve what %s asked for (%s after %s): the path to it is fine, its own source of answers is not",
+		in.resolver(), in.source(), tracer.RCodeName(l.RCode), l.Slowest.Round(time.Millisecond))
+	if u := in.failingUpstream(); u != nil {
+		f.Summary = fmt.Sprintf("%s could not resolve what %s asked for (%s after %s), because its upstream %s answers %s",
+			in.resolver(), in.source(), tracer.RCodeName(l.RCode), l.Slowest.Round(time.Millisecond), u.Resolver, tracer.RCodeName(u.RCode))
+	}
+	f.Evidence = append(f.Evidence, in.seenUpstream()...)
+	f.Blind = append(f.Blind, in.upstreamUnseen()...)
 }
 
 func (in *Input) slow(f *Finding, l *tracer.Lookup) {
@@ -122,7 +136,18 @@ func (in *Input) slow(f *Finding, l *tracer.Lookup) {
 	if l.Repeated > 0 {
 		f.Summary = fmt.Sprintf("the lookup of %s was answered by %s only after %s, when it had been sent again: the first question or its answer was lost", in.source(), in.resolver(), took)
 	}
-	if n := in.counter(in.Inventory.HostNetNS, "conntrack.insert_failed"); n > 0 && l.Repeated > 0 {
+	switch u := in.slowUpstream(); {
+	case l.Repeated > 0:
+	case l.Slowest < slowLookup:
+		f.Summary = fmt.Sprintf("the name that %s asks %s for was found after %s only: %d questions of its search list were in vain before (ndots)",
+			in.source(), in.resolver(), l.Took.Round(time.Millisecond), l.Misses)
+	case u != nil:
+		f.Summary += fmt.Sprintf(": its upstream %s took %s", u.Resolver, u.Slowest.Round(time.Millisecond))
+	}
+	f.Evidence = append(f.Evidence, in.seenUpstream()...)
+	f.Blind = append(f.Blind, in.upstreamUnseen()...)
+	// Only what one socket sends at once is about one entry.
+	if n := in.counter(in.Inventory.HostNetNS, "conntrack.insert_failed"); n > 0 && l.Repeated > 0 && l.Together {
 		f.Code, f.Object, f.Confidence = "svc-conntrack-race", in.nodeRef(), tracer.Confirmed
 		f.Summary += fmt.Sprintf("; two questions at once raced for one conntrack entry on node %s (insert_failed +%d)", in.NodeName, n)
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "conntrack insert_failed +%d", n))
@@ -149,6 +174,9 @@ func lookupText(l *tracer.Lookup) string {
 	s := fmt.Sprintf("%d questions, %d answered: %s, slowest after %s", l.Asked, l.Answered, tracer.RCodeName(l.RCode), l.Slowest.Round(time.Millisecond))
 	if l.Repeated > 0 {
 		s += fmt.Sprintf(", %d sent again", l.Repeated)
+	}
+	if l.Misses > 0 {
+		s += fmt.Sprintf("; %d questions of the search list before it found nothing, %s in all", l.Misses, l.Took.Round(time.Millisecond))
 	}
 	if l.Truncated {
 		s += ", truncated (to be asked again over TCP)"

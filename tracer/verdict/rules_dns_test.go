@@ -1,6 +1,9 @@
 package verdict
 
 import (
+	"cmp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,6 +31,40 @@ func outsideResolver(s *scene) {
 	left(nodeIP)(s)
 }
 
+// noReply takes back that an answer arrived.
+func noReply(s *scene) { s.j.Answers, s.Outcome = nil, tracer.OutcomeNoAnswer }
+
+// silentUpstream: the DNS pod has asked a server outside, which does not answer.
+func silentUpstream(s *scene) {
+	s.Followed = true
+	s.j.Upstream = []tracer.Upstream{{Resolver: ap(router, 53), Proto: tracer.ProtoUDP, Asked: 2, First: start}}
+}
+
+// says: the DNS pod's upstream answered.
+func says(rcode uint8, after time.Duration) change {
+	return func(s *scene) {
+		silentUpstream(s)
+		u := &s.j.Upstream[0]
+		u.Answered, u.RCode, u.Slowest = 2, rcode, after
+	}
+}
+
+// overUDP: the client asked over UDP before, and was answered.
+func overUDP(cut bool) change {
+	return func(s *scene) {
+		s.j.OverUDP = &tracer.Lookup{Asked: 1, Answered: 1, Truncated: cut}
+	}
+}
+
+// behind is the verdict on the DNS pod's own lookup.
+func behind(c tracer.Component, code string, sure tracer.Confidence) change {
+	return func(s *scene) {
+		silentUpstream(s)
+		s.Behind = &tracer.Verdict{Component: c, Code: code, Confidence: sure, Summary: "the reason", Object: &tracer.Ref{Kind: "NetworkPolicy", Namespace: "db", Name: "deny"},
+			Evidence: []tracer.Evidence{{Where: "n1", What: "a drop"}}, Remedy: []string{"allow it"}}
+	}
+}
+
 func TestLookups(t *testing.T) {
 	answered := func(rcode uint8, after time.Duration) tracer.Lookup {
 		return tracer.Lookup{Asked: 1, Answered: 1, RCode: rcode, Slowest: after}
@@ -37,6 +74,13 @@ func TestLookups(t *testing.T) {
 	tried := answered(tracer.RCodeNXDomain, ms)
 	tried.FoundLater = true
 	partly := tracer.Lookup{Asked: 2}
+	lostOnce := lost
+	lost.Asked, lost.Answered, lost.Together = 2, 2, true
+	long := answered(0, 90*ms)
+	long.Misses, long.Took = 11, 1100*ms
+	searched := answered(0, ms)
+	searched.Misses, searched.Took = 8, 20*ms
+	failed := answered(tracer.RCodeServFail, 4*time.Second)
 	raced := counted(hostNS, "conntrack.insert_failed", 1)
 	tests := []struct {
 		name   string
@@ -56,6 +100,18 @@ func TestLookups(t *testing.T) {
 		{"slow", []change{asks(answered(0, 1500*ms))}, "dns-slow", probable, "Pod db/api"},
 		{"sent again", []change{asks(lost)}, "dns-slow", probable, ""},
 		{"sent again, and an entry failed", []change{asks(lost), raced}, "svc-conntrack-race", confirmed, "Node n1"},
+		{"one question sent again, and an entry failed elsewhere", []change{asks(lostOnce), raced}, "dns-slow", probable, ""},
+		{"a long search list", []change{asks(long)}, "dns-slow", probable, ""},
+		{"a search list", []change{asks(searched)}, "ok", confirmed, ""},
+		{"the upstream is silent", []change{asks(failed), silentUpstream}, "dns-upstream-unreachable", confirmed, "Pod db/api"},
+		{"it fails at once, while another client's upstream is silent", []change{asks(answered(tracer.RCodeServFail, ms)), silentUpstream}, "dns-servfail", confirmed, "Pod db/api"},
+		{"the upstream refuses", []change{asks(failed), behind(tracer.ComponentExternal, "egr-remote-refused", confirmed)}, "dns-upstream-unreachable", confirmed, "Pod db/api"},
+		{"a policy keeps the DNS pod from asking", []change{asks(failed), behind(tracer.ComponentPolicy, "pol-dns-egress", confirmed)}, "pol-dns-egress", confirmed, "NetworkPolicy db/deny"},
+		{"a policy might keep the DNS pod from asking", []change{asks(failed), behind(tracer.ComponentPolicy, "pol-dns-egress", probable)}, "dns-upstream-unreachable", confirmed, "Pod db/api"},
+		{"the upstream fails", []change{asks(failed), says(tracer.RCodeServFail, ms)}, "dns-servfail", confirmed, "Pod db/api"},
+		{"the upstream answers, and it fails all the same", []change{asks(failed), says(0, ms)}, "dns-servfail", confirmed, "Pod db/api"},
+		{"it fails, and asks others on a socket of which little is shown", []change{asks(failed), silentUpstream, func(s *scene) { s.j.Upstream[0].Unshown = true }}, "dns-servfail", confirmed, ""},
+		{"slow, because of its upstream", []change{asks(answered(0, 1500*ms)), says(0, 1400*ms)}, "dns-slow", probable, "Pod db/api"},
 		{"slow, and an entry failed elsewhere", []change{asks(answered(0, 1500*ms)), raced}, "dns-slow", probable, ""},
 		{"a resolver outside knows no such name", []change{asks(answered(tracer.RCodeNXDomain, ms)), outsideResolver}, "dns-resolvconf-wrong", probable, "Pod shop/web"},
 		{"a resolver outside fails", []change{asks(answered(tracer.RCodeServFail, ms)), outsideResolver}, "dns-servfail", confirmed, ""},
@@ -72,7 +128,7 @@ func TestLookups(t *testing.T) {
 				t.Errorf("%s %s %s, want %s %s %s: %s", v.Confidence, v.Code, ref(v.Object), tt.sure, tt.code, tt.object, v.Summary)
 			}
 			sound(t, v)
-			if len(v.AlsoSeen) > 0 {
+			if len(v.AlsoSeen) > 0 && in.Behind == nil {
 				t.Errorf("beside an answer: %+v", v.AlsoSeen)
 			}
 		})
@@ -84,5 +140,50 @@ func TestLookups(t *testing.T) {
 	}
 	if o := Answered(j, nil); o != tracer.OutcomeDelivered {
 		t.Errorf("no lookup: %s", o)
+	}
+}
+
+// What a lookup that failed says besides: whom it asked, what the DNS pod asked
+// meanwhile, and what is not seen of that.
+func TestLookupEvidence(t *testing.T) {
+	failed := tracer.Lookup{Asked: 1, Answered: 1, RCode: tracer.RCodeServFail, Slowest: 4 * time.Second}
+	service := func(s *scene) {
+		s.c.Destination = tracer.Endpoint{IP: addr(svcIP), Port: 53, Kind: tracer.KindService, Namespace: "kube-system", Name: "kube-dns"}
+	}
+	far := func(s *scene) { s.c.TargetPod.Node = "n2" }
+	followed := func(s *scene) { s.Followed = true }
+	refused := func(s *scene) { silentUpstream(s); s.j.Upstream[0].Refused = true }
+	overTCP := func(s *scene) { silentUpstream(s); s.j.Upstream[0].Proto, s.j.Upstream[0].Asked = tracer.ProtoTCP, 1 }
+	tests := []struct {
+		name            string
+		with            []change
+		evidence, blind string // part of one
+	}{
+		{"the Service", []change{service}, "asked Service kube-system/kube-dns, 10.9.0.5:53, translated to 10.1.0.11:53 (db/api)", ""},
+		{"rcode and latency", nil, "1 questions, 1 answered: SERVFAIL, slowest after 4s", ""},
+		{"not followed", nil, "", "not followed"},
+		{"on another node", []change{far}, "", "DNS pod db/api runs on node n2"},
+		{"asked nobody", []change{followed}, "", "no question of DNS pod db/api to a server outside"},
+		{"silent upstream", []change{silentUpstream}, "meanwhile it asked 198.51.100.1:53 over UDP 2 times, without an answer", ""},
+		{"upstream that refuses", []change{refused}, "meanwhile it asked 198.51.100.1:53 over UDP 2 times, and was refused", ""},
+		{"upstream over TCP", []change{overTCP}, "meanwhile it asked 198.51.100.1:53 over TCP once, without an answer", ""},
+		{"upstream that fails", []change{says(tracer.RCodeServFail, 3*ms)}, "2 answered: SERVFAIL, slowest after 3ms", ""},
+		{"an older socket", []change{silentUpstream, func(s *scene) { s.j.Upstream[0].Asked, s.j.Upstream[0].Unshown = 0, true }}, "its single questions are not followed", ""},
+		{"why it asked its upstream in vain", []change{behind(tracer.ComponentPolicy, "pol-dns-egress", confirmed)}, "a drop", ""},
+	}
+	e := NewEngine()
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			in := given(append([]change{asks(failed)}, tt.with...)...)
+			in.Outcome = tracer.OutcomeDNSError
+			v := e.Decide(in)
+			sound(t, v)
+			if tt.evidence != "" && !slices.ContainsFunc(v.Evidence, func(e tracer.Evidence) bool { return strings.Contains(e.What, tt.evidence) }) {
+				t.Errorf("evidence %+v, want %q", v.Evidence, tt.evidence)
+			}
+			if tt.blind != "" != slices.ContainsFunc(v.Blind, func(b tracer.Blind) bool { return strings.Contains(b.What, cmp.Or(tt.blind, "DNS pod")) }) && tt.name != "the Service" && tt.name != "rcode and latency" {
+				t.Errorf("blind %+v, want %q", v.Blind, tt.blind)
+			}
+		})
 	}
 }

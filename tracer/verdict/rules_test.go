@@ -224,6 +224,9 @@ func faults() []fault {
 			}}},
 		{"accept queue full, by the counter alone", "listen-overflow", "app-listen-overflow", probable, "", []change{reached, counted(apiNS, "TcpExtListenOverflows", 3)}},
 		{"receive buffer full", "receive-buffer", "app-udp-rcvbuf", confirmed, "Pod db/api", []change{proto(tracer.ProtoUDP), reached, dropOf("SOCKET_RCVBUFF", "udp_queue_rcv_one_skb", tracer.StageSocket, "", at3(on(apiNS, eth0)))}},
+		{"a DNS pod waits for its upstream", "upstream-silent", "dns-upstream-unreachable", probable, "Pod db/api", []change{asks(tracer.Lookup{Asked: 1}), noReply, silentUpstream}},
+		{"TCP refused by a DNS pod", "tcp-refused", "dns-tcp-blocked", probable, "Pod db/api", []change{toDNSPod, refusedByTarget, overUDP(true)}},
+		{"TCP not answered by a resolver outside", "tcp-silent", "dns-tcp-blocked", probable, "", []change{toWorld, left(nodeIP), overUDP(false), func(s *scene) { s.j.Flow.Dst = ap(world, 53); s.j.Translated = s.j.Flow }}},
 		{"hang", "no-data", "app-hang", probable, "Pod db/api", []change{reached, established, outcomeIs(tracer.OutcomeConnectedNoData), func(s *scene) { s.j.RequestBytes = 200 }}},
 		{"reset after accept", "reset", "app-reset", probable, "Pod db/api", []change{reached, established, answer(tracer.AnswerRST, tracer.EventTX, on(apiNS, eth0)), outcomeIs(tracer.OutcomeReset)}},
 		// Beyond.

@@ -28,6 +28,10 @@ func undecided(in *Input) *Finding {
 	default:
 		in.unexplained(f)
 	}
+	if in.Journey.ReachedTarget && in.lookup() {
+		f.Blind = append(f.Blind, in.upstreamUnseen()...)
+		f.Evidence = append(f.Evidence, in.seenUpstream()...)
+	}
 	return f
 }
 

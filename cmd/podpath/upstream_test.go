@@ -1,0 +1,123 @@
+package main
+
+import (
+	"math/big"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/podpath/podpath/kube"
+	"github.com/podpath/podpath/tracer/probe"
+)
+
+func prefixes(s ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range s {
+		out = append(out, netip.MustParsePrefix(p))
+	}
+	return out
+}
+
+// What is left of a range, with its holes, is the range, and nothing twice.
+func TestWithout(t *testing.T) {
+	for _, tt := range []struct {
+		all   string
+		holes []netip.Prefix
+	}{
+		{"0.0.0.0/0", nil},
+		{"0.0.0.0/0", prefixes("10.244.0.0/16", "10.96.0.0/12")},
+		{"0.0.0.0/0", prefixes("10.244.1.0/24", "10.244.2.0/24", "192.0.2.7/32", "fd00::/8")},
+		{"::/0", prefixes("fd00:10:244::/56", "10.0.0.0/8", "fd00::1/128")},
+		{"0.0.0.0/0", prefixes("0.0.0.0/0")},
+	} {
+		all := netip.MustParsePrefix(tt.all)
+		rest := without(all, tt.holes)
+		sum := new(big.Int)
+		add := func(p netip.Prefix) { sum.Add(sum, new(big.Int).Lsh(big.NewInt(1), uint(p.Addr().BitLen()-p.Bits()))) }
+		for i, p := range rest {
+			add(p)
+			if p != p.Masked() {
+				t.Errorf("%s has bits beyond its length", p)
+			}
+			if slices.ContainsFunc(slices.Concat(tt.holes, rest[:i]), func(o netip.Prefix) bool { return o.Overlaps(p) }) {
+				t.Errorf("%s overlaps a hole or another", p)
+			}
+		}
+		for i, h := range tt.holes {
+			if h.Overlaps(all) && !slices.ContainsFunc(tt.holes[:i], func(o netip.Prefix) bool { return o.Overlaps(h) }) {
+				add(h)
+			}
+		}
+		if want := new(big.Int).Lsh(big.NewInt(1), uint(all.Addr().BitLen())); sum.Cmp(want) != 0 {
+			t.Errorf("%s without %s: %d of %d addresses", tt.all, tt.holes, sum, want)
+		}
+	}
+}
+
+const dnsDump = `{"kind":"List","apiVersion":"v1","items":[
+ {"apiVersion":"v1","kind":"Node","metadata":{"name":"n1"},"spec":{"podCIDRs":["10.244.1.0/24"]},"status":{"addresses":[{"type":"InternalIP","address":"192.0.2.1"}]}},
+ {"apiVersion":"v1","kind":"Node","metadata":{"name":"n2"},"spec":{"podCIDRs":["10.244.2.0/24"]},"status":{"addresses":[{"type":"InternalIP","address":"192.0.2.2"}]}},
+ {"apiVersion":"v1","kind":"Pod","metadata":{"name":"web","namespace":"shop"},"spec":{"nodeName":"n1","containers":[{"name":"c"}]},"status":{"phase":"Running","podIP":"10.244.1.7"}},
+ {"apiVersion":"v1","kind":"Pod","metadata":{"name":"far","namespace":"shop"},"spec":{"nodeName":"n2","containers":[{"name":"c"}]},"status":{"phase":"Running","podIP":"10.244.2.7"}},
+ {"apiVersion":"v1","kind":"Pod","metadata":{"name":"coredns-1","namespace":"kube-system","labels":{"k8s-app":"kube-dns"}},"spec":{"nodeName":"n1","containers":[{"name":"c"}]},"status":{"phase":"Running","podIP":"10.244.1.53"}},
+ {"apiVersion":"v1","kind":"Service","metadata":{"name":"kube-dns","namespace":"kube-system"},"spec":{"clusterIP":"10.96.0.10","clusterIPs":["10.96.0.10"],"selector":{"k8s-app":"kube-dns"},"ports":[{"name":"dns","port":53,"protocol":"UDP"}]}},
+ {"apiVersion":"v1","kind":"Service","metadata":{"name":"web","namespace":"shop"},"spec":{"clusterIP":"10.96.0.99","clusterIPs":["10.96.0.99"],"selector":{"app":"web"},"ports":[{"port":80,"protocol":"TCP"}]}},
+ {"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","addressType":"IPv4","metadata":{"name":"kube-dns-1","namespace":"kube-system","labels":{"kubernetes.io/service-name":"kube-dns"}},
+  "ports":[{"name":"dns","port":53,"protocol":"UDP"}],"endpoints":[{"addresses":["10.244.1.53"],"nodeName":"n1","conditions":{"ready":true},"targetRef":{"kind":"Pod","namespace":"kube-system","name":"coredns-1"}}]}
+]}`
+
+// Only who asks the cluster's DNS has its pods' own lookups selected, and only
+// those of this node.
+func TestUpstreamSelection(t *testing.T) {
+	view, _, err := kube.ReadDump(strings.NewReader(dnsDump), "dump")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		from, to, node string
+		want           bool
+	}{
+		{"shop/pod/web", "kube-system/svc/kube-dns:53", "n1", true},
+		{"shop/pod/web", "10.96.0.10:53", "n1", true},
+		{"shop/pod/web", "kube-system/pod/coredns-1", "n1", true},
+		{"shop/pod/far", "kube-system/svc/kube-dns:53", "n2", false}, // its node is another
+		{"shop/pod/web", "shop/svc/web", "n1", false},
+		{"any", "kube-system/svc/kube-dns:53", "n1", false}, // selected as it is
+		{"shop/pod/web", "internet", "n1", false},
+	} {
+		e, err := parseEndpoints(tt.from, tt.to, "", "shop", tt.node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := e.resolve(t.Context(), view)
+		if err != nil {
+			if tt.want {
+				t.Errorf("%s to %s: %v", tt.from, tt.to, err)
+			}
+			continue
+		}
+		s := a.selected()
+		dns, outside := netip.MustParsePrefix("10.244.1.53/32"), netip.MustParseAddr("192.0.2.53")
+		holds := func(list []netip.Prefix, x netip.Addr) bool {
+			return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(x) })
+		}
+		if got := slices.Contains(s.A, dns) && holds(s.B, outside); got != tt.want {
+			t.Errorf("%s to %s on %s: the DNS pod's lookups are selected: %v, want %v (%v)", tt.from, tt.to, tt.node, got, tt.want, selectionSize(s))
+		}
+		if tt.want && (holds(s.B, netip.MustParseAddr("10.244.1.9")) || holds(s.B, netip.MustParseAddr("10.96.0.50"))) {
+			t.Errorf("%s to %s: the cluster's own addresses are selected", tt.from, tt.to)
+		}
+		if a.watchesWorld() {
+			t.Error("more devices are watched")
+		}
+	}
+}
+
+func selectionSize(s probe.Selection) [2]int { return [2]int{len(s.A), len(s.B)} }
+
+// watchesWorld: a pod with an address outside would be watched.
+func (a *aim) watchesWorld() bool {
+	world := netip.MustParseAddr("192.0.2.53")
+	return slices.ContainsFunc(slices.Concat(a.selection.A, a.selection.B), func(p netip.Prefix) bool { return p.Contains(world) })
+}

@@ -255,7 +255,8 @@ func TestDNS(t *testing.T) {
 		{"kube-dns", "{name: kube-dns, namespace: kube-system}", "x", true},
 		{"kube-dns elsewhere", "{name: kube-dns, namespace: prod}", "x", false},
 		{"by label", "{name: coredns, namespace: infra, labels: {k8s-app: kube-dns}}", "x", true},
-		{"by port name", "{name: resolver, namespace: infra}", "dns", true},
+		{"by port name", "{name: coredns, namespace: kube-system}", "dns", true},
+		{"a workload that answers lookups", "{name: resolver, namespace: infra}", "dns", false},
 		{"none of these", "{name: web, namespace: prod}", "http", false},
 	}
 	for _, tt := range tests {

@@ -28,8 +28,8 @@ type Case struct {
 	Name      string `json:"name"`
 	Component string `json:"component"`
 	Code      string `json:"code"`
-	// Confidence that the verdict ought to have.
-	Confidence string `json:"confidence"`
+	// Confidence that each verdict ought to have.
+	Confidence Confidence `json:"confidence"`
 	// Kind, Namespace and Object name what is at fault; all empty if nothing is
 	// to be named.
 	Kind      string `json:"kind,omitempty"`
@@ -39,8 +39,24 @@ type Case struct {
 	GoesOn bool `json:"goes_on,omitempty"`
 }
 
+// Confidence is how sure verdicts ought to be.
+type Confidence string
+
+const (
+	Confirmed Confidence = "confirmed"
+	Probable  Confidence = "probable"
+	// Either is for requests that go here and there: the state of what is on the
+	// node can be read, and not of what is on another one.
+	Either Confidence = "confirmed or probable"
+)
+
+// Allows says whether a verdict of that confidence is right.
+func (c Confidence) Allows(verdict string) bool {
+	return slices.Contains(strings.Split(string(c), " or "), verdict)
+}
+
 // Of is the case of an answer.
-func Of(name, confidence string, a accuracy.Answer) Case {
+func Of(name string, confidence Confidence, a accuracy.Answer) Case {
 	return Case{Name: name, Component: a.Component, Code: a.Code, Confidence: confidence, Kind: a.Kind, Namespace: a.Namespace, Object: a.Name}
 }
 

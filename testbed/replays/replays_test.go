@@ -72,6 +72,16 @@ func TestKeep(t *testing.T) {
 	}
 }
 
+func TestConfidence(t *testing.T) {
+	for c, allows := range map[Confidence][]string{Confirmed: {"confirmed"}, Probable: {"probable"}, Either: {"confirmed", "probable"}} {
+		for _, said := range []string{"confirmed", "probable", "suspected", ""} {
+			if c.Allows(said) != slices.Contains(allows, said) {
+				t.Errorf("%s allows %q: %v", c, said, c.Allows(said))
+			}
+		}
+	}
+}
+
 func TestStrays(t *testing.T) {
 	f := NewFolder(t.TempDir())
 	for _, name := range []string{"a", "b"} {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/podpath/podpath/testbed/k8s"
+	"github.com/podpath/podpath/testbed/replays"
 	"github.com/podpath/podpath/testbed/workload"
 )
 
@@ -61,6 +62,9 @@ func frozen(ctx context.Context, s *Stage) (*Scene, error) {
 	sc.Break = func(context.Context) error { return server.Freeze() }
 	sc.Heal = func(context.Context) error { return server.Thaw() }
 	sc.Symptom = []workload.Outcome{workload.NoData}
-	sc.Want = Want{Component: "application", Code: "app-hang", Object: Object{"Pod", s.Namespace, server.Name}}
+	sc.Want = Want{
+		Component: "application", Code: "app-hang", Object: Object{"Pod", s.Namespace, server.Name},
+		Confidence: replays.Probable, // why a process does nothing is inside of it
+	}
 	return sc, nil
 }

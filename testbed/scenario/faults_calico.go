@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podpath/podpath/testbed/k8s"
+	"github.com/podpath/podpath/testbed/replays"
 	"github.com/podpath/podpath/testbed/workload"
 	"github.com/podpath/podpath/tracer"
 )
@@ -26,6 +27,7 @@ func calicoFaults() []Scenario {
 			if err != nil {
 				return nil, err
 			}
+			sc.Want.Confidence = replays.Probable // that the policy is still there cannot be known
 			return sc, s.permitted(ctx, sc, "crd.projectcalico.org")
 		}},
 		{Name: "pol-global-isolates", About: "a GlobalNetworkPolicy selects the server, and allows others only", Flavours: calicoOnly, Build: globalIsolates},

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/podpath/podpath/testbed/k8s"
+	"github.com/podpath/podpath/testbed/replays"
 	"github.com/podpath/podpath/testbed/workload"
 )
 
@@ -104,7 +105,7 @@ func remoteSilent(ctx context.Context, s *Stage) (*Scene, error) {
 	sc.Heal = func(context.Context) error { return s.Outside.Run("nft", "delete", "table", s.table(), "firewall") }
 	sc.Symptom = []workload.Outcome{workload.Timeout}
 	// What happens beyond the node cannot be seen from it.
-	sc.Want = Want{Component: "external", Code: "beyond-node"}
+	sc.Want = Want{Component: "external", Code: "beyond-node", Confidence: replays.Probable}
 	return sc, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/podpath/podpath/testbed/k8s"
+	"github.com/podpath/podpath/testbed/replays"
 	"github.com/podpath/podpath/testbed/workload"
 )
 
@@ -24,11 +25,15 @@ func serviceFaults() []Scenario {
 				}},
 			Scenario{Name: "svc-wrong-target-port-" + proxy, Beside: true, About: "targetPort was changed to a port on which nobody listens",
 				Build: func(ctx context.Context, s *Stage) (*Scene, error) {
-					return s.editedService(ctx, s.Nodes()[i], "svc-wrong-targetport", workload.Refused, func(svc *corev1.Service) {
+					sc, err := s.editedService(ctx, s.Nodes()[i], "svc-wrong-targetport", workload.Refused, func(svc *corev1.Service) {
 						for p := range svc.Spec.Ports {
 							svc.Spec.Ports[p].TargetPort = intstr.FromInt32(svc.Spec.Ports[p].TargetPort.IntVal + 1)
 						}
 					})
+					if err == nil {
+						sc.Want.Confidence = replays.Either // it has a pod on each node
+					}
+					return sc, err
 				}},
 		)
 	}

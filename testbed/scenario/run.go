@@ -17,7 +17,6 @@ import (
 	"github.com/podpath/podpath/testbed/k8s"
 	"github.com/podpath/podpath/testbed/replays"
 	"github.com/podpath/podpath/testbed/workload"
-	"github.com/podpath/podpath/tracer"
 )
 
 // Runner runs scenarios in one cluster.
@@ -211,7 +210,7 @@ func (r *Runner) recording() string { return filepath.Join(r.Scratch, "trace.pod
 
 // replay is what a replay of the recording has to say.
 func (sc *Scene) replay() replays.Case {
-	c := replays.Of("", cmp.Or(sc.Want.Confidence, string(tracer.Confirmed)), sc.Want.answer())
+	c := replays.Of("", cmp.Or(sc.Want.Confidence, replays.Confirmed), sc.Want.answer())
 	c.GoesOn = sc.GoesOn
 	return c
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/podpath/podpath/testbed/accuracy"
 	"github.com/podpath/podpath/testbed/k8s"
+	"github.com/podpath/podpath/testbed/replays"
 	"github.com/podpath/podpath/testbed/workload"
 )
 
@@ -78,7 +79,7 @@ type Want struct {
 	Object          Object
 	// Confidence that is right, if it is not confirmed: what is at fault is out
 	// of the node's sight, or its state is.
-	Confidence string
+	Confidence replays.Confidence
 	// Path are objects that the path has to name, as KIND NAMESPACE/NAME.
 	Path []string
 }

@@ -3,6 +3,7 @@ package k8s
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/invoke"
 	cnitypes "github.com/containernetworking/cni/pkg/types/100"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -144,7 +146,7 @@ func (p *Pod) attach(ctx context.Context, uid string) error {
 	if p.list, err = libcni.ConfListFromBytes(conf); err != nil {
 		return err
 	}
-	p.network = libcni.NewCNIConfigWithCacheDir([]string{p.node.cluster.bin, "/usr/lib/cni"}, p.node.file("cni-cache"), nil)
+	p.network = libcni.NewCNIConfigWithCacheDir([]string{p.node.cluster.bin, "/usr/lib/cni"}, p.node.file("cni-cache"), quiet())
 	p.runtime = &libcni.RuntimeConf{
 		ContainerID: uid, NetNS: space.Path(), IfName: "eth0",
 		Args: [][2]string{
@@ -154,6 +156,12 @@ func (p *Pod) attach(ctx context.Context, uid string) error {
 		CapabilityArgs: map[string]any{"portMappings": p.hostPorts()},
 	}
 	return p.node.Space.Do(func() error { return p.add(ctx) })
+}
+
+// quiet runs plugins without what they log to standard error: an error comes in
+// their answer, and Calico's plugin has a file too.
+func quiet() invoke.Exec {
+	return &invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: io.Discard}}
 }
 
 func (p *Pod) add(ctx context.Context) error {

@@ -54,6 +54,7 @@ func lookalikes() []lookalike {
 		}}, "app-no-listener", "dns-coredns-down", ""},
 		{"DNS over TCP is refused, and so is UDP", []change{toDNSPod, refusedByTarget, func(s *scene) { s.j.OverUDP = &tracer.Lookup{Asked: 1} }}, "dns-coredns-down", "dns-tcp-blocked", ""},
 		{"DNS over TCP is kept out by a policy", []change{toDNSPod, filtered(), denies("egress", "port"), overUDP(true)}, "pol-dns-egress", "dns-tcp-blocked", ""},
+		{"a resolver outside is kept out by a policy", []change{toWorld, filtered(), denies("egress", "peer"), func(s *scene) { s.j.Flow.Dst = ap(world, 53); s.j.Translated = s.j.Flow }}, "pol-dns-egress", "dns-tcp-blocked", ""},
 		{"DNS over TCP, and UDP was not asked", []change{toDNSPod, refusedByTarget}, "dns-coredns-down", "dns-tcp-blocked", ""},
 		{"a DNS pod that asks nobody, and is silent", []change{asks(tracer.Lookup{Asked: 1}), noReply}, "unknown", "dns-upstream-unreachable", ""},
 		{"a DNS pod that has only just asked", []change{asks(tracer.Lookup{Asked: 1}), noReply, silentUpstream, func(s *scene) { s.j.Upstream[0].First = s.Now.Add(-time.Second) }}, "unknown", "dns-upstream-unreachable", ""},

@@ -323,6 +323,9 @@ func (in *Input) plainDenial(p *tracer.PolicyDecision) *Finding {
 	verb := fmt.Sprintf("does not allow %s to reach %s on %s (%s)", in.source(), in.target(), in.targetPort(), p.Direction)
 	if f.Code == "pol-dns-egress" || f.Code == "pol-nodelocal-dns" {
 		verb = fmt.Sprintf("does not allow %s to ask DNS at %s on %s (egress)", in.source(), in.destination(), in.port())
+		if in.external() { // not the cluster's DNS, which the catalogue's policy allows
+			f.Remedy = in.allowResolver(ref)
+		}
 	}
 	f.Summary = fmt.Sprintf("%s %s/%s %s: %s", ref.Kind, ref.Namespace, ref.Name, verb, why)
 	if by := in.otherSide(p); by != nil {

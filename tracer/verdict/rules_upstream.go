@@ -170,7 +170,18 @@ func tcpRefused(in *Input) *Finding {
 	}
 	f := in.tcpBlocked("refuses TCP")
 	f.Evidence = append(f.Evidence, in.seenAnswer(a))
+	if in.targetHere() && in.Node.ListenersRead && !in.listens() {
+		f.Confidence = tracer.Confirmed
+		f.Evidence = append(f.Evidence, in.seenState(in.target(), "no socket for %s", in.targetPort()))
+	}
 	return f
+}
+
+// listens: a socket of the target listens on the port that was asked.
+func (in *Input) listens() bool {
+	return slices.ContainsFunc(in.Node.Listeners, func(l tracer.Listener) bool {
+		return l.Proto == in.Journey.Flow.Proto && l.Addr.Port() == in.Journey.Translated.Dst.Port()
+	})
 }
 
 // tcpSilent: DNS is fine over UDP, and there is no answer over TCP.
@@ -230,4 +241,14 @@ func (in *Input) asked() string {
 		return s
 	}
 	return fmt.Sprintf("%s, translated to %s (%s)", s, j.Translated.Dst, in.target())
+}
+
+// allowResolver is what to do about a policy that keeps a pod from a resolver
+// outside.
+func (in *Input) allowResolver(policy tracer.Ref) []string {
+	to := in.Journey.Flow.Dst.Addr()
+	return []string{
+		fmt.Sprintf("allow it in %s/%s: an egress rule to ipBlock %s/%d, port 53, UDP and TCP", policy.Namespace, policy.Name, to, to.BitLen()),
+		fmt.Sprintf("kubectl -n %s edit networkpolicy %s", policy.Namespace, policy.Name),
+	}
 }

@@ -153,8 +153,8 @@ func (a *app) demoTrace(ctx context.Context, l *lab.Lab, sc lab.Scenario, tf tra
 	}()
 	s.enough = enough
 	tf.count = 1
-	if sc.Code == "ok" {
-		tf.count = 0 // health shows only when all of it went well
+	if sc.Code == "ok" || sc.Part {
+		tf.count = 0 // health, and which part is at fault, show only when all is over
 	}
 	err = s.trace(ctx, tf, printer)
 	stop()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/podpath/podpath/testbed/accuracy"
+	"github.com/podpath/podpath/tracer"
 	"github.com/podpath/podpath/tracer/lab"
 	"github.com/podpath/podpath/tracer/probe"
 	"github.com/podpath/podpath/tracer/render"
@@ -111,6 +112,7 @@ func tryFault(t *testing.T, f lab.Fault, r labRun, report *labReport, mayRepeat 
 		return true
 	}
 	compare(t, sc, live)
+	beside(t, sc, live)
 	report.add(f, r, judge(sc, live))
 	if t.Failed() {
 		for _, v := range live {
@@ -145,21 +147,22 @@ func traceScenario(ctx context.Context, t *testing.T, l *lab.Lab, sc lab.Scenari
 	if !strings.Contains(progress.String(), "\nready") {
 		t.Errorf("no ready line on standard error:\n%s", &progress)
 	}
-	return verdicts(t, &out), skippedDrops(t, &out)
+	part(t, sc, out.Bytes())
+	return verdicts(t, &out), lastSummary(t, out.Bytes()).Counters["missed.kfree_skb"]
 }
 
-func skippedDrops(t *testing.T, out *bytes.Buffer) uint64 {
+func lastSummary(t *testing.T, out []byte) (s render.Summary) {
 	t.Helper()
-	for line := range bytes.Lines(out.Bytes()) {
-		var s render.Summary
-		if err := json.Unmarshal(line, &s); err != nil {
+	for line := range bytes.Lines(out) {
+		var one render.Summary
+		if err := json.Unmarshal(line, &one); err != nil {
 			t.Fatal(err)
 		}
-		if s.Kind == "Summary" {
-			return s.Counters["missed.kfree_skb"]
+		if one.Kind == "Summary" {
+			s = one
 		}
 	}
-	return 0
+	return s
 }
 
 func replayFile(t *testing.T, file string) []render.Verdict {
@@ -193,8 +196,51 @@ func compare(t *testing.T, sc lab.Scenario, vs []render.Verdict) {
 	}
 }
 
+// beside looks for what is to be seen beside the cause: what follows from it, and
+// which part of the connections is broken.
+func beside(t *testing.T, sc lab.Scenario, vs []render.Verdict) {
+	t.Helper()
+	for _, want := range sc.Also {
+		for _, v := range vs {
+			i := slices.IndexFunc(v.AlsoSeen, func(a tracer.AlsoSeen) bool { return a.Code == want.Code })
+			if i < 0 || strings.HasPrefix(v.AlsoSeen[i].Why, "follows from "+sc.Code) != want.Follows {
+				t.Errorf("also seen %+v, want %+v", v.AlsoSeen, want)
+			}
+		}
+	}
+	said := func(what string) bool {
+		return slices.ContainsFunc(vs, func(v render.Verdict) bool {
+			return slices.ContainsFunc(v.Evidence, func(e tracer.Evidence) bool { return strings.Contains(e.What, what) })
+		})
+	}
+	if shared := "and none that was answered, was of endpoint " + sc.Object.Namespace + "/" + sc.Object.Name + " ("; said(shared) != sc.Part || said(" connections to ") != sc.Part {
+		t.Errorf("that a part failed, and what it shares, is said: %t, built: %t", said(" connections to "), sc.Part)
+	}
+}
+
+// part holds the summary of a recording against what was built: which part of the
+// connections failed.
+func part(t *testing.T, sc lab.Scenario, out []byte) {
+	t.Helper()
+	shares := lastSummary(t, out).Shares
+	if len(shares) > 0 != sc.Part {
+		t.Errorf("shares %+v, built a part: %t", shares, sc.Part)
+	}
+	for _, s := range shares {
+		ends := slices.DeleteFunc(s.By, func(x tracer.Share) bool { return x.Kind != "endpoint" })
+		dead := slices.DeleteFunc(slices.Clone(ends), func(x tracer.Share) bool { return x.Failed == 0 })
+		if s.Outcome != tracer.OutcomeIntermittent || s.Failed == 0 || s.Failed == s.Flows || len(ends) != 3 || len(dead) != 1 ||
+			!strings.HasPrefix(dead[0].Name, sc.Object.Namespace+"/"+sc.Object.Name+" (") || dead[0].Failed != dead[0].Flows {
+			t.Errorf("shares %+v, built: all of %s", s, sc.Object.Name)
+		}
+	}
+}
+
 // judge holds the verdicts against what was built.
 func judge(sc lab.Scenario, vs []render.Verdict) accuracy.Case {
+	if sc.Part {
+		vs = slices.DeleteFunc(slices.Clone(vs), func(v render.Verdict) bool { return v.Code == tracer.CodeOK }) // the other part
+	}
 	return accuracy.Judge(sc.Fault, built(sc), accuracy.Answers(vs, false))
 }
 

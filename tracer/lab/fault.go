@@ -36,8 +36,19 @@ type Fault struct {
 	// rounded up. Kernel timers dominate it: a SYN is repeated each second, and
 	// an address that nobody answers for is given up after three.
 	Visible time.Duration `json:"visible_ns"`
+	// Part: it breaks a part of the connections only, and the others are answered.
+	Part bool `json:"part,omitempty"`
+	// Also is what a tool sees beside the cause, nil if that does not matter.
+	Also []Also `json:"also,omitempty"`
 
 	arrange func(context.Context, *Lab) (*scene, error)
+}
+
+// Also is a finding that is not the cause: it follows from it, or is another
+// fault of the same flow.
+type Also struct {
+	Code    string `json:"code"`
+	Follows bool   `json:"follows"`
 }
 
 // Object names what is at fault: a Kubernetes object, or a thing of the node or
@@ -64,6 +75,9 @@ type Scenario struct {
 	// one of them.
 	Symptoms []Outcome     `json:"symptoms"`
 	Visible  time.Duration `json:"visible_ns"`
+	// Part and Also are the fault's.
+	Part bool   `json:"part,omitempty"`
+	Also []Also `json:"also,omitempty"`
 }
 
 // scene is a Scenario and the traffic that shows it.
@@ -79,7 +93,7 @@ type scene struct {
 func Faults() []Fault {
 	all := slices.Concat(
 		healthyControls(), policyFaults(), nearFaults(), serviceFaults(), proxyFaults(), applicationFaults(), brokenAppFaults(), meshFaults(),
-		nodeFaults(), hookFaults(), podFaults(), linkFaults(), routedFaults(), overlayFaults(), overlayFarFaults(), sizeFaults(), egressFaults(), routingFaults(), dnsFaults(), doubleFaults(), addressFaults(), conntrackFaults(), exposedFaults(), hostPortFaults(),
+		nodeFaults(), hookFaults(), podFaults(), linkFaults(), routedFaults(), overlayFaults(), overlayFarFaults(), sizeFaults(), egressFaults(), routingFaults(), dnsFaults(), doubleFaults(), partFaults(), addressFaults(), conntrackFaults(), exposedFaults(), hostPortFaults(),
 	)
 	why := hidden()
 	for i := range all {
@@ -120,7 +134,7 @@ func (l *Lab) Break(ctx context.Context, name string) (Scenario, error) {
 	if err != nil {
 		return Scenario{}, errors.Join(fmt.Errorf("break %s: %w", name, err), l.Undo(ctx))
 	}
-	s.Fault, s.Component, s.Code, s.Visible = f.Name, f.Component, f.Code, f.Visible
+	s.Fault, s.Component, s.Code, s.Visible, s.Part, s.Also = f.Name, f.Component, f.Code, f.Visible, f.Part, f.Also
 	l.scene, l.broken = s, true
 	l.log.DebugContext(ctx, "fault is in place", "fault", name, "from", s.From, "to", s.To)
 	return s.Scenario, nil

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/google/nftables"
@@ -28,9 +29,18 @@ func doubleFaults() []Fault {
 	f := func(component, code, name, title, desc string, visible time.Duration, arrange arrangement) Fault {
 		return Fault{Name: name, Title: title, Description: desc, Component: component, Code: code, Protocols: bothProtocols, Visible: visible, arrange: arrange}
 	}
+	both := func(component, code, name, title, desc string, protocols []string, visible time.Duration, arrange arrangement, also ...Also) Fault {
+		return Fault{Name: name, Title: title, Description: desc, Component: component, Code: code, Protocols: protocols, Visible: visible, Also: also, arrange: arrange}
+	}
 	all := []Fault{
 		control("healthy-beside-faults", "healthy among faults", "A pod reaches a Service while egress is broken, a policy denies others and a firewall drops another port.",
 			bothProtocols, beside(func(_ context.Context, l *Lab) (*scene, error) { return l.toService(), nil }, arrangeNoMasquerade, otherPolicy, otherFirewall)),
+		both("kube-proxy", "svc-stale-endpoint", "stale-endpoint-inherited", "a stale endpoint, and its heir does not listen", "The Service's rules are stale, and another pod has the address by now, in which nobody listens on the port.",
+			[]string{"tcp"}, time.Second, arrangeInherited, Also{"svc-wrong-targetport", true}),
+		both("application", "app-pod-firewall", "client-firewall-before-no-endpoints", "a firewall in the client, and no endpoints", "A rule inside the client pod drops what it sends to the Service; the Service has no endpoints either.",
+			bothProtocols, silence, arrangeClientFirewall, Also{"svc-no-endpoints", false}),
+		both("egress", "egr-masq-missing", "masquerade-missing-and-silent", "no masquerade, and so nobody answers", "What goes outside is not masqueraded; the packets leave the node intact, and no answer comes.",
+			bothProtocols, silence, arrangeNoMasquerade, Also{"beyond-node", true}),
 		f("service", "svc-no-endpoints", "no-endpoints-beside-masquerade", "no endpoints, and no masquerade", "The Service has no endpoints; what goes outside is not masqueraded either.",
 			2*time.Second, beside(arrangeNotReady, arrangeNoMasquerade, otherFirewall)),
 		f("policy", "pol-ingress-deny", "policy-beside-wrong-target", "a policy before a wrong targetPort", "A policy drops what the Service would have sent to a port that nobody serves.",
@@ -68,3 +78,24 @@ func otherServiceEmpty(_ context.Context, l *Lab) (*scene, error) {
 }
 
 func podToPodDrop(ctx context.Context, l *Lab) (*scene, error) { return arrangeForeignDrop(ctx, l) }
+
+// arrangeInherited: the rules still name an address that another pod has now.
+func arrangeInherited(_ context.Context, l *Lab) (*scene, error) {
+	heir := l.dnsPod()
+	err := l.sync(l.syncProxy, func() { with(l, &l.api().stale, []netip.Addr{heir.ip4, heir.ip6}) })
+	return l.blamesService(l.toServiceTCP()).shows(Refused), err
+}
+
+// arrangeClientFirewall: what the client sends is dropped before it meets the
+// Service, which would turn it away.
+func arrangeClientFirewall(ctx context.Context, l *Lab) (*scene, error) {
+	if _, err := arrangeNotReady(ctx, l); err != nil {
+		return nil, err
+	}
+	x := l.client()
+	// The kernel tells a datagram's sender.
+	return l.toService().blames("Pod", x.ns, x.name).shows(Timeout, Prohibited), l.podTable(x, "filter", func(t *table) {
+		out := t.filter("output", nftables.ChainHookOutput, *nftables.ChainPriorityFilter)
+		t.rule(out, "", dport(l.opts.Protocol, l.p.svcPort), drop())
+	})
+}

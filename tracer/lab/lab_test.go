@@ -38,7 +38,7 @@ func newLab(t *testing.T, o Options) *Lab {
 }
 
 // traffic runs the scene's traffic and checks that every attempt ended as said.
-func traffic(t *testing.T, l *Lab, want ...Outcome) {
+func traffic(t *testing.T, l *Lab, want ...Outcome) []Attempt {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -54,6 +54,7 @@ func traffic(t *testing.T, l *Lab, want ...Outcome) {
 			t.Errorf("%s %s > %s ended in %q (%s) after %v, want one of %q", a.Proto, a.Local, a.Remote, a.Outcome, a.Error, a.Took, want)
 		}
 	}
+	return got
 }
 
 // labsAtOnce is how many labs the tests run side by side: they mostly wait for
@@ -121,7 +122,13 @@ func showFault(t *testing.T, v variant) {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	traffic(t, l, s.Symptoms...)
+	got := traffic(t, l, s.Symptoms...)
+	if answered := func(a Attempt) bool { return a.Outcome == OK }; s.Part && !slices.ContainsFunc(got, answered) {
+		t.Error("not a part of the connections failed, but all")
+	}
+	if failed := func(a Attempt) bool { return a.Outcome != OK }; s.Part && !slices.ContainsFunc(got, failed) {
+		t.Error("none of the connections failed")
+	}
 	if took := time.Since(start); took > s.Visible+5*time.Second {
 		t.Errorf("the symptom took %v, and the fault promises %v", took, s.Visible)
 	}

@@ -271,6 +271,10 @@ func summary() *Summary {
 	s.Blind = []tracer.Blind{{What: "XDP", Effect: "packets that an XDP program takes are not seen"}}
 	s.Cost = &Cost{CPUSeconds: 0.25, UserSeconds: 0.2, SystemSeconds: 0.05, CPUPercent: 2.5, EventsPerSecond: 120, MaxRSSKiB: 65536,
 		Runs: map[string]uint64{"rx": 5000, "tx": 4000}, Programs: map[string]uint64{"tcx_ingress": 400000}, MeasuredRuns: map[string]uint64{"tcx_ingress": 2000}}
+	s.Shares = []tracer.Shares{{Destination: "payments/svc/api:80", Protocol: "TCP", Outcome: tracer.OutcomeIntermittent, Flows: 3, Failed: 1,
+		By: []tracer.Share{{Kind: "endpoint", Name: "payments/api-5c-aaaaa (10.244.1.9:8080)", Flows: 1, Failed: 1}, {Kind: "endpoint", Name: "payments/api-5c-bbbbb (10.244.2.9:8080)", Flows: 2},
+			{Kind: "node", Name: "n1", Flows: 1, Failed: 1}, {Kind: "node", Name: "n2", Flows: 2}},
+		Shared: []string{"every one that failed, and none that was answered, was of endpoint payments/api-5c-aaaaa (10.244.1.9:8080)"}}}
 	s.Budget = &Budget{MaxCPU: 0.5, MaxEvents: 1000, Held: 12, Steps: []tracer.BudgetStep{{Time: s.Time, Level: tracer.BudgetFlows, Why: "1500 events a second were due"}}}
 	return s
 }
@@ -286,5 +290,6 @@ func hostileSummary() *Summary {
 	s := summary()
 	s.Duration, s.Tier, s.Node = hostile, hostile, hostile
 	s.Verdicts = map[string]int{hostile: 1}
+	s.Shares = []tracer.Shares{{Destination: hostile, Protocol: hostile, Outcome: hostile, By: []tracer.Share{{Kind: hostile, Name: hostile}}, Shared: []string{hostile}}}
 	return s
 }

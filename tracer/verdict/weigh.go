@@ -81,7 +81,7 @@ func (in *Input) apportioned(v *tracer.Verdict) {
 		return
 	}
 	s := in.Beside.shares()
-	v.Evidence = append(v.Evidence, in.seenState(in.NodeName, "%s; this one: %s", &s, in.Outcome))
+	v.Evidence = append(v.Evidence, in.seenState(in.NodeName, "so far %s; this one: %s", &s, in.Outcome))
 	for _, text := range s.Shared {
 		v.Evidence = append(v.Evidence, in.seenState(in.NodeName, "%s", text))
 	}

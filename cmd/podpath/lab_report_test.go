@@ -61,7 +61,9 @@ func (l *labReport) record(t *testing.T, r labRun, f lab.Fault, sc lab.Scenario,
 	if l.keep == nil || t.Failed() {
 		return
 	}
-	if err := l.keep.Keep(replays.Of(caseName(f, r), replays.Confidence(f.Confidence), built(sc)), file); err != nil {
+	c := replays.Of(caseName(f, r), replays.Confidence(f.Confidence), built(sc))
+	c.Part = sc.Part
+	if err := l.keep.Keep(c, file); err != nil {
 		t.Error(err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/podpath/podpath/tracer"
 	"github.com/podpath/podpath/tracer/render"
@@ -28,15 +29,18 @@ func (a Answer) String() string {
 	return said + a.Kind + " " + a.Namespace + "/" + a.Name
 }
 
-// Answers are what verdicts say. With traffic that goes on, the last flow is as
-// old as the moment of its end: there it is right to say that it is too early to
-// say.
+// undecidable is how young a flow may be at the end of a trace and be left open:
+// podpath calls silence after 3.5 s, three tries and a grace, and a SYN that was
+// sent just before may have its third try that much later.
+const undecidable = 4500 * time.Millisecond
+
+// Answers are what verdicts say. With traffic of others that goes on, the last
+// flow may be as young as it likes when the trace ends, and of that one it is
+// right to say that it is too early to say. An older one has to be judged.
 func Answers(verdicts []render.Verdict, goesOn bool) []Answer {
 	var all []Answer
 	for _, v := range verdicts {
-		if goesOn && v.Code == "unknown" && slices.ContainsFunc(v.Blind, func(b tracer.Blind) bool {
-			return strings.HasPrefix(b.What, "the trace ended")
-		}) {
+		if goesOn && tooYoung(&v) {
 			continue
 		}
 		a := Answer{Component: string(v.Component), Code: v.Code}
@@ -46,6 +50,24 @@ func Answers(verdicts []render.Verdict, goesOn bool) []Answer {
 		all = append(all, a)
 	}
 	return all
+}
+
+// tooYoung: the verdict leaves open what could not be known yet.
+func tooYoung(v *render.Verdict) bool {
+	var begun time.Time
+	for _, h := range v.Hops {
+		if h.Time != nil && (begun.IsZero() || h.Time.Before(begun)) {
+			begun = *h.Time
+		}
+	}
+	ended := func(b tracer.Blind) bool { return strings.HasPrefix(b.What, "the trace ended") }
+	return v.Code == tracer.CodeUnknown && slices.ContainsFunc(v.Blind, ended) && !begun.IsZero() && v.Time.Sub(begun) < undecidable
+}
+
+// Broken are the verdicts that do not say that all is well: where a part of the
+// connections fails, the others are answered.
+func Broken(verdicts []render.Verdict) []render.Verdict {
+	return slices.DeleteFunc(slices.Clone(verdicts), func(v render.Verdict) bool { return v.Code == tracer.CodeOK })
 }
 
 // Judge holds what podpath said about every flow against the right answer. Each

@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/podpath/podpath/tracer"
+	"github.com/podpath/podpath/tracer/render"
 )
 
 func cases() []Case {
@@ -91,5 +94,42 @@ func TestRecord(t *testing.T) {
 	}
 	if doc = record("lab", cases()[:1]); strings.Contains(doc, "no symptom") || !strings.Contains(doc, "1 of the catalogue's 3 codes") {
 		t.Errorf("an older run is still there:\n%s", doc)
+	}
+}
+
+// With traffic that goes on, only what began just before the end may be left open.
+func TestAnswersWhereTrafficGoesOn(t *testing.T) {
+	end := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	verdict := func(code, blind string, age time.Duration) render.Verdict {
+		begun := end.Add(-age)
+		v := render.Verdict{Time: end, Code: code, Hops: []render.HopLine{{Time: &begun}}}
+		if blind != "" {
+			v.Blind = []tracer.Blind{{What: blind}}
+		}
+		return v
+	}
+	ended := "the trace ended 1s after the flow began"
+	for name, c := range map[string]struct {
+		verdict render.Verdict
+		goesOn  bool
+		kept    bool
+	}{
+		"left open just before the end":       {verdict("unknown", ended, time.Second), true, false},
+		"left open long before the end":       {verdict("unknown", ended, 10*time.Second), true, true},
+		"left open for another reason":        {verdict("unknown", "no cluster data", time.Second), true, true},
+		"named, and young":                    {verdict("cni-veth-down", ended, time.Second), true, true},
+		"left open where nobody else sends":   {verdict("unknown", ended, time.Second), false, true},
+		"left open, and nothing says how old": {render.Verdict{Time: end, Code: "unknown", Blind: []tracer.Blind{{What: ended}}}, true, true},
+	} {
+		if got := len(Answers([]render.Verdict{c.verdict}, c.goesOn)) == 1; got != c.kept {
+			t.Errorf("%s: counts %t, want %t", name, got, c.kept)
+		}
+	}
+}
+
+func TestBroken(t *testing.T) {
+	ok, bad := render.Verdict{Code: "ok"}, render.Verdict{Code: "unknown"}
+	if got := Broken([]render.Verdict{ok, bad, ok}); len(got) != 1 || got[0].Code != "unknown" {
+		t.Errorf("%+v", got)
 	}
 }

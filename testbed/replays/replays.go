@@ -37,6 +37,8 @@ type Case struct {
 	Object    string `json:"object,omitempty"`
 	// GoesOn: others send what podpath was asked about, before and after.
 	GoesOn bool `json:"goes_on,omitempty"`
+	// Part: only a part of the connections fails.
+	Part bool `json:"part,omitempty"`
 }
 
 // Confidence is how sure verdicts ought to be.

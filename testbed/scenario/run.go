@@ -198,7 +198,11 @@ func (r *Runner) trace(ctx context.Context, scene *Scene, out *Result) error {
 	if err := p.stop(); err != nil {
 		return err
 	}
-	out.Case = accuracy.Judge("", scene.Want.answer(), accuracy.Answers(p.verdicts, scene.GoesOn))
+	said := accuracy.Answers(p.verdicts, scene.GoesOn)
+	if len(said) < n && scene.GoesOn {
+		return fmt.Errorf("of %d tries and what others sent meanwhile only %d were judged:\n%s", n, len(said), p.text())
+	}
+	out.Case = accuracy.Judge("", scene.Want.answer(), said)
 	out.Misnamed = r.misnamed(scene, p)
 	out.replay = scene.replay()
 	out.Detail = fmt.Sprintf("client: %v\n%s\n%s\n%s", got, &p.errors, out.Misnamed, p.text())

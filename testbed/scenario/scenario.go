@@ -55,7 +55,9 @@ type Scene struct {
 	// Noise, if set, goes on while podpath traces, and is not what it is asked
 	// about.
 	Noise func(ctx context.Context)
-	// GoesOn: others send what podpath is asked about, too, before and after.
+	// GoesOn: others send what podpath is asked about, too, before and after. Flows
+	// that began just before the end may be left open then; there have to be as many
+	// others as the client makes tries.
 	GoesOn bool
 	// Node is where podpath runs; From and To are its endpoints.
 	Node     *k8s.Node

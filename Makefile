@@ -38,7 +38,8 @@ BENCHTIME ?= 200ms
 ROUNDS ?= 6
 PODS ?= 250
 # bench: what to measure, all or some of compare,events,cost,attach,cluster,facts. e2e and
-# e2e-recordings: the scenarios whose name it matches. recordings: the lab's faults.
+# e2e-recordings: the scenarios whose name it matches. recordings and
+# test: the lab's faults.
 ONLY ?=
 BENCHDOC ?=
 BIN ?= bin/podpath
@@ -58,7 +59,7 @@ demo: build ## break a small cluster of namespaces, trace it, explain it (root)
 	bin/podpath demo || [ $$? = 1 ] # 1 is the right answer: a fault was named
 
 .PHONY: test
-test: ## every test; as root the privileged ones must run (RECORD=docs/accuracy.md keeps the lab's)
+test: ## every test; as root the privileged ones must run (RECORD=docs/accuracy.md keeps the lab's; ONLY=REGEX: only these of the lab's faults)
 	.ci/need ip:iproute2 nft:nftables iptables-legacy:iptables ipset:ipset ipvsadm:ipvsadm tcpdump:tcpdump cpio:cpio
 	$(GO) build -o bin/testsum ./testbed/testsum
 	$(GO) build ./...
@@ -68,8 +69,8 @@ test: ## every test; as root the privileged ones must run (RECORD=docs/accuracy.
 	else \
 		echo "not root: the privileged tests will be skipped"; \
 	fi; \
-	PODPATH_RECORD=$(abspath $(RECORD)) $(GO) test -json -count=1 -p 1 -parallel 6 -timeout 40m ./... | bin/testsum
-	cd testbed/crosscheck && $(GO) test -count=1 -timeout 5m ./...
+	PODPATH_RECORD=$(abspath $(RECORD)) $(GO) test -json -count=1 -p 1 -parallel 6 -timeout 40m $(if $(ONLY),-run '^TestLabFaults$$//$(ONLY)' ./cmd/podpath,./...) | bin/testsum
+	$(if $(ONLY),,cd testbed/crosscheck && $(GO) test -count=1 -timeout 5m ./...)
 
 .PHONY: recordings
 recordings: ## record the lab's faults anew for the replay tests, on a quiet machine as root (ONLY=REGEX)

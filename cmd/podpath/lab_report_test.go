@@ -78,7 +78,7 @@ func (l *labReport) end(t *testing.T) {
 	}
 	command := "make test RECORD=docs/accuracy.md"
 	if only := flag.Lookup("test.run").Value.String(); only != "" {
-		command = "go test -run '" + only + "' ./cmd/podpath"
+		command = "go test -run '" + only + "' ./cmd/podpath" // a part of it
 	}
 	run := accuracy.Run{Name: "The lab", Command: command, When: time.Now(), Cases: l.cases}
 	if err := accuracy.Record(file, run, verdict.NewCatalogue().Codes()); err != nil {

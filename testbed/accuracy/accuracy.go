@@ -161,9 +161,7 @@ func one(yes bool) int {
 
 // String is the score in one line.
 func (s Score) String() string {
-	line := fmt.Sprintf("%d faults: component right %s, code right %s, object named %s; %d controls, falsely blamed %s; %d codes shown",
-		s.Faults, percent(s.Component, s.Faults), percent(s.Coded, s.Faults), percent(s.Named, s.Faults),
-		s.Controls, percent(s.Blamed, s.Controls), len(s.Codes))
+	line := fmt.Sprintf("%s; %d codes shown", s.shares(), len(s.Codes))
 	if s.Misnamed > 0 {
 		line += fmt.Sprintf("; names on the path wrong %d times", s.Misnamed)
 	}
@@ -171,6 +169,13 @@ func (s Score) String() string {
 		line += fmt.Sprintf("; %d did not work themselves, and count for nothing", s.Broken)
 	}
 	return line
+}
+
+// shares is how many were right of how many.
+func (s Score) shares() string {
+	return fmt.Sprintf("%d faults: component right %s, code right %s, object named %s; %d controls, falsely blamed %s",
+		s.Faults, percent(s.Component, s.Faults), percent(s.Coded, s.Faults), percent(s.Named, s.Faults),
+		s.Controls, percent(s.Blamed, s.Controls))
 }
 
 func percent(n, of int) string {
@@ -202,7 +207,7 @@ func wrong(w io.Writer, cases []Case) {
 	var rows []string
 	for _, c := range cases {
 		if !c.Right() {
-			rows = append(rows, fmt.Sprintf("| %s | %s | %s | %s |", c.Name, cell(c.Want), cell(cmp.Or(c.Got, "–")), cell(cmp.Or(c.Broken, c.Misnamed, c.Failing))))
+			rows = append(rows, fmt.Sprintf("| %s | %s | %s | %s |", c.Name, cell(c.Want), cell(cmp.Or(c.Got, "–")), cell(cmp.Or(c.Broken, c.Misnamed, c.Failing, "not looked into yet"))))
 		}
 	}
 	if len(rows) == 0 {

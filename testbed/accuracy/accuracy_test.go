@@ -81,6 +81,7 @@ func TestRecord(t *testing.T) {
 	record("lab", cases())
 	doc := record("flannel", cases()[:1])
 	for _, part := range []string{"## lab", "## flannel", "1970-01-01", "`make flannel`", "Codes shown (1): `cni-veth-down`",
+		"All runs together: 3 faults: component right 100.0 %, code right 100.0 %, object named 66.7 %; 2 controls, falsely blamed 50.0 %.",
 		`node/x \| y`, "| c |  | – | no symptom |", "2 of the catalogue's 3 codes", "Not shown: `svc-no-endpoints`"} {
 		if !strings.Contains(doc, part) {
 			t.Errorf("no %q in\n%s", part, doc)

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -69,8 +70,10 @@ func put(doc, name, text string) string {
 	return before + part + "\n## All codes\n" + after
 }
 
-// sum reads which codes the parts of the document show.
+// sum adds up what the parts of the document count, and reads which codes they
+// show.
 func sum(doc string, catalogue []string) string {
+	total := counts(doc)
 	code := regexp.MustCompile("`([a-z0-9-]+)`")
 	var all []string
 	for line := range strings.Lines(doc) {
@@ -83,8 +86,20 @@ func sum(doc string, catalogue []string) string {
 	}
 	missing := slices.DeleteFunc(slices.Clone(catalogue), func(c string) bool { return slices.Contains(all, c) })
 	slices.Sort(missing)
-	return fmt.Sprintf("%d of the catalogue's %d codes were built and named right by at least one of these runs.\nNot shown: %s\n",
-		len(catalogue)-len(missing), len(catalogue), quoted(missing))
+	return fmt.Sprintf("All runs together: %s.\n\n%d of the catalogue's %d codes were built and named right by at least one of these runs.\nNot shown: %s\n",
+		total.shares(), len(catalogue)-len(missing), len(catalogue), quoted(missing))
+}
+
+// counts adds up the rows that markdown wrote.
+func counts(doc string) (s Score) {
+	row := regexp.MustCompile(`(?m)^\| count \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$`)
+	for _, m := range row.FindAllStringSubmatch(doc, -1) {
+		for i, at := range []*int{&s.Faults, &s.Component, &s.Coded, &s.Named, &s.Controls, &s.Blamed} {
+			n, _ := strconv.Atoi(m[i+1]) // digits, as the pattern says
+			*at += n
+		}
+	}
+	return s
 }
 
 // thisMachine is what numbers depend on.

@@ -54,5 +54,10 @@ func (p *partsLog) fastest() (map[string]float64, error) {
 			}
 		}
 	}
+	for _, part := range factParts {
+		if _, ok := out[part.what]; !ok {
+			return nil, fmt.Errorf("nobody said what %q took", part.what)
+		}
+	}
 	return out, nil
 }

@@ -17,6 +17,7 @@ import (
 func toolPackages() []string {
 	return strings.Fields(`
 		iptables libip4tc2 libip6tc2 libxtables12 libmnl0 libnftnl11 libnfnetlink0 libnetfilter-conntrack3
+		nftables libnftables1 libedit2 libbsd0 libmd0 libtinfo6 libjansson4 libgmp10
 		ipset libipset13 ipvsadm libpopt0 libnl-3-200 libnl-genl-3-200
 		coreutils libc6
 	`)
@@ -49,7 +50,7 @@ func (a *apt) tools(ctx context.Context, cache string) (map[string]string, error
 		return nil, err
 	}
 	t := toolbox{root: root, files: map[string]string{}}
-	for _, name := range []string{toolFolder + "xtables-nft-multi", toolFolder + "xtables-legacy-multi", toolFolder + "ipvsadm", toolFolder + "ipset", "/usr/bin/cat"} {
+	for _, name := range []string{toolFolder + "xtables-nft-multi", toolFolder + "xtables-legacy-multi", toolFolder + "ipvsadm", toolFolder + "ipset", toolFolder + "nft", "/usr/bin/cat"} {
 		if err := t.program(name); err != nil {
 			return nil, fmt.Errorf("tool %s: %w", name, err)
 		}

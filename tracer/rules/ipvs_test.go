@@ -2,8 +2,11 @@ package rules
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"net/netip"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,6 +91,53 @@ func TestDecodeIPVS(t *testing.T) {
 	}
 	if v, err := decodeVirtual(as(ipvsService(99, 6, "10.96.0.20:80", 0, "rr", 0))); err == nil {
 		t.Errorf("a family that is none: %+v", v)
+	}
+}
+
+// What kernels answered: see the head of the file.
+func TestDecodeCapturedIPVS(t *testing.T) {
+	b, err := os.ReadFile("testdata/ipvs.txt")
+	must(t, err)
+	var services []virtual
+	var destinations []tracer.VirtualDestination
+	for line := range strings.Lines(string(b)) {
+		kind, digits, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if kind == "#" {
+			continue
+		}
+		raw, err := hex.DecodeString(digits)
+		must(t, err)
+		as, err := parseAttrs(raw)
+		must(t, err)
+		if kind == "service" {
+			in, err := parseAttrs(as[ipvsAttrSvc])
+			must(t, err)
+			v, err := decodeVirtual(in)
+			must(t, err)
+			services = append(services, v)
+			continue
+		}
+		in, err := parseAttrs(as[ipvsAttrDest])
+		must(t, err)
+		d, err := decodeDestination(in, unix.AF_INET)
+		must(t, err)
+		destinations = append(destinations, d)
+	}
+	wantServices := []virtual{
+		{family: unix.AF_INET6, proto: 17, addr: netip.MustParseAddrPort("[fd96::20]:53"), sched: "sh", persist: 3 * time.Hour},
+		{family: unix.AF_INET, proto: 6, addr: netip.MustParseAddrPort("10.96.0.20:80"), sched: "rr"},
+		{family: unix.AF_INET, mark: 119, sched: "wrr"},
+	}
+	if !slices.Equal(services, wantServices) {
+		t.Errorf("services %+v, want %+v", services, wantServices)
+	}
+	wantDestinations := []tracer.VirtualDestination{
+		{Addr: netip.MustParseAddrPort("[fd08::2]:53"), Method: "tunnel", Weight: 7}, // a tunnel keeps the port
+		{Addr: netip.MustParseAddrPort("10.244.2.7:8080"), Method: "masquerade"},
+		{Addr: netip.MustParseAddrPort("10.244.1.9:8080"), Method: "masquerade", Weight: 1},
+	}
+	if !slices.Equal(destinations, wantDestinations) {
+		t.Errorf("destinations %+v, want %+v", destinations, wantDestinations)
 	}
 }
 

@@ -161,14 +161,24 @@ func agreeInside(t testing.TB, outer *decoded, e *bpf.TraceEvent) {
 			first = layers.LayerTypeIPv6
 		}
 	case e.Tunnel == bpf.TraceTunnelTUNNEL_VXLAN:
-		data, first = data[min(8, len(data)):], layers.LayerTypeVXLAN
+		data, first = datagram(data), layers.LayerTypeVXLAN
 	default:
-		data, first = data[min(8, len(data)):], layers.LayerTypeGeneve
+		data, first = datagram(data), layers.LayerTypeGeneve
 	}
 	if in, ok := network(decodeLazily(data, first)); ok && in.v6 == (e.Aux.Family == 6) {
 		// A quotation is as long as it is, whatever its header says.
 		in.sameEnds(t, "inner", &e.Aux)
 	}
+}
+
+// datagram is what a UDP packet carries by its own length, which may be less than
+// the IP header's.
+func datagram(packet []byte) []byte {
+	var udp layers.UDP
+	if udp.DecodeFromBytes(packet, gopacket.NilDecodeFeedback) != nil {
+		return nil
+	}
+	return udp.Payload
 }
 
 // agreeUnreadable: of a frame without addresses gopacket has none either.

@@ -44,7 +44,8 @@ func felix(path []*chain, r *rule) *tracer.AgentRule {
 		}
 	}
 	last := path[len(path)-1]
-	text := render(r) // decodes the comment, too
+	r.expressions() // decodes the comment, too
+	text := render(r)
 	switch {
 	case felixPolicy(last.name):
 		p, ok := felixPolicyOf(last)

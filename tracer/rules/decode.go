@@ -129,6 +129,10 @@ func decodeRule(a attrs) *rule {
 // expressions decodes them once. Bytes that cannot be decoded become an unknown
 // expression, which leaves the rule undecided.
 func (r *rule) expressions() []any {
+	if r.unparsed {
+		r.unparsed = false
+		r.parseText()
+	}
 	if r.raw == nil {
 		return r.exprs
 	}

@@ -13,8 +13,9 @@ import (
 
 // readLegacy reads what ip_tables and ip6_tables hold in a namespace, with
 // their own tools: the kernel's interface is a private C structure. It returns
-// nil if there are no such tables, without starting anything.
-func readLegacy(ctx context.Context, space *os.File, proc string) (*ruleset, error) {
+// nil if there are no such tables, without starting anything. Rules of old that
+// did not change are taken over.
+func readLegacy(ctx context.Context, space *os.File, proc string, old *ruleset) (*ruleset, error) {
 	type kind struct {
 		names, tool string
 		family      family
@@ -41,7 +42,7 @@ func readLegacy(ctx context.Context, space *os.File, proc string) (*ruleset, err
 				errs = append(errs, fmt.Errorf("run %s: %w", k.tool, err))
 				continue
 			}
-			parseSave(rs, string(out), k.family)
+			parseSaveAfter(old, rs, string(out), k.family)
 		}
 		return nil
 	})

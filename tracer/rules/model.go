@@ -78,8 +78,12 @@ type rule struct {
 	raw     []byte // expressions as the kernel sent them, until asked for
 	exprs   []any
 	comment string
-	// text is set for rules that were read as text.
-	text string
+	// text is set for rules that were read as text, unparsed until they were asked
+	// for what it says. Such rules count all that they act on.
+	text     string
+	unparsed bool
+	counted  bool
+	count    uint64
 }
 
 func (t *table) chain(name string) *chain { return t.chains[name] }

@@ -335,6 +335,9 @@ func (c *conn) counters(ch *chain) (map[uint64]uint64, error) {
 // match counts packets that the rule does not act on, so only one after it
 // counts.
 func (r *rule) packets() (uint64, bool) {
+	if r.counted {
+		return r.count, true
+	}
 	if r.raw != nil {
 		return countedIn(r.raw)
 	}

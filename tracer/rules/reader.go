@@ -141,6 +141,7 @@ func (r *Reader) enter(ctx context.Context, inode uint32) (*space, error) {
 		delete(r.spaces, inode)
 		return nil, err
 	}
+	old := s.legacy
 	s.file, s.blind, s.legacy, s.failed, s.types = f, nil, nil, false, map[netip.Addr]uint8{}
 	s.ipsets, s.ipsetNames = map[string]*ipset{}, map[uint16]string{}
 	err = netns.Do(int(f.Fd()), func() (err error) {
@@ -159,7 +160,7 @@ func (r *Reader) enter(ctx context.Context, inode uint32) (*space, error) {
 		return nil, fmt.Errorf("list links in netns %d: %w", inode, err)
 	}
 	s.refresh()
-	s.legacy, err = readLegacy(ctx, f, r.proc)
+	s.legacy, err = readLegacy(ctx, f, r.proc, old)
 	if err != nil {
 		s.missing("iptables-legacy rules", err)
 	}

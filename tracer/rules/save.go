@@ -30,9 +30,14 @@ func legacyBase(table, chain string) *base {
 
 // parseSave reads the output of iptables-save -c into a rule set. A rule with
 // anything that is not understood stays undecided.
-func parseSave(rs *ruleset, out string, f family) {
-	var t *table
-	for _, line := range strings.Split(out, "\n") {
+func parseSave(rs *ruleset, out string, f family) { parseSaveAfter(nil, rs, out, f) }
+
+// parseSaveAfter takes over the rules of an earlier output that did not change,
+// which is then not to be used any more: nothing tells whether such tables
+// changed, and most of what is read again is known.
+func parseSaveAfter(old, rs *ruleset, out string, f family) {
+	var t, before *table
+	for line := range strings.Lines(out) {
 		line = strings.TrimSpace(line)
 		switch {
 		case line == "" || line[0] == '#' || line == "COMMIT":
@@ -40,6 +45,7 @@ func parseSave(rs *ruleset, out string, f family) {
 			t = newTable(tableKey{f, line[1:]})
 			t.engine = "iptables-legacy"
 			rs.tables = append(rs.tables, t)
+			before = old.legacyTable(t.tableKey)
 		case t == nil:
 		case line[0] == ':':
 			fs := strings.Fields(line[1:])
@@ -52,12 +58,25 @@ func parseSave(rs *ruleset, out string, f family) {
 			}
 			t.addChain(c)
 		default:
-			parseSaveRule(t, line)
+			parseSaveRule(t, before, line)
 		}
 	}
 }
 
-func parseSaveRule(t *table, line string) {
+// legacyTable finds one of a rule set that was read as text, and may be nil.
+func (rs *ruleset) legacyTable(k tableKey) *table {
+	if rs == nil {
+		return nil
+	}
+	for _, t := range rs.tables {
+		if t.tableKey == k {
+			return t
+		}
+	}
+	return nil
+}
+
+func parseSaveRule(t, before *table, line string) {
 	packets := uint64(0)
 	if strings.HasPrefix(line, "[") {
 		head, rest, ok := strings.Cut(line, "] ")
@@ -68,23 +87,61 @@ func parseSaveRule(t *table, line string) {
 		packets, _ = strconv.ParseUint(n, 10, 64)
 		line = rest
 	}
-	words := splitWords(line)
-	if len(words) < 2 || !words[0].is("-A") {
-		return
-	}
-	c := t.chain(words[1].text)
+	c := t.chain(chainOf(line))
 	if c == nil {
 		return
 	}
-	p := saveParser{words: words[2:], family: t.family}
-	r := &rule{chain: c, index: len(c.rules) + 1, text: line}
-	r.handle = uint64(r.index)
+	r := unchanged(before, c, line)
+	if r == nil {
+		r = &rule{index: len(c.rules) + 1, text: line, unparsed: true, counted: true}
+		r.handle = uint64(r.index)
+	}
+	r.chain, r.count = c, packets
+	c.rules = append(c.rules, r)
+}
+
+// chainOf is the chain that a line appends to, "" if it does something else.
+func chainOf(line string) string {
+	rest, ok := strings.CutPrefix(line, "-A ")
+	if !ok {
+		return ""
+	}
+	if strings.ContainsRune(rest, '"') && strings.IndexByte(rest, '"') < strings.IndexByte(rest+" ", ' ') { // a quoted name
+		if words := splitWords(line); len(words) > 1 {
+			return words[1].text
+		}
+		return ""
+	}
+	name, _, _ := strings.Cut(strings.TrimLeft(rest, " "), " ")
+	return name
+}
+
+// unchanged is the rule that stood at the same place before, nil if it said
+// something else.
+func unchanged(before *table, c *chain, line string) *rule {
+	if before == nil {
+		return nil
+	}
+	old := before.chain(c.name)
+	if at := len(c.rules); old != nil && at < len(old.rules) && old.rules[at].text == line {
+		return old.rules[at]
+	}
+	return nil
+}
+
+// parseText understands a rule that was read as text.
+func (r *rule) parseText() {
+	words := splitWords(r.text)
+	if len(words) < 2 {
+		r.exprs = []any{unknown{"a rule that is cut off", true}}
+		return
+	}
+	p := saveParser{words: words[2:], family: r.chain.table.family}
 	p.parse()
-	r.exprs, r.comment = append(p.matches, counter{packets: packets}), p.comment
+	r.exprs, r.comment = p.matches, p.comment
 	if p.target != nil {
 		r.exprs = append(r.exprs, p.target)
 	}
-	c.rules = append(c.rules, r)
 }
 
 // word is one of a rule. What was quoted is a value, never an option.

@@ -108,7 +108,7 @@ func lookupAnswered(in *Input) *Finding {
 		f.Code = "dns-refused"
 		f.Summary = fmt.Sprintf("%s refuses the lookup of %s (REFUSED): it does not serve that name, or not this client", in.resolver(), who)
 	case in.upstreamToBlame(l):
-		in.unreachable(f, fmt.Sprintf("answers %s after %s", tracer.RCodeName(l.RCode), l.Slowest.Round(time.Millisecond)))
+		in.unreachable(f, fmt.Sprintf("answers %s after %s", tracer.RCodeName(l.RCode), inShort(l.Slowest)))
 		return f
 	default:
 		in.servfail(f, l)
@@ -120,10 +120,10 @@ func lookupAnswered(in *Input) *Finding {
 func (in *Input) servfail(f *Finding, l *tracer.Lookup) {
 	f.Code = "dns-servfail"
 	f.Summary = fmt.Sprintf("%s could not resolve what %s asked for (%s after %s): the path to it is fine, its own source of answers is not",
-		in.resolver(), in.source(), tracer.RCodeName(l.RCode), l.Slowest.Round(time.Millisecond))
+		in.resolver(), in.source(), tracer.RCodeName(l.RCode), inShort(l.Slowest))
 	if u := in.failingUpstream(); u != nil {
 		f.Summary = fmt.Sprintf("%s could not resolve what %s asked for (%s after %s), because its upstream %s answers %s",
-			in.resolver(), in.source(), tracer.RCodeName(l.RCode), l.Slowest.Round(time.Millisecond), u.Resolver, tracer.RCodeName(u.RCode))
+			in.resolver(), in.source(), tracer.RCodeName(l.RCode), inShort(l.Slowest), u.Resolver, tracer.RCodeName(u.RCode))
 	}
 	f.Evidence = append(f.Evidence, in.seenUpstream()...)
 	f.Blind = append(f.Blind, in.upstreamUnseen()...)
@@ -171,7 +171,7 @@ func (in *Input) foreignResolver() bool {
 }
 
 func lookupText(l *tracer.Lookup) string {
-	s := fmt.Sprintf("%d questions, %d answered: %s, slowest after %s", l.Asked, l.Answered, tracer.RCodeName(l.RCode), l.Slowest.Round(time.Millisecond))
+	s := fmt.Sprintf("%d questions, %d answered: %s, slowest after %s", l.Asked, l.Answered, tracer.RCodeName(l.RCode), inShort(l.Slowest))
 	if l.Repeated > 0 {
 		s += fmt.Sprintf(", %d sent again", l.Repeated)
 	}
@@ -182,4 +182,12 @@ func lookupText(l *tracer.Lookup) string {
 		s += ", truncated (to be asked again over TCP)"
 	}
 	return s
+}
+
+// inShort rounds a time to what matters of it.
+func inShort(d time.Duration) time.Duration {
+	if d < 10*time.Millisecond {
+		return d.Round(10 * time.Microsecond)
+	}
+	return d.Round(time.Millisecond)
 }

@@ -112,7 +112,7 @@ func upstreamText(u *tracer.Upstream) string {
 	case u.Proto == tracer.ProtoTCP:
 		return who + ", and was connected"
 	}
-	return fmt.Sprintf("%s %s, %d answered: %s, slowest after %s", who, howOften(u.Asked), u.Answered, tracer.RCodeName(u.RCode), u.Slowest.Round(time.Millisecond))
+	return fmt.Sprintf("%s %s, %d answered: %s, slowest after %s", who, howOften(u.Asked), u.Answered, tracer.RCodeName(u.RCode), inShort(u.Slowest))
 }
 
 func howOften(n int) string {

@@ -15,7 +15,7 @@ const shopDump = `{
    "spec":{"podCIDR":"10.244.1.0/24","podCIDRs":["10.244.1.0/24","fd00:1::/64"]},
    "status":{"addresses":[{"type":"InternalIP","address":"172.30.0.11"},{"type":"InternalIP","address":"fd00:f::11"},{"type":"Hostname","address":"n1"}],
     "conditions":[{"type":"Ready","status":"True"}]}},
-  {"apiVersion":"v1","kind":"Node","metadata":{"name":"n2"},
+  {"apiVersion":"v1","kind":"Node","metadata":{"name":"n2","annotations":{"flannel.alpha.coreos.com/backend-type":"host-gw","other":"x"}},
    "spec":{"podCIDR":"10.244.2.0/24"},
    "status":{"addresses":[{"type":"InternalIP","address":"172.30.0.12"}],"conditions":[{"type":"Ready","status":"Unknown"}]}},
   {"apiVersion":"v1","kind":"Namespace","metadata":{"name":"shop","labels":{"team":"web"}}},

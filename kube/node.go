@@ -2,6 +2,7 @@ package kube
 
 import (
 	"net/netip"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -19,7 +20,12 @@ type Node struct {
 	Zone     string
 	// Labels are what cluster-wide policies select nodes by.
 	Labels map[string]string
+	// PodNetwork as in tracer.NodeInfo.
+	PodNetwork string
 }
+
+// backendType is where flannel says how a node's pods are reached.
+const backendType = "flannel.alpha.coreos.com/backend-type"
 
 // Namespace is a namespace's labels: policies select by them.
 type Namespace struct {
@@ -43,6 +49,7 @@ func reduceNode(n *corev1.Node) *Node {
 	out := &Node{
 		Meta: Meta{Name: n.Name, rv: n.ResourceVersion},
 		Zone: n.Labels[corev1.LabelTopologyZone], Labels: n.Labels,
+		PodNetwork: strings.ToLower(n.Annotations[backendType]),
 	}
 	for _, a := range n.Status.Addresses {
 		if a.Type == corev1.NodeInternalIP || a.Type == corev1.NodeExternalIP {

@@ -38,7 +38,7 @@ func newNodeTable(nodes map[Key]*Node) nodeTable {
 				t.bits = append(t.bits, p.Bits())
 			}
 		}
-		t.infos = append(t.infos, tracer.NodeInfo{Name: n.Name, Ready: n.Ready, IPs: n.IPs, PodCIDRs: n.PodCIDRs})
+		t.infos = append(t.infos, tracer.NodeInfo{Name: n.Name, Ready: n.Ready, IPs: n.IPs, PodCIDRs: n.PodCIDRs, PodNetwork: n.PodNetwork})
 	}
 	slices.Sort(t.bits)
 	slices.Reverse(t.bits)

@@ -175,6 +175,9 @@ func restoreEndpoint(e *SliceEndpoint) discoveryv1.Endpoint {
 func restoreNode(n *Node) *corev1.Node {
 	out := &corev1.Node{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}}
 	out.Name, out.Labels = n.Name, n.Labels
+	if n.PodNetwork != "" {
+		out.Annotations = map[string]string{backendType: n.PodNetwork}
+	}
 	for _, ip := range n.IPs {
 		out.Status.Addresses = append(out.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip.String()})
 	}

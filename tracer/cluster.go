@@ -95,12 +95,15 @@ type Bystander struct {
 	Owner     string `json:"owner,omitempty"`
 }
 
-// NodeInfo is a node's name, addresses and pod ranges.
+// NodeInfo is what matters of a node.
 type NodeInfo struct {
 	Name     string         `json:"name"`
 	Ready    bool           `json:"ready"`
 	IPs      []netip.Addr   `json:"ips,omitempty"`
 	PodCIDRs []netip.Prefix `json:"pod_cidrs,omitempty"`
+	// PodNetwork is how the node's pods are reached from others, as flannel says
+	// it: "vxlan", "host-gw"; "" if it is not known.
+	PodNetwork string `json:"pod_network,omitempty"`
 }
 
 // PodFacts is what matters of a pod.

@@ -71,6 +71,9 @@ var clusterTyped = set(`kind type status reason clusterIP clusterIPs action tier
 // words of the language stay.
 var clusterExpressions = set(`selector namespaceSelector serviceAccountSelector`)
 
+// clusterWays are annotations in which an agent says how pods are reached.
+var clusterWays = set(`flannel.alpha.coreos.com/backend-type`)
+
 // clusterData are maps with keys of the user.
 var clusterData = set(`labels annotations matchLabels selector nodeSelector`)
 

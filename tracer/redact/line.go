@@ -125,6 +125,8 @@ func (r *Redactor) object(path string, v any) any {
 		for k, x := range v {
 			s, isText := x.(string)
 			switch {
+			case data && isText && clusterWays[k]:
+				out[k] = s
 			case data && isText:
 				out[r.name(k)] = r.name(s)
 			default:

@@ -165,6 +165,11 @@ func TestLine(t *testing.T) {
 	if got := fmt.Sprint(c["cluster"].(map[string]any)["items"].([]any)[0]); got != want {
 		t.Errorf("cluster %s\nwant    %s", got, want)
 	}
+	c = line(`{"kind":"cluster","cluster":{"kind":"List","items":[{"kind":"Node","metadata":{"name":"n1","annotations":{"flannel.alpha.coreos.com/backend-type":"host-gw","team":"blue"}}}]}}`)
+	want = r.as("map[kind:Node metadata:map[annotations:map[flannel.alpha.coreos.com/backend-type:host-gw {team}:{blue}] name:{n1}]]")
+	if got := fmt.Sprint(c["cluster"].(map[string]any)["items"].([]any)[0]); got != want {
+		t.Errorf("cluster %s\nwant    %s", got, want)
+	}
 	f := line(`{"kind":"facts","facts":{"sysctls":{"7:net.ipv4.conf.bond0.100.rp_filter":"1","net.ipv4.ip_forward":"1"},"counters":{"7":{"IpOutNoRoutes":3}}}}`)
 	if got, want := fmt.Sprint(f["facts"]), r.as("map[counters:map[7:map[IpOutNoRoutes:3]] sysctls:map[7:net.ipv4.conf.bond0.{100}.rp_filter:1 net.ipv4.ip_forward:1]]"); got != want {
 		t.Errorf("facts %s\nwant  %s", got, want)

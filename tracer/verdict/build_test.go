@@ -325,6 +325,11 @@ func defaultRoute(s *scene) {
 	s.n.Routes[0].Prefix, s.n.Routes[0].Via, s.n.Routes[0].Dev = "0.0.0.0/0", addr(gatewayIP), "ens3"
 }
 
+// reachedBy: flannel says how the other node's pods are reached.
+func reachedBy(network string) change {
+	return func(s *scene) { s.c.Nodes[1].PodNetwork = network }
+}
+
 func overlayCNI(s *scene) {
 	s.Inventory.Devices = append(s.Inventory.Devices, tracer.Device{DeviceKey: on(hostNS, vxlan), Name: "flannel.1", Kind: "vxlan", Role: tracer.RoleTunnel, Up: true})
 }

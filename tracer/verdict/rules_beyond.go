@@ -149,6 +149,11 @@ func routeMissing(in *Input) *Finding {
 		f.Confidence = tracer.Confirmed
 		return f
 	}
+	if n := in.targetNode(); n != nil && n.PodNetwork == hostGateway {
+		f.Confidence = tracer.Confirmed
+		f.Evidence = append(f.Evidence, in.seenState(n.Name, "its pods are reached by a route to the node itself (flannel's backend is host-gw)"))
+		return f
+	}
 	unrouted := in.icmp(func(a *tracer.Answer) bool {
 		return fatal(a) && !prohibited(a) && !portUnreachable(a) && !in.madeHere(a)
 	})
@@ -195,6 +200,9 @@ func (in *Input) defaultToPods() *Finding {
 		Evidence: []tracer.Evidence{in.seenLeft(), in.seenState(in.NodeName, "route to %s: default via %s dev %s", r.Dst, r.Via, r.Dev)},
 	}
 }
+
+// hostGateway is the backend of flannel that has nodes route to each other.
+const hostGateway = "host-gw"
 
 func isDefault(r *tracer.RouteFact) bool {
 	return r.Prefix == "0.0.0.0/0" || r.Prefix == "::/0" || r.Prefix == "default"

@@ -21,6 +21,7 @@ type analyser struct {
 	joiner    *path.Joiner
 	engine    *verdict.Engine
 	ledger    verdict.Ledger
+	trail     verdict.Trail
 	node      string
 	inv       tracer.Inventory
 	blind     []tracer.Blind
@@ -262,7 +263,9 @@ func (a *analyser) tick(now time.Time, ending bool) {
 // settle judges the flows that are due: at the end those are all, but for the
 // ones under way that are to be spared.
 func (a *analyser) settle(now time.Time, ending, spare bool) {
-	learned, ticked := false, false
+	learned := false
+	var list []due
+	asking := sync.OnceValue(func() map[netip.Addr][]*tracer.Journey { return a.asking(now) })
 	a.open = slices.DeleteFunc(a.open, func(id uint64) bool {
 		j, ok := a.joiner.Peek(id)
 		if !ok {
@@ -277,7 +280,7 @@ func (a *analyser) settle(now time.Time, ending, spare bool) {
 			a.learnLoss(now)
 			learned = true
 		}
-		if !ending && a.awaitsCounts(j, outcome, now) || spare && outcome != tracer.OutcomeDelivered && underWay(j, now) {
+		if !ending && (a.awaitsCounts(j, outcome, now) || verdict.Waits(outcome) && awaitsOwn(j, asking())) || spare && outcome != tracer.OutcomeDelivered && underWay(j, now) {
 			return false
 		}
 		again := a.known[id] == isReopened
@@ -289,14 +292,70 @@ func (a *analyser) settle(now time.Time, ending, spare bool) {
 		} else {
 			a.known[id] = isJudged
 		}
-		j, _ = a.joiner.Journey(id)
-		if !ticked { // a tick at which nothing is decided changes nothing
-			a.rec.tick(now)
-			ticked = true
-		}
-		a.decide(j, outcome, now, again)
+		list = append(list, due{id: id, target: j.Translated.Dst.Addr(), source: j.Flow.Src.Addr(), outcome: outcome, again: again})
 		return true
 	})
+	if len(list) > 0 { // a tick at which nothing is decided changes nothing
+		a.rec.tick(now)
+	}
+	for _, d := range causesFirst(list) {
+		j, _ := a.joiner.Journey(d.id)
+		a.decide(j, d.outcome, now, d.again)
+	}
+}
+
+// due is a flow that can be judged now.
+type due struct {
+	id             uint64
+	source, target netip.Addr
+	outcome        tracer.Outcome
+	again          bool
+}
+
+// causesFirst puts flows after those that failed and that their targets had begun:
+// a server may not answer because it is not answered itself.
+func causesFirst(list []due) []due {
+	failed := map[netip.Addr]bool{}
+	for _, d := range list {
+		if d.outcome != tracer.OutcomeDelivered {
+			failed[d.source] = true
+		}
+	}
+	waits := func(d due) bool {
+		return d.outcome != tracer.OutcomeDelivered && d.source != d.target && failed[d.target]
+	}
+	slices.SortStableFunc(list, func(x, y due) int {
+		switch wx, wy := waits(x), waits(y); {
+		case wx == wy:
+			return 0
+		case wy:
+			return -1
+		}
+		return 1
+	})
+	return list
+}
+
+// asking are the open flows that have had no answer and are not due, by their
+// source.
+func (a *analyser) asking(now time.Time) map[netip.Addr][]*tracer.Journey {
+	by := map[netip.Addr][]*tracer.Journey{}
+	for _, id := range a.open {
+		j, ok := a.joiner.Peek(id)
+		if !ok || len(j.Answers) > 0 {
+			continue
+		}
+		if _, settled := verdict.Settle(j, now, false); !settled {
+			by[j.Flow.Src.Addr()] = append(by[j.Flow.Src.Addr()], j)
+		}
+	}
+	return by
+}
+
+// awaitsOwn: the target asked somebody itself for this flow's request, and whether
+// it will be answered is not known yet.
+func awaitsOwn(j *tracer.Journey, asking map[netip.Addr][]*tracer.Journey) bool {
+	return slices.ContainsFunc(asking[j.Translated.Dst.Addr()], func(own *tracer.Journey) bool { return verdict.Awaits(j, own) })
 }
 
 // answered looks at what the answers to lookups say. How a search list ended is
@@ -378,8 +437,11 @@ func (a *analyser) decide(j *tracer.Journey, outcome tracer.Outcome, now time.Ti
 	}
 	in.Beside = a.ledger.Beside(in)
 	a.ledger.Add(in, again)
+	in.Within = a.trail.Within(j)
+	v := a.engine.Decide(in)
+	a.trail.Add(v)
 	a.said = true
-	if !a.emit(a.engine.Decide(in)) {
+	if !a.emit(v) {
 		a.enough = true
 		a.rec.enough(now)
 	}

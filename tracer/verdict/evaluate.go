@@ -164,6 +164,7 @@ func (e *Engine) verdict(in *Input, ranked, held []*Finding) *tracer.Verdict {
 		also(r, in.unsettled(f)+": "+r.Summary)
 	}
 	in.apportioned(v)
+	in.waited(v)
 	return v
 }
 

@@ -35,6 +35,9 @@ type Input struct {
 	// Beside is what became of the trace's other connections to where this one
 	// goes, nil if that is not known or this one did not fail.
 	Beside *Group
+	// Within is the verdict, with its summary as why, on a connection that the
+	// target began when it had just got this request, and that failed.
+	Within *tracer.AlsoSeen
 	// Followed: what a DNS pod of this node asks of servers outside is watched.
 	Followed bool
 	// Behind is, for a lookup, the verdict on what the DNS server asked of others

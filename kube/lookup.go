@@ -191,6 +191,7 @@ func (s *Snapshot) PodFacts(p *Pod) *tracer.PodFacts {
 		Namespace: p.Namespace, Name: p.Name, Phase: p.Phase, Ready: p.Ready,
 		Terminating: !p.Deleting.IsZero(), HostNetwork: p.HostNetwork, Node: p.Node,
 		Owner: s.Owner(p).String(), IPs: p.IPs, Restarts: p.Restarts, Ports: p.Ports, DNS: s.servesDNS(p),
+		Created: p.Created,
 	}
 }
 

@@ -118,6 +118,8 @@ type PodFacts struct {
 	Owner       string `json:"owner,omitempty"`
 	// IPs are all the pod's addresses, of both families.
 	IPs []netip.Addr `json:"ips,omitempty"`
+	// Created is when the object was made, zero if that is not known.
+	Created time.Time `json:"created,omitzero"`
 	// Restarts counts container restarts; Ports are the declared container ports.
 	Restarts int32           `json:"restarts,omitempty"`
 	Ports    []ContainerPort `json:"ports,omitempty"`

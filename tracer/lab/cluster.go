@@ -15,6 +15,7 @@ type pod struct {
 	node                     string
 	ip4, ip6                 netip.Addr
 	hostNetwork, notReady    bool
+	isNew                    bool   // created just now
 	terminating              bool   // being deleted, and still serving
 	waiting                  string // reason a container is waiting, "" if it runs
 	ports                    []podPort

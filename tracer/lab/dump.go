@@ -112,6 +112,9 @@ func (d *dumper) pod(p *pod) corev1.Pod {
 	}
 	m := d.meta(p.ns, p.name, p.uid, p.labels)
 	m.OwnerReferences = []metav1.OwnerReference{owner}
+	if p.isNew {
+		m.CreationTimestamp = metav1.NewTime(time.Now().Truncate(time.Second))
+	}
 	if p.terminating {
 		grace := int64(30)
 		m.DeletionTimestamp, m.DeletionGracePeriodSeconds = &d.born, &grace

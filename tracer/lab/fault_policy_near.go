@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 )
 
 // nearFaults are policies that were meant to allow the flow, or that stand where
@@ -23,6 +24,7 @@ func nearFaults() []Fault {
 			"A NetworkPolicy of the client allows the Service's pods; its agent's program at the client's veth sees the Service's address.", arrangeBeforeDNAT),
 		f("pol-ipblock-after-snat", "policy-after-snat", "a policy judged after the source's translation",
 			"A NetworkPolicy of the server allows the client's address; its agent's program at the server's veth sees the node's.", arrangeAfterSNAT),
+		f("pol-startup-race", "startup-race", "a pod earlier than its policies", "A pod has just been created, and its policy agent's program denies all until it has the policies.", arrangeStartup),
 		control("healthy-agent-program", "pods behind an agent's program", "A pod reaches another by its address, past the program of a policy agent that allows it.", bothProtocols, arrangeAgentAllows),
 	}
 }
@@ -129,4 +131,17 @@ func arrangeAgentAllows(_ context.Context, l *Lab) (*scene, error) {
 	s := l.between(l.client().space, l.client().ref(), addrPort(x.ip(l.opts.IPv6), l.p.podPort), podRef(x, l.p.podPort))
 	services := l.svcRange(l.opts.IPv6)
 	return s, l.guard(l.client(), awsEgress, ebpf.AttachTCXIngress, dropWhere(addressIn(daddrAt, services, "drop", "pass")))
+}
+
+// arrangeStartup is arrangeAgentAllows of a pod that is new, with the program of
+// an agent in its strict mode.
+func arrangeStartup(_ context.Context, l *Lab) (*scene, error) {
+	if err := l.byProgram(l.toEgress()); err != nil {
+		return nil, err
+	}
+	x, c := l.server(0), l.client()
+	with(l, &c.isNew, true)
+	s := l.between(c.space, c.ref(), addrPort(x.ip(l.opts.IPv6), l.p.podPort), podRef(x, l.p.podPort))
+	all := dropWhere(asm.Instructions{asm.Ja.Label("drop")})
+	return l.blamesClient(s).shows(Timeout), l.guard(c, awsEgress, ebpf.AttachTCXIngress, all)
 }

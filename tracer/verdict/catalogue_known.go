@@ -134,7 +134,7 @@ func Known() []KnownFault {
 		{"pol-probe-or-host-source", "pol-probe-or-host-source", ""},
 		{"pol-reject-mode", "pol-reject-mode", ""},
 		{"pol-selector-mismatch", "pol-selector-mismatch", ""},
-		{"pol-startup-race", "pol-agent-stale", "the drop that no policy explains; the age of the pod is not judged"},
+		{"pol-startup-race", "pol-startup-race", ""},
 		{"pol-wrong-port", "pol-wrong-port", ""},
 		{"pol-xdp-drop", "pol-xdp-drop", ""},
 		{"svc-clusterip-unallocated", "svc-clusterip-unallocated", ""},

@@ -28,7 +28,7 @@ func lookalikes() []lookalike {
 	svc := func(with ...change) []change { return append([]change{toService}, with...) }
 	blackholed := dropOf("NOT_SPECIFIED", "ip_error", tracer.StageRouting, "")
 	once := []dropChange{times(1), lasting(0, 0)}
-	return append(slices.Concat(pathLookalikes(), publishedLookalikes()), []lookalike{
+	return append(slices.Concat(pathLookalikes(), publishedLookalikes(), startupLookalikes()), []lookalike{
 		// Policies.
 		{"a policy denies egress, but the neighbour failed", []change{noNeighbour(), denies("egress", "peer")}, "cni-stale-neigh", "pol-egress-deny", ""},
 		{"a policy denies ingress, but the answer was dropped", []change{reached, filtered(ofReply), denies("ingress", "peer"), rule("", "drop")}, "node-forward-drop", "pol-ingress-deny", ""},

@@ -142,6 +142,9 @@ func (in *Input) agentStale(d *tracer.DropSeen, r *tracer.RuleFact, f *Finding) 
 	f.Code, f.Confidence = "pol-agent-stale", tracer.Suspected
 	f.Object = &tracer.Ref{Kind: "FirewallRule", Name: r.Family + " " + r.Table + " " + r.Chain}
 	why := in.staleness(d, r)
+	if why == "" && in.startupRace(d, r.Owner, f) {
+		return
+	}
 	if why == "" {
 		f.Blind = append(f.Blind, in.otherPolicies(r.Owner)...)
 		f.Summary += ": a policy of another kind does, or the agent's state is out of date"

@@ -76,6 +76,9 @@ func bpfDrop(in *Input) *Finding {
 			other.Evidence, other.Blind = append(f.Evidence, other.Evidence[1:]...), append(other.Blind, f.Blind...)
 			return other
 		}
+		if in.startupRace(d, owner, f) {
+			return f
+		}
 		f.Code, f.Confidence = "pol-agent-stale", tracer.Suspected
 		f.Summary = fmt.Sprintf("%s of %s dropped %s to %s at %s, which no NetworkPolicy of the cluster denies: a policy of another kind does, or the agent's state is out of date",
 			who, owner, in.from(d), in.to(d), in.where(d.Device))

@@ -181,27 +181,33 @@ func (a *aim) selects(d *tracer.Device) bool {
 	return false
 }
 
-// first is the flow to speak of if none was seen: from the first single source
+// unseen are the flows to speak of if none was seen: from the first single source
 // to the first single destination of the same family. Where the destination is
-// everything outside, one address stands for it.
-func (a *aim) first() (t tracer.Tuple, standIn, ok bool) {
+// everything outside, one address of each of the source's families stands for it.
+func (a *aim) unseen() (flows []tracer.Tuple, standIn bool) {
+	tried := map[bool]bool{}
 	for _, s := range a.from.Targets {
-		if !s.Prefix.IsSingleIP() {
+		v4 := s.Prefix.Addr().Is4()
+		if !s.Prefix.IsSingleIP() || tried[v4] {
 			continue
 		}
-		src := s.Prefix.Addr()
-		for _, d := range a.destinations(src.Is4()) {
-			if !d.Prefix.IsSingleIP() || src.Is4() != d.Prefix.Addr().Is4() {
+		for _, d := range a.destinations(v4) {
+			if !d.Prefix.IsSingleIP() || v4 != d.Prefix.Addr().Is4() {
 				continue
 			}
-			t := tracer.Tuple{Src: netip.AddrPortFrom(src, 0), Dst: netip.AddrPortFrom(d.Prefix.Addr(), d.Port), Proto: d.Proto}
+			t := tracer.Tuple{Src: netip.AddrPortFrom(s.Prefix.Addr(), 0), Dst: netip.AddrPortFrom(d.Prefix.Addr(), d.Port), Proto: d.Proto}
 			if t.Proto == 0 {
 				t.Proto = tracer.ProtoTCP
 			}
-			return t, a.to.Internet, true
+			if !a.to.Internet {
+				return []tracer.Tuple{t}, false
+			}
+			flows = append(flows, t)
+			tried[v4] = true
+			break
 		}
 	}
-	return tracer.Tuple{}, false, false
+	return flows, true
 }
 
 func (a *aim) destinations(v4 bool) []kube.Target {

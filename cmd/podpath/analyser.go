@@ -400,30 +400,33 @@ func (a *analyser) end(now time.Time) {
 	a.tick(now, true)
 }
 
-// unseen gives a verdict for a flow that was asked for but never seen. Of one that
-// stands for any other only a fault is told.
-func (a *analyser) unseen(t tracer.Tuple, standIn bool, now time.Time) (given bool) {
+// unseen gives a verdict for what was asked for but never seen. Of flows that stand
+// for any other only a fault is told.
+func (a *analyser) unseen(flows []tracer.Tuple, standIn bool, now time.Time) (given bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	j := &tracer.Journey{Flow: t, Translated: t, First: now, Last: now}
-	if d, ok := a.inv.Owner(t.Src.Addr()); ok {
-		j.SrcDevice = d.DeviceKey
+	for _, t := range flows {
+		j := &tracer.Journey{Flow: t, Translated: t, First: now, Last: now}
+		if d, ok := a.inv.Owner(t.Src.Addr()); ok {
+			j.SrcDevice = d.DeviceKey
+		}
+		if d, ok := a.inv.Owner(t.Dst.Addr()); ok {
+			j.DstDevice = d.DeviceKey
+		}
+		if !standIn {
+			a.decide(j, tracer.OutcomeNotSeen, now, false)
+			return true
+		}
+		in := a.input(j, tracer.OutcomeNotSeen, now)
+		in.StandIn = true
+		v := a.engine.Decide(in)
+		// Of two families one may be without a route on purpose, until it is tried.
+		if v.Code != tracer.CodeUnknown && (len(flows) == 1 || v.Confidence == tracer.Confirmed) {
+			a.emit(v)
+			return true
+		}
 	}
-	if d, ok := a.inv.Owner(t.Dst.Addr()); ok {
-		j.DstDevice = d.DeviceKey
-	}
-	if !standIn {
-		a.decide(j, tracer.OutcomeNotSeen, now, false)
-		return true
-	}
-	in := a.input(j, tracer.OutcomeNotSeen, now)
-	in.StandIn = true
-	v := a.engine.Decide(in)
-	if v.Code == tracer.CodeUnknown {
-		return false
-	}
-	a.emit(v)
-	return true
+	return false
 }
 
 // decide gives the verdict for a flow; again: it was said to be well before.

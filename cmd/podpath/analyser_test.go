@@ -62,20 +62,44 @@ func TestUnseenOutside(t *testing.T) {
 				to = kube.Resolved{Targets: []kube.Target{{Prefix: netip.MustParsePrefix("10.0.0.9/32"), Port: 80}}}
 			}
 			aimed := &aim{from: kube.Resolved{Targets: []kube.Target{{Prefix: netip.PrefixFrom(c.src, c.src.BitLen())}}}, to: to}
-			flow, standIn, ok := aimed.first()
-			if !ok || standIn != c.internet || flow.Src.Addr() != c.src || flow.Dst.Addr().Is4() != c.src.Is4() {
-				t.Fatalf("would speak of %v, %v, %v", flow, standIn, ok)
+			flows, standIn := aimed.unseen()
+			if len(flows) != 1 || standIn != c.internet || flows[0].Src.Addr() != c.src || flows[0].Dst.Addr().Is4() != c.src.Is4() {
+				t.Fatalf("would speak of %v, %v", flows, standIn)
 			}
 			a := newAnalyser("n", nil)
 			a.inv = tracer.Inventory{HostNetNS: 1, Devices: []tracer.Device{{DeviceKey: tracer.DeviceKey{NetNS: 2, IfIndex: 2}, Name: "eth0", Role: tracer.RolePod, Addrs: []netip.Prefix{netip.PrefixFrom(c.src, 24)}}}}
 			a.ask = func(uint64, tracer.Query) *tracer.NodeFacts {
-				return &tracer.NodeFacts{Routes: []tracer.RouteFact{{For: "src-pod", Dst: flow.Dst.Addr(), Type: c.route}}, Counters: map[uint32]map[string]uint64{2: {"IpOutNoRoutes": c.noRoutes}}}
+				return &tracer.NodeFacts{Routes: []tracer.RouteFact{{For: "src-pod", Dst: flows[0].Dst.Addr(), Type: c.route}}, Counters: map[uint32]map[string]uint64{2: {"IpOutNoRoutes": c.noRoutes}}}
 			}
 			var got tracer.Verdict
 			a.emit = func(v *tracer.Verdict) bool { got = *v; return true }
-			if given := a.unseen(flow, standIn, time.Now()); given != (c.want != "") || got.Code != c.want || got.Confidence != c.sure {
+			if given := a.unseen(flows, standIn, time.Now()); given != (c.want != "") || got.Code != c.want || got.Confidence != c.sure {
 				t.Errorf("given %v: %s %s: %s", given, got.Code, got.Confidence, got.Summary)
 			}
 		})
+	}
+}
+
+// With two families each is looked at: one may have its route.
+func TestUnseenFamilies(t *testing.T) {
+	single := func(s string) kube.Target { return kube.Target{Prefix: netip.MustParsePrefix(s)} }
+	aimed := &aim{from: kube.Resolved{Targets: []kube.Target{single("10.0.0.1/32"), single("10.0.0.2/32"), single("fd00::1/128")}}, to: kube.Resolved{Internet: true}}
+	flows, standIn := aimed.unseen()
+	a, noRoutes := newAnalyser("n", nil), uint64(2)
+	a.ask = func(_ uint64, q tracer.Query) *tracer.NodeFacts {
+		typ := "unicast"
+		if q.Flow.Src.Addr().Is6() {
+			typ = "none"
+		}
+		return &tracer.NodeFacts{Routes: []tracer.RouteFact{{For: "src-pod", Dst: q.Flow.Dst.Addr(), Type: typ}}, Counters: map[uint32]map[string]uint64{0: {"Ip6OutNoRoutes": noRoutes}}}
+	}
+	var got []*tracer.Verdict
+	a.emit = func(v *tracer.Verdict) bool { got = append(got, v); return true }
+	if given := a.unseen(flows, standIn, time.Now()); !given || len(flows) != 2 || len(got) != 1 || !got[0].Journey.Flow.Src.Addr().Is6() {
+		t.Errorf("of %v: %v", flows, got)
+	}
+	noRoutes = 0
+	if a.unseen(flows, standIn, time.Now()) {
+		t.Errorf("blames a family that nobody tried: %v", got)
 	}
 }

@@ -170,9 +170,8 @@ func (p *replay) run(ctx context.Context) error {
 		p.analyser.tick(p.last, true)
 	}
 	if len(p.tally.codes) == 0 && p.aim != nil {
-		if t, standIn, ok := p.aim.first(); ok {
-			p.analyser.unseen(t, standIn, p.last)
-		}
+		flows, standIn := p.aim.unseen()
+		p.analyser.unseen(flows, standIn, p.last)
 	}
 	if n := p.r.Skipped(); n > 0 {
 		p.app.say("warning: %d records of kinds that this version does not know were skipped", n)

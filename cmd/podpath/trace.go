@@ -303,7 +303,7 @@ func (s *traceSession) show(p render.Printer, f traceFlags, v *tracer.Verdict) e
 
 // nothingSeen says so, with what the node's state suggests.
 func (s *traceSession) nothingSeen() {
-	if t, standIn, ok := s.live.current.first(); ok && s.live.analyser.unseen(t, standIn, s.live.probe.Now()) {
+	if flows, standIn := s.live.current.unseen(); s.live.analyser.unseen(flows, standIn, s.live.probe.Now()) {
 		return
 	}
 	s.app.say("no packet from %s to %s was seen in %s", s.live.current.from.Description, s.live.current.to.Description, time.Since(s.begun).Round(time.Millisecond))

@@ -103,10 +103,12 @@ func (p *yamlPrinter) Print(object any) error {
 	}
 	doc, err := yaml.JSONToYAML(b)
 	// What acts on a terminal would stand there raw, and cannot be escaped
-	// outside of quotes. JSON is YAML too, and has everything in quotes. What JSON
-	// has escaped (U+2028) YAML may have raw again.
-	if err != nil || len(escapeUnsafe(doc, longEscape)) != len(doc) {
-		doc = escapeUnsafe(b, longEscape)
+	// outside of quotes; some of it YAML takes for the end of a line. JSON is YAML
+	// too, and has everything in quotes. What JSON has escaped (U+2028) YAML may
+	// have raw again.
+	escaped := escapeUnsafe(b, longEscape)
+	if err != nil || len(escaped) != len(b) || len(escapeUnsafe(doc, longEscape)) != len(doc) {
+		doc = escaped
 	}
 	_, err = p.w.Write(append([]byte("---\n"), doc...))
 	return err

@@ -210,12 +210,16 @@ func (g *Group) kind(kind string) []shareKey {
 	return keys
 }
 
+func (in *Input) familyName() string {
+	if in.family6() {
+		return "IPv6"
+	}
+	return "IPv4"
+}
+
 // shareKeys are what the flow is counted under.
 func (in *Input) shareKeys() []shareKey {
-	family := "IPv4"
-	if in.family6() {
-		family = "IPv6"
-	}
+	family := in.familyName()
 	keys := []shareKey{{byClient, in.source()}, {byFamily, family}, {byEndpoint, in.endpoint()}}
 	if n := in.Cluster.Target.Node; n != "" {
 		keys = append(keys, shareKey{byNode, n}, shareKey{byPath, family + " " + n})

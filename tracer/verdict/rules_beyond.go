@@ -246,7 +246,7 @@ func sourceNoRoute(in *Input) *Finding {
 		Evidence: []tracer.Evidence{in.seenState(in.source(), "FIB look-up for %s: no route", j.Flow.Dst.Addr())},
 	}
 	if in.StandIn {
-		f.Summary = fmt.Sprintf("pod %s has no route to what is outside: connecting fails before a packet exists", in.source())
+		f.Summary = fmt.Sprintf("pod %s has no %s route to what is outside: connecting fails before a packet exists", in.source(), in.familyName())
 	}
 	if n := in.counter(j.SrcDevice.NetNS, "IpOutNoRoutes") + in.counter(j.SrcDevice.NetNS, "Ip6OutNoRoutes"); n > 0 {
 		f.Confidence = tracer.Confirmed

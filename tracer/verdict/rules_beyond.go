@@ -312,6 +312,10 @@ func healthy(in *Input) *Finding {
 			f.Evidence = append(f.Evidence, in.seenState(where, "a try of the search list; a later one was answered"))
 		}
 	}
+	if in.answerUnread() {
+		f.Confidence = tracer.Probable
+		f.Blind = append(f.Blind, tracer.Blind{What: "an answer came, of which only the count was shown", Effect: "whether it is a success or a failure is not known"})
+	}
 	if n := in.Journey.Retransmits; n > 0 {
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "%d retransmitted packets, recovered", n))
 	}

@@ -184,6 +184,13 @@ func lookupText(l *tracer.Lookup) string {
 	return s
 }
 
+// answerUnread: the budget kept the header of every answer to a lookup from being
+// shown.
+func (in *Input) answerUnread() bool {
+	l := in.Journey.Lookup
+	return in.lookup() && in.Journey.Flow.Proto == tracer.ProtoUDP && in.partial() && (l == nil || l.Answered == 0)
+}
+
 // inShort rounds a time to what matters of it.
 func inShort(d time.Duration) time.Duration {
 	if d < 10*time.Millisecond {

@@ -92,6 +92,7 @@ func TestLookups(t *testing.T) {
 		{"answered", []change{asks(answered(0, ms))}, "ok", confirmed, ""},
 		{"a try of the search list", []change{asks(tried)}, "ok", confirmed, ""},
 		{"not answered yet", []change{asks(partly)}, "ok", confirmed, ""},
+		{"answered, but the answer was held back", []change{asks(partly), func(s *scene) { s.Held = 5 }}, "ok", probable, ""},
 		{"slow, but not by seconds", []change{asks(answered(0, 900*ms))}, "ok", confirmed, ""},
 		{"no such name", []change{asks(answered(tracer.RCodeNXDomain, ms))}, "dns-nxdomain-search", confirmed, "Pod shop/web"},
 		{"the resolver fails", []change{asks(answered(tracer.RCodeServFail, 2*time.Second))}, "dns-servfail", confirmed, "Pod db/api"},

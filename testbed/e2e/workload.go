@@ -30,7 +30,7 @@ func workloadCommand() *cobra.Command {
 	dial := &cobra.Command{Use: "dial HOST:PORT", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, args []string) error {
 		try := func() workload.Try {
 			if lookup != "" {
-				return workload.Lookup(c.Context(), args[0], lookup, six, limit)
+				return workload.Lookup(c.Context(), network, args[0], lookup, six, limit)
 			}
 			return workload.Dial(c.Context(), network, args[0], size, limit)
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podpath/podpath/testbed/k8s"
@@ -14,6 +16,7 @@ import (
 func dnsFaults() []Scenario {
 	return []Scenario{
 		{Name: "dns-coredns-dead", Beside: true, About: "CoreDNS crashed; its pod is still an endpoint", Flavours: light, Build: corednsDead},
+		{Name: "dns-tcp-policy", About: "a policy of the client allows DNS over UDP only", Flavours: calicoOnly, Build: tcpPolicy},
 		{Name: "dns-no-endpoints", About: "no CoreDNS pod is ready", Build: corednsNotReady},
 	}
 }
@@ -42,6 +45,19 @@ func corednsNotReady(ctx context.Context, s *Stage) (*Scene, error) {
 	sc.Symptom = []workload.Outcome{workload.Refused}
 	sc.Want = Want{Component: "dns", Code: "dns-coredns-down", Object: Object{"Service", metav1.NamespaceSystem, "kube-dns"}}
 	return sc, nil
+}
+
+func tcpPolicy(ctx context.Context, s *Stage) (*Scene, error) {
+	datagrams := corev1.ProtocolUDP
+	sc, err := s.lookup(ctx, s.Pick(), anyName)
+	if err != nil {
+		return nil, err
+	}
+	sc.Network = "tcp"
+	return s.denied(sc, "pol-dns-egress", workload.Timeout, networkingv1.NetworkPolicySpec{
+		PodSelector: app(sc.Client.(*k8s.Pod).Labels["app"]), PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeEgress},
+		Egress: []networkingv1.NetworkPolicyEgressRule{{Ports: []networkingv1.NetworkPolicyPort{{Protocol: &datagrams, Port: portOf(53)}}}},
+	}), nil
 }
 
 // servers is the pod of an app on a node.

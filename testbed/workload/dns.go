@@ -2,7 +2,9 @@ package workload
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -17,15 +19,15 @@ const (
 	NoAddress     Outcome = "no-address" // the name has none of this family
 )
 
-// Lookup asks a DNS server for the addresses of a name, once, by UDP: for the
-// IPv4 ones, or for the IPv6 ones.
-func Lookup(ctx context.Context, server, name string, six bool, limit time.Duration) Try {
+// Lookup asks a DNS server for the addresses of a name, once, by udp or tcp: for
+// the IPv4 ones, or for the IPv6 ones.
+func Lookup(ctx context.Context, network, server, name string, six bool, limit time.Duration) Try {
 	begun := time.Now()
 	kind := dnsmessage.TypeA
 	if six {
 		kind = dnsmessage.TypeAAAA
 	}
-	code, who, err := query(ctx, server, name, kind, limit)
+	code, who, err := query(ctx, network, server, name, kind, limit)
 	t := Try{Outcome: outcomeOf(err, false), Took: time.Since(begun), Who: who}
 	switch {
 	case err != nil:
@@ -44,7 +46,7 @@ func Lookup(ctx context.Context, server, name string, six bool, limit time.Durat
 	return t
 }
 
-func query(ctx context.Context, server, name string, kind dnsmessage.Type, limit time.Duration) (dnsmessage.RCode, string, error) {
+func query(ctx context.Context, network, server, name string, kind dnsmessage.Type, limit time.Duration) (dnsmessage.RCode, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	host, err := dnsmessage.NewName(name)
@@ -59,7 +61,7 @@ func query(ctx context.Context, server, name string, kind dnsmessage.Type, limit
 	if err != nil {
 		return 0, "", err
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, "udp", server)
+	conn, err := new(net.Dialer).DialContext(ctx, network, server)
 	if err != nil {
 		return 0, "", err
 	}
@@ -68,16 +70,12 @@ func query(ctx context.Context, server, name string, kind dnsmessage.Type, limit
 	if err := conn.SetDeadline(deadline); err != nil {
 		return 0, "", err
 	}
-	if _, err := conn.Write(packet); err != nil {
-		return 0, "", err
-	}
-	buf := make([]byte, 4096)
-	n, err := conn.Read(buf)
+	answer, err := converse(conn, packet, network == "tcp")
 	if err != nil {
 		return 0, "", err
 	}
 	var reply dnsmessage.Message
-	if err := reply.Unpack(buf[:n]); err != nil {
+	if err := reply.Unpack(answer); err != nil {
 		return 0, "", err
 	}
 	if reply.ID != ask.ID {
@@ -92,4 +90,26 @@ func query(ctx context.Context, server, name string, kind dnsmessage.Type, limit
 		}
 	}
 	return reply.RCode, "", nil
+}
+
+// converse sends a message and reads one; on a stream each has its length before
+// it (RFC 1035 §4.2.2).
+func converse(conn net.Conn, ask []byte, stream bool) ([]byte, error) {
+	buf := make([]byte, 64<<10)
+	if !stream {
+		if _, err := conn.Write(ask); err != nil {
+			return nil, err
+		}
+		n, err := conn.Read(buf)
+		return buf[:n], err
+	}
+	if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(ask))), ask...)); err != nil {
+		return nil, err
+	}
+	if _, err := io.ReadFull(conn, buf[:2]); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint16(buf)
+	_, err := io.ReadFull(conn, buf[:n])
+	return buf[:n], err
 }

@@ -47,6 +47,10 @@ type Verdict struct {
 	Outcome Outcome
 	Journey *Journey
 	Cluster *ClusterFacts
+	// CNI are the networks that connect the pods of the node ("flannel"), as far as
+	// they show there; Proxies is what translates Services (see ServiceRules), if
+	// the node was asked.
+	CNI, Proxies []string
 	// Object is the culprit; nil if there is none to name.
 	Object   *Ref
 	Rule     *RuleFact

@@ -28,6 +28,11 @@ type Verdict struct {
 	Summary    string            `json:"summary"`
 	Outcome    tracer.Outcome    `json:"outcome"`
 	Flow       FlowRef           `json:"flow"`
+	// CNI are the networks that connect the node's pods ("flannel", "calico"), as
+	// far as they show on the node; Proxies is what translates Services there
+	// ("kube-proxy-nftables", "ipvs"), if the node was asked.
+	CNI        []string          `json:"cni,omitempty"`
+	Proxies    []string          `json:"service_proxies,omitempty"`
 	Object     *tracer.Ref       `json:"object,omitempty"`
 	Rule       *Rule             `json:"rule,omitempty"`
 	Evidence   []tracer.Evidence `json:"evidence"`
@@ -202,7 +207,7 @@ func NewVerdict(v *tracer.Verdict, inv *tracer.Inventory) *Verdict {
 		Flow:     newFlowRef(v.Journey, v.Cluster, v.Node),
 		Evidence: inUTC(v.Evidence), AlsoSeen: orEmpty(v.AlsoSeen), Remedy: orEmpty(v.Remedy), Blind: orEmpty(v.Blind),
 		LostEvents: v.LostEvents, Rule: newRule(v.Rule), Hops: orEmpty(Path(v.Journey, v.Cluster, inv, v.Node)),
-		Lookup: newLookup(v.Journey, v.Cluster),
+		Lookup: newLookup(v.Journey, v.Cluster), CNI: v.CNI, Proxies: v.Proxies,
 	}
 	return w
 }

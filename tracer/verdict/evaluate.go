@@ -62,7 +62,9 @@ func (e *Engine) Decide(in *Input) *tracer.Verdict {
 		in.Inventory = &tracer.Inventory{}
 	}
 	if in.delivered() {
-		return e.verdict(in, []*Finding{healthy(in)}, nil)
+		f := healthy(in)
+		f.Evidence = append(f.Evidence, in.astray()...)
+		return e.verdict(in, []*Finding{f}, nil)
 	}
 	if f := lookupAnswered(in); f != nil {
 		f.Evidence = append(in.seenLookup(), f.Evidence...)
@@ -91,6 +93,7 @@ func (e *Engine) Decide(in *Input) *tracer.Verdict {
 	e.weigh(in, found)
 	ranked := e.rank(in, found)
 	ranked[0].Evidence = append(ranked[0].Evidence, in.seenLookup()...)
+	ranked[0].Evidence = append(ranked[0].Evidence, in.astray()...)
 	return e.verdict(in, ranked, held)
 }
 
@@ -145,7 +148,7 @@ func (e *Engine) verdict(in *Input, ranked, held []*Finding) *tracer.Verdict {
 	v := &tracer.Verdict{
 		Time: in.Now, Node: in.NodeName, Component: entry.Component, Code: f.Code,
 		Confidence: f.Confidence, Summary: f.Summary, Outcome: in.Outcome,
-		Journey: in.Journey, Cluster: in.Cluster, Object: f.Object, Rule: f.Rule,
+		Journey: in.Journey, Cluster: in.Cluster, CNI: networkNames(in.networksHere()), Proxies: in.proxies(), Object: f.Object, Rule: f.Rule,
 		Evidence: append(f.Evidence, in.resent(f)...), LostEvents: in.Lost, AlsoSeen: f.Also,
 		Remedy: entry.remedy(in, f),
 		Blind:  append(append(append([]tracer.Blind{}, in.Blind...), in.Node.Blind...), f.Blind...),

@@ -168,11 +168,20 @@ func routeMissing(in *Input) *Finding {
 // pod addresses (GKE, AWS) the default route is the right one.
 func routeGuess(in *Input) *Finding {
 	f := in.defaultToPods()
-	if f == nil {
+	if f == nil || in.fabricKnowsPods() {
 		return nil
 	}
 	f.Confidence = tracer.Suspected
 	return f
+}
+
+// fabricKnowsPods: the networks here leave it to what is around the nodes to find
+// the pods, so that the default route is the way.
+func (in *Input) fabricKnowsPods() bool {
+	list := in.crossings(in.networksHere())
+	return len(list) > 0 && !slices.ContainsFunc(list, func(c crossing) bool {
+		return c.bare || c.leg[0].routed || c.leg[0].role != tracer.RoleUplink
+	})
 }
 
 // defaultToPods finds packets for another node's pods that left by the default
@@ -208,10 +217,15 @@ func isDefault(r *tracer.RouteFact) bool {
 	return r.Prefix == "0.0.0.0/0" || r.Prefix == "::/0" || r.Prefix == "default"
 }
 
+// overlayHere: the nodes are joined by tunnels. Where the network of the pods is
+// known, only a tunnel of its own says so: others belong to a VPN, say.
 func (in *Input) overlayHere() bool {
-	return slices.ContainsFunc(in.Inventory.Devices, func(d tracer.Device) bool {
-		return d.Role == tracer.RoleTunnel && in.onHost(d.DeviceKey)
-	})
+	for _, n := range in.networksHere() {
+		if len(n.nodes) > 0 {
+			return slices.ContainsFunc(in.crossings(in.networksHere()), func(c crossing) bool { return c.leg[0].role == tracer.RoleTunnel })
+		}
+	}
+	return in.hasDevice(func(d *tracer.Device) bool { return d.Role == tracer.RoleTunnel })
 }
 
 // deniedElsewhere: the policies deny the flow, and its target is on a node that

@@ -28,6 +28,9 @@ func undecided(in *Input) *Finding {
 	default:
 		in.unexplained(f)
 	}
+	if len(in.Journey.Hops) > 0 {
+		f.Evidence = append(f.Evidence, in.seenNetwork()...)
+	}
 	if in.Journey.ReachedTarget && in.lookup() {
 		f.Blind = append(f.Blind, in.upstreamUnseen()...)
 		f.Evidence = append(f.Evidence, in.seenUpstream()...)
@@ -89,6 +92,7 @@ func (in *Input) unexplained(f *Finding) {
 		f.Summary = fmt.Sprintf("packets from %s reached %s, which did not answer; nothing here explains why", in.source(), in.target())
 	default:
 		f.Summary = fmt.Sprintf("packets from %s to %s were last seen %s, and not after; no drop was recorded", in.source(), in.destination(), in.lastSeen())
+		f.Evidence = append(f.Evidence, in.seenEnd(tracer.DirRequest)...)
 	}
 }
 

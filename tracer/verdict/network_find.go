@@ -1,0 +1,85 @@
+package verdict
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/podpath/podpath/tracer"
+)
+
+// networksHere are the networks that left a sure sign on this node, or two weak
+// ones. None means that it is not known.
+func (in *Input) networksHere() []network {
+	var all []network
+	for _, n := range networks {
+		if in.shows(n) {
+			all = append(all, n)
+		}
+	}
+	if slices.ContainsFunc(all, func(n network) bool { return !n.plain }) {
+		all = slices.DeleteFunc(all, func(n network) bool { return n.plain })
+	}
+	return all
+}
+
+func (in *Input) shows(n network) bool {
+	weak := 0
+	for _, s := range n.signs {
+		switch {
+		case !in.signed(s):
+		case !s.weak:
+			return true
+		default:
+			weak++
+		}
+	}
+	return weak > 1
+}
+
+func (in *Input) signed(s sign) bool {
+	switch {
+	case s.owner != "":
+		return in.writes(s.owner)
+	case s.services != "":
+		return slices.Contains(in.proxies(), s.services)
+	}
+	return in.hasDevice(func(d *tracer.Device) bool {
+		return named(d.Name, s.device) && (s.kind == "" || d.Kind == s.kind) && (s.role == "" || d.Role == s.role)
+	})
+}
+
+// hasDevice asks for a device of the node that is up: one that is not carries
+// nothing, and is often left over.
+func (in *Input) hasDevice(test func(*tracer.Device) bool) bool {
+	return slices.ContainsFunc(in.Inventory.Devices, func(d tracer.Device) bool { return in.onHost(d.DeviceKey) && d.Up && test(&d) })
+}
+
+// writes: rules or programs that were met are of that owner.
+func (in *Input) writes(owner string) bool {
+	rule := func(r tracer.RuleFact) bool { return r.Owner == owner }
+	return slices.ContainsFunc(in.Node.Rules, rule) || slices.ContainsFunc(in.Node.Masquerade, rule) ||
+		slices.ContainsFunc(in.Node.Programs, func(p tracer.BPFProgram) bool { return p.Owner == owner })
+}
+
+// proxies are what translates Services on this node.
+func (in *Input) proxies() []string {
+	if in.Node.Services == nil {
+		return nil
+	}
+	return in.Node.Services.Implementations
+}
+
+// named: a name follows a pattern, of which the rest is free after a *.
+func named(name, pattern string) bool {
+	prefix, open := strings.CutSuffix(pattern, "*")
+	return pattern == "" || name == pattern || open && strings.HasPrefix(name, prefix)
+}
+
+// networkNames are the names of networks.
+func networkNames(list []network) []string {
+	var out []string
+	for _, n := range list {
+		out = append(out, n.name)
+	}
+	return out
+}

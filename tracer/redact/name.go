@@ -23,6 +23,7 @@ var wellKnown = set(`
 	ds daemonset daemonsets node nodes no ns namespace namespaces any internet in notin
 	flannel calico cilium weave antrea ovn router kindnet canal cni tigera vxlan geneve ipip
 	cali cil kubelet controller istio envoy linkerd
+	bridge host gw wg wireguard tun v4 v6 genev sys 6784
 	policy labels serviceaccount org projectcalico
 	all component metadata name instance version hostname topology zone region template hash`)
 
@@ -77,7 +78,7 @@ func (n *names) pseudonym(word string) string {
 var (
 	wordPattern = regexp.MustCompile(`[\p{L}\p{N}\p{M}]+`)
 	// ordinary are names that a kernel or a tool gives to the first of a kind.
-	ordinary = regexp.MustCompile(`^(lo|(eth|bond|br|cni|cbr|docker|tun|tap|wg|vxlan|tunl|dummy|team|veth)[0-9]{1,2})$`)
+	ordinary = regexp.MustCompile(`^(lo|(eth|bond|br|cni|cbr|docker|tun|tap|wg|vxlan|tunl|dummy|team|veth|gw|mp|ovn)[0-9]{1,2})$`)
 	// prefixed are devices of pods: the rest is an identifier, often a hash.
 	prefixed = regexp.MustCompile(`^(veth|cali|lxc|eni|azv|tunl|vxlan|gke|ovn)([0-9a-f].*)$`)
 )

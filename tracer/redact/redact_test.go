@@ -261,3 +261,21 @@ func TestAgentPolicies(t *testing.T) {
 		t.Errorf("%s\n%s", cluster, rule)
 	}
 }
+
+// By these devices a CNI is told (tracer/verdict/network.go), also in a redacted
+// recording; * is the rest of a name, which may change.
+func TestDevicesOfNetworks(t *testing.T) {
+	r := redactor(t)
+	for _, pattern := range strings.Fields(`flannel.* flannel-v6.* flannel-wg flannel-wg-v6 cni0 cali* vxlan.calico vxlan-v6.calico wireguard.cali wg-v6.cali tunl0
+		cilium_host cilium_vxlan cilium_geneve cilium_wg0 lxc* eni* azv* gke* veth* kube-bridge tun-* weave vxlan-6784 antrea-gw0 antrea-tun0
+		genev_sys_* vxlan_sys_* ovn-k8s-mp0 ovn0`) {
+		prefix, open := strings.CutSuffix(pattern, "*")
+		name := prefix
+		if open {
+			name += "1f2e3d"
+		}
+		if got := r.name(name); got != name && (!open || !strings.HasPrefix(got, prefix)) {
+			t.Errorf("%s becomes %s", name, got)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package k8s
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -46,9 +47,10 @@ func (c *Cluster) start(s *Space, name string, env []string, argv ...string) (*P
 	return p, nil
 }
 
-// Kill ends the daemon as a crash does.
+// Kill ends the daemon as a crash does. It may have ended: a kubelet or a
+// controller may have taken a container's process away already.
 func (p *Process) Kill() error {
-	if err := p.signal(syscall.SIGKILL); err != nil {
+	if err := p.signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	<-p.ended

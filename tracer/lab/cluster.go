@@ -137,6 +137,9 @@ type cluster struct {
 	// adminPolicies and ciliumPolicies are of kinds that not every cluster has.
 	adminPolicies  []adminPolicy
 	ciliumPolicies []ciliumPolicy
+	// read are the kinds that are known to have been looked for; nil if that is not
+	// known, as of what kubectl prints.
+	read []string
 }
 
 func (c *cluster) pod(ns, app string, i int) *pod {

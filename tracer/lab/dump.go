@@ -20,6 +20,9 @@ type list struct {
 	Items      []any           `json:"items"`
 	Kind       string          `json:"kind"`
 	Metadata   metav1.ListMeta `json:"metadata"`
+	// Read are the kinds beyond Kubernetes' own that were looked for, as podpath's
+	// dumps have it.
+	Read []string `json:"read,omitempty"`
 }
 
 // ClusterDump is the state of the cluster's objects as kubectl would print it:
@@ -27,7 +30,7 @@ type list struct {
 // NetworkPolicies. It follows Break and Undo.
 func (l *Lab) ClusterDump() ([]byte, error) {
 	d := dumper{c: l.c, born: metav1.NewTime(time.Now().Add(-time.Hour).Truncate(time.Second))}
-	out := list{APIVersion: "v1", Kind: "List", Items: d.items()}
+	out := list{APIVersion: "v1", Kind: "List", Items: d.items(), Read: l.c.read}
 	b, err := json.MarshalIndent(out, "", "    ")
 	if err != nil {
 		return nil, fmt.Errorf("encode cluster dump: %w", err)

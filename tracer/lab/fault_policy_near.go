@@ -141,6 +141,8 @@ func arrangeStartup(_ context.Context, l *Lab) (*scene, error) {
 	}
 	x, c := l.server(0), l.client()
 	with(l, &c.isNew, true)
+	// A policy of these kinds could deny it as well: it is known that there is none.
+	with(l, &l.c.read, []string{"AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy"})
 	s := l.between(c.space, c.ref(), addrPort(x.ip(l.opts.IPv6), l.p.podPort), podRef(x, l.p.podPort))
 	all := dropWhere(asm.Instructions{asm.Ja.Label("drop")})
 	return l.blamesClient(s).shows(Timeout), l.guard(c, awsEgress, ebpf.AttachTCXIngress, all)

@@ -168,6 +168,7 @@ func lookalikes() []lookalike {
 			s.j.LeftAs.Src, s.j.Translations = s.j.Flow.Src, nil
 		}), "beyond-node", "egr-masq-missing", ""},
 		{"cluster data does not know the client", world4(left(webIP), func(s *scene) { s.c.SourcePod, s.c.Source = nil, tracer.Endpoint{} }), "beyond-node", "egr-masq-missing", ""},
+		{"flannel was here once", []change{toFar, reachedBy("host-gw"), rename(vethWeb, "eni1a"), defaultRoute, left(webIP)}, "beyond-node", "", ""},
 		{"flannel leaves routing to the cloud's network", []change{toFar, reachedBy("alloc"), defaultRoute, left(webIP)}, "beyond-node", "", ""},
 		{"direct routing in a cloud's network", []change{toFar, defaultRoute, left(webIP)}, "beyond-node", "", ""},
 		{"an untranslated Service beyond the node is not intact", svc(left(nodeIP), func(s *scene) { s.j.CTSeen = false }), "unknown", "beyond-node", ""},

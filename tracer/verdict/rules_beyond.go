@@ -149,8 +149,7 @@ func routeMissing(in *Input) *Finding {
 		f.Confidence = tracer.Confirmed
 		return f
 	}
-	if n := in.targetNode(); n != nil && n.PodNetwork == hostGateway {
-		f.Confidence = tracer.Confirmed
+	if n := in.targetNode(); n != nil && n.PodNetwork == hostGateway && !in.otherNetwork("flannel") {
 		f.Evidence = append(f.Evidence, in.seenState(n.Name, "its pods are reached by a route to the node itself (flannel's backend is host-gw)"))
 		return f
 	}
@@ -208,6 +207,13 @@ func (in *Input) defaultToPods() *Finding {
 			in.NodeName, node, j.Translated.Dst.Addr(), in.nameOf(j.LeftBy)),
 		Evidence: []tracer.Evidence{in.seenLeft(), in.seenState(in.NodeName, "route to %s: default via %s dev %s", r.Dst, r.Via, r.Dev)},
 	}
+}
+
+// otherNetwork: the nodes are joined by a network that is not the one. What an
+// agent once wrote into the cluster outlives it.
+func (in *Input) otherNetwork(name string) bool {
+	list := in.networksHere()
+	return len(list) > 0 && !slices.ContainsFunc(list, func(n network) bool { return n.name == name || n.plain })
 }
 
 // hostGateway is the backend of flannel that has nodes route to each other.

@@ -179,12 +179,7 @@ func (in *Input) unevaluatedFinding(list []ofSide, d *tracer.DropSeen) *Finding 
 // otherPolicies is what an agent may enforce that is not known here: kinds that
 // could not be read, or were not looked for.
 func (in *Input) otherPolicies(owner string) []tracer.Blind {
-	var missing []string
-	for _, k := range otherKinds(owner) {
-		if in.unread(k) || !slices.Contains(in.Cluster.AgentKinds, k) {
-			missing = append(missing, k)
-		}
-	}
+	missing := in.unreadKinds(owner)
 	what := fmt.Sprintf("policies of kinds that only %s knows", owner)
 	switch {
 	case len(missing) > 0:
@@ -193,6 +188,13 @@ func (in *Input) otherPolicies(owner string) []tracer.Blind {
 		return nil // all are known, and none selects the pod
 	}
 	return []tracer.Blind{{What: what, Effect: "whether one of them denies the flow cannot be said"}}
+}
+
+// unreadKinds are those that an agent may enforce and that were not read.
+func (in *Input) unreadKinds(owner string) []string {
+	return slices.DeleteFunc(otherKinds(owner), func(k string) bool {
+		return !in.unread(k) && slices.Contains(in.Cluster.AgentKinds, k)
+	})
 }
 
 // clusterWide are the kinds that are evaluated besides NetworkPolicy.

@@ -61,13 +61,17 @@ func hostPortStale(in *Input) *Finding {
 	if c.Destination.Kind != tracer.KindNode || c.Destination.Name != in.NodeName || c.InPodCIDR != in.NodeName || c.Target.Kind == tracer.KindPod {
 		return nil
 	}
+	d := in.causeIf(func(d *tracer.DropSeen) bool { return d.Drop.Stage == tracer.StageNeighbour || at(d, "NEIGH_FAILED") })
+	if in.targetHere() || d == nil && in.Outcome != tracer.OutcomeNoAnswer {
+		return nil // somebody has the address: a pod that is too new to be known
+	}
 	f := &Finding{
 		Code: "cni-hostport-stale", Confidence: tracer.Probable, Object: in.nodeRef(),
 		Summary: fmt.Sprintf("node %s maps its port %s to %s, an address that no pod has: the mapping of a pod that is gone is still there",
 			in.NodeName, in.port(), t.To),
 		Evidence: []tracer.Evidence{in.seenTranslation(t), in.seenState("Pods", "none has the address %s", t.To.Addr())},
 	}
-	if d := in.causeIf(func(d *tracer.DropSeen) bool { return d.Drop.Stage == tracer.StageNeighbour || at(d, "NEIGH_FAILED") }); d != nil {
+	if d != nil {
 		f.Evidence = append(f.Evidence, in.seenDrop(d))
 		f.Confidence = tracer.Confirmed
 	}

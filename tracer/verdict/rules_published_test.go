@@ -70,6 +70,8 @@ func publishedLookalikes() []lookalike {
 		{"somebody's translation to a host that is no pod's", []change{byHostPort, noNeighbour(), func(s *scene) { s.c.InPodCIDR = "" }}, "unknown", stale, ""},
 		{"somebody's translation to another node's pods", []change{byHostPort, func(s *scene) { s.c.InPodCIDR = "n2" }}, "unknown", stale, ""},
 		{"a hostPort, without data of the cluster", []change{byHostPort, noNeighbour(), noCluster}, "unknown", stale, ""},
+		{"a hostPort of a pod that is too new to be known", []change{byHostPort, answer(tracer.AnswerRST, tracer.EventRX, on(hostNS, bridge)), outcomeIs(tracer.OutcomeRefused)}, "unknown", stale, ""},
+		{"a hostPort to an address that a namespace here has", []change{byHostPort, func(s *scene) { s.j.DstDevice = on(apiNS, eth0) }}, "unknown", stale, ""},
 		{"a hostPort that answers", []change{byHostPort, func(s *scene) {
 			answer(tracer.AnswerSynAck, tracer.EventRX, on(hostNS, bridge))(s)
 			s.j.Established, s.j.ReplyBytes, s.j.RequestBytes, s.Outcome = true, 10, 10, tracer.OutcomeDelivered

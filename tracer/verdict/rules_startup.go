@@ -23,6 +23,11 @@ func (in *Input) startupRace(d *tracer.DropSeen, owner string, f *Finding) bool 
 	f.Summary = fmt.Sprintf("%s dropped %s to %s at %s, which no NetworkPolicy denies, %s after pod %s/%s was created: it has not set up the pod's policies yet",
 		owner, in.from(d), in.to(d), in.where(d.Device), age, pod.Namespace, pod.Name)
 	f.Evidence = append(f.Evidence, in.seenState("Pod", "%s/%s was created %s before the first drop", pod.Namespace, pod.Name, age))
+	f.Blind = append(f.Blind, in.otherPolicies(owner)...)
+	if len(in.unreadKinds(owner)) > 0 {
+		f.Confidence = tracer.Suspected
+		f.Summary += ", or a policy of another kind denies it"
+	}
 	f.Blind = append(f.Blind, tracer.Blind{What: "whether it goes on", Effect: "drops of a pod that is no longer new are pol-agent-stale: trace again in half a minute"})
 	return true
 }

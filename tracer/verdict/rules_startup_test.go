@@ -17,11 +17,15 @@ func created(before time.Duration, pods ...func(*tracer.ClusterFacts) *tracer.Po
 func client(c *tracer.ClusterFacts) *tracer.PodFacts { return c.SourcePod }
 func target(c *tracer.ClusterFacts) *tracer.PodFacts { return c.TargetPod }
 
+// allKinds: the cluster-wide policies were read.
+func allKinds(s *scene) { s.c.AgentKinds = clusterWide() }
+
 func startupFaults() []fault {
 	agent := program("aws-network-policy-agent", "tc ingress", on(hostNS, vethWeb))
 	return []fault{
-		{"an agent's program at a new pod", "bpf-drop", "pol-startup-race", probable, "Pod shop/web", []change{byTC(), agent, created(2*time.Second, client)}},
-		{"an agent's rule for a new target", "foreign-rule", "pol-startup-race", probable, "Pod db/api", []change{filtered(), rule("kube-router", "reject"), created(time.Second, target)}},
+		{"an agent's program at a new pod", "bpf-drop", "pol-startup-race", probable, "Pod shop/web", []change{byTC(), agent, allKinds, created(2*time.Second, client)}},
+		{"an agent's program at a new pod, and kinds that were not read", "bpf-drop", "pol-startup-race", suspected, "Pod shop/web", []change{byTC(), agent, created(2*time.Second, client)}},
+		{"an agent's rule for a new target", "foreign-rule", "pol-startup-race", probable, "Pod db/api", []change{filtered(), rule("kube-router", "reject"), allKinds, created(time.Second, target)}},
 	}
 }
 

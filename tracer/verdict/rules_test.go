@@ -247,7 +247,7 @@ func faults() []fault {
 			s.j.Translated = s.j.Flow
 		}}},
 		{"overlay leaks", "un-encapsulated", "cni-route-missing", confirmed, "Node n1", []change{toFar, overlayCNI, defaultRoute, left(webIP)}},
-		{"nodes route to each other", "un-encapsulated", "cni-route-missing", confirmed, "Node n1", []change{toFar, reachedBy("host-gw"), defaultRoute, left(webIP)}},
+		{"nodes route to each other", "un-encapsulated", "cni-route-missing", probable, "Node n1", []change{toFar, reachedBy("host-gw"), defaultRoute, left(webIP)}},
 		{"the network does not know pods", "un-encapsulated", "cni-route-missing", probable, "Node n1", []change{toFar, defaultRoute, left(webIP), icmpFromWorld(3, 1), outcomeIs(tracer.OutcomeICMPError)}},
 		{"client without a route", "source-no-route", "cni-pod-no-default-route", confirmed, "Pod shop/web", []change{unseen, routeIs("src-pod", "none", ""), counted(webNS, "IpOutNoRoutes", 2)}},
 		{"silence outside", "beyond-node", "beyond-node", probable, "", []change{toWorld, left(nodeIP)}},

@@ -67,10 +67,21 @@ func (in *Input) targetPlace() place {
 	case p != nil && p.HostNetwork || in.Cluster.Target.Kind == tracer.KindNode:
 	case p != nil && p.Node != "" && p.Node != in.NodeName, p == nil && in.Cluster.InPodCIDR != "" && in.Cluster.InPodCIDR != in.NodeName:
 		return podElsewhere
-	case in.external(), in.unserved():
+	case in.unserved(), in.external() && !in.otherTunnel():
 		return outsideCluster
 	}
 	return unknownPlace
+}
+
+// otherTunnel: the node has a tunnel that is none of its networks' (a VPN, a
+// gateway), and what goes outside may be meant to go by it.
+func (in *Input) otherTunnel() bool {
+	known := in.crossings(in.networksHere())
+	return in.hasDevice(func(d *tracer.Device) bool {
+		return d.Role == tracer.RoleTunnel && !slices.ContainsFunc(known, func(c crossing) bool {
+			return c.leg[0].role == tracer.RoleTunnel && named(d.Name, c.leg[0].device)
+		})
+	})
 }
 
 // unserved: a Service's address that was to be translated here was not, so that it

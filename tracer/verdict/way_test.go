@@ -72,6 +72,7 @@ func TestAstray(t *testing.T) {
 		"a target that is a node":                {[]change{asFlannel, toFar, defaultRoute, func(s *scene) { s.c.Target.Kind = tracer.KindNode }, hop(out, wire)}, ""},
 		"events were lost":                       {[]change{asFlannel, toFar, defaultRoute, hop(out, wire), lost}, ""},
 		"a Service that a socket would address":  {[]change{asFlannel, toService, proxies("cilium"), hop(out, wire)}, ""},
+		"the world, by a VPN's tunnel":           {[]change{asFlannel, toWorld, hostDevice(more, "wg0", "wireguard", tracer.RoleTunnel), hop(out, on(hostNS, more)), hop(out, wire)}, ""},
 		"the world, with whatever address":       {[]change{asFlannel, toWorld, hop(out, wire)}, ""},
 		"an answer on the way that it should go": {[]change{asFlannel, fromFar, viaAnswers(hop(out, on(apiNS, eth0)), hop(out, tunnel), wrapped(out, wire, "vxlan", node2IP))}, ""},
 	} {

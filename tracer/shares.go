@@ -11,8 +11,9 @@ type Shares struct {
 	// Destination is the Service's frontend ("payments/svc/api:80") or an address.
 	Destination string `json:"destination"`
 	Protocol    string `json:"protocol"`
-	// Outcome is "intermittent" if connections were answered that began between
-	// others that failed; else how those that failed ended.
+	// Outcome is "intermittent" if a client had connections answered that began
+	// between others of its own, in the same address family, that failed; else how
+	// the last that failed ended.
 	Outcome Outcome `json:"outcome"`
 	Flows   int     `json:"flows"`
 	Failed  int     `json:"failed"`

@@ -36,7 +36,8 @@ type Group struct {
 	outcome     tracer.Outcome // of the last that failed
 }
 
-// Kinds of shares. A path is a node and a family, for what breaks all of it.
+// Kinds of shares. A path is a node and a family, for what breaks all of it, and an
+// asker a client in a family, for what it is answered over time.
 const (
 	byEndpoint   = "endpoint"
 	byNode       = "node"
@@ -44,6 +45,7 @@ const (
 	byClientNode = "client-node"
 	byFamily     = "family"
 	byPath       = "path"
+	byAsker      = "asker"
 )
 
 type shareKey struct{ kind, name string }
@@ -220,7 +222,7 @@ func (in *Input) familyName() string {
 // shareKeys are what the flow is counted under.
 func (in *Input) shareKeys() []shareKey {
 	family := in.familyName()
-	keys := []shareKey{{byClient, in.source()}, {byFamily, family}, {byEndpoint, in.endpoint()}}
+	keys := []shareKey{{byClient, in.source()}, {byFamily, family}, {byEndpoint, in.endpoint()}, in.asker()}
 	if n := in.Cluster.Target.Node; n != "" {
 		keys = append(keys, shareKey{byNode, n}, shareKey{byPath, family + " " + n})
 	}
@@ -229,6 +231,8 @@ func (in *Input) shareKeys() []shareKey {
 	}
 	return keys
 }
+
+func (in *Input) asker() shareKey { return shareKey{byAsker, in.familyName() + " " + in.source()} }
 
 // endpoint is where the flow was sent in the end.
 func (in *Input) endpoint() string {
@@ -262,7 +266,7 @@ func (g *Group) shares() tracer.Shares {
 		Destination: g.name, Protocol: g.proto, Outcome: g.outcome, Flows: g.all.flows, Failed: g.all.failed,
 		By: []tracer.Share{}, Shared: g.shared(),
 	}
-	if g.all.mixed() {
+	if g.comesAndGoes() {
 		s.Outcome = tracer.OutcomeIntermittent
 	}
 	for _, kind := range shownKinds() {
@@ -276,6 +280,12 @@ func (g *Group) shares() tracer.Shares {
 		}
 	}
 	return s
+}
+
+// comesAndGoes: one client at least was answered between failures. That one fails
+// always and another never is not that.
+func (g *Group) comesAndGoes() bool {
+	return slices.ContainsFunc(g.kind(byAsker), func(k shareKey) bool { return g.by[k].mixed() })
 }
 
 func shownKinds() []string { return []string{byEndpoint, byNode, byClient, byClientNode, byFamily} }

@@ -96,14 +96,45 @@ func TestOneEndpointFails(t *testing.T) {
 	}
 }
 
-func TestShared(t *testing.T) {
-	as := func(name, node, ip string) change {
-		return func(s *scene) {
-			s.j.Flow.Src = ap(ip, 40100)
-			s.c.Source = tracer.Endpoint{IP: addr(ip), Kind: tracer.KindPod, Namespace: "shop", Name: name, Node: node}
+// as is another client's connection, six one by IPv6.
+func as(name, node, ip string) change {
+	return func(s *scene) {
+		s.j.Flow.Src = ap(ip, 40100)
+		s.c.Source = tracer.Endpoint{IP: addr(ip), Kind: tracer.KindPod, Namespace: "shop", Name: name, Node: node}
+	}
+}
+
+func six(s *scene) { s.j.Flow.Dst = ap("fd00::5", 80); s.j.Translations[0].From = s.j.Flow.Dst }
+
+// Only what one client is told comes and goes: one that fails always, beside others
+// that never do, has no answer at all.
+func TestIntermittent(t *testing.T) {
+	b, c := as("b", "n1", "10.1.0.31"), as("c", "n1", "10.1.0.32")
+	both := func(x, y change) change { return func(s *scene) { x(s); y(s) } }
+	of := func(at int, ok bool, with ...change) try { return try{at, epA, ok, with} }
+	for _, tt := range []struct {
+		name      string
+		tries     []try
+		own, some tracer.Outcome // the verdict's on the last, and the Summary's
+	}{
+		{"one client, now and then", []try{of(0, true), of(1, false), of(2, true), of(3, false)}, tracer.OutcomeIntermittent, tracer.OutcomeIntermittent},
+		{"one client always, the other never", []try{of(0, true), of(1, false, b), of(2, true), of(3, false, b)}, tracer.OutcomeNoAnswer, tracer.OutcomeNoAnswer},
+		{"one family always, the other never", []try{of(0, true), of(1, false, six), of(2, true), of(3, false, six)}, tracer.OutcomeNoAnswer, tracer.OutcomeNoAnswer},
+		{"one client's one family always", []try{of(0, true, both(b, six)), of(1, false, six), of(2, true), of(3, false, both(b, six)), of(4, true, both(b, six)), of(5, false, six)},
+			tracer.OutcomeNoAnswer, tracer.OutcomeIntermittent},
+		{"one client always, another now and then", []try{of(0, true), of(1, false, b), of(2, false), of(3, true), of(4, false, b)}, tracer.OutcomeNoAnswer, tracer.OutcomeIntermittent},
+		{"now and then, another always", []try{of(0, true), of(1, false, b), of(2, false), of(3, true), of(4, false)}, tracer.OutcomeIntermittent, tracer.OutcomeIntermittent},
+		{"every client once", []try{of(0, true), of(1, false, b), of(2, true, c), of(3, false, as("d", "n1", "10.1.0.33"))}, tracer.OutcomeNoAnswer, tracer.OutcomeNoAnswer},
+		{"one client from a moment on", []try{of(0, true), of(1, true), of(2, false), of(3, false)}, tracer.OutcomeNoAnswer, tracer.OutcomeNoAnswer},
+	} {
+		l, v := judged(tt.tries...)
+		if s := l.Shares(); v.Outcome != tt.own || len(s) != 1 || s[0].Outcome != tt.some || !strings.Contains(text(v), s[0].String()) {
+			t.Errorf("%s: %s, want %s; %+v, want %s", tt.name, v.Outcome, tt.own, s, tt.some)
 		}
 	}
-	six := func(s *scene) { s.j.Flow.Dst = ap("fd00::5", 80); s.j.Translations[0].From = s.j.Flow.Dst }
+}
+
+func TestShared(t *testing.T) {
 	port := func(p uint16) []change { return []change{func(s *scene) { s.j.Flow.Src = ap(webIP, p) }} }
 	var ports []try
 	for i := range 12 {

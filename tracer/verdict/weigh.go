@@ -75,7 +75,9 @@ func lower(c tracer.Confidence) tracer.Confidence {
 	return tracer.Suspected
 }
 
-// apportioned puts into the verdict which part of the connections fails.
+// apportioned puts into the verdict which part of the connections fails. It comes
+// and goes if this flow's own client was answered in its family between failures:
+// what others get is no answer to it.
 func (in *Input) apportioned(v *tracer.Verdict) {
 	if !in.Beside.partly() {
 		return
@@ -85,7 +87,7 @@ func (in *Input) apportioned(v *tracer.Verdict) {
 	for _, text := range s.Shared {
 		v.Evidence = append(v.Evidence, in.seenState(in.NodeName, "%s", text))
 	}
-	if s.Outcome == tracer.OutcomeIntermittent && in.Outcome != tracer.OutcomeDNSError {
+	if own := in.Beside.by[in.asker()]; own != nil && own.mixed() && in.Outcome != tracer.OutcomeDNSError {
 		v.Outcome = tracer.OutcomeIntermittent
 	}
 }

@@ -465,7 +465,8 @@ func (a *analyser) input(j *tracer.Journey, outcome tracer.Outcome, now time.Tim
 	}
 	in.Held, in.DevicesOff = a.budget.during(j.First)
 	in.Unwatched = a.unwatched.since(j.First)
-	in.Followed = slices.Contains(a.followed, j.Translated.Dst.Addr())
+	// In a replay, only the recorder's word tells that there was no room for it.
+	in.Followed = slices.Contains(a.followed, j.Translated.Dst.Addr()) && !slices.Contains(a.blind, unfollowed)
 	j.Partial = in.Held > 0 || in.DevicesOff || in.Unwatched
 	if outcome != tracer.OutcomeDelivered {
 		in.Node = a.ask(j.ID, a.joiner.Query(j))

@@ -92,6 +92,15 @@ func (l *live) outlook() {
 	}
 }
 
+// hidden is what cannot be seen on this node, or of what was asked for.
+func (l *live) hidden() []tracer.Blind {
+	list := l.onNode.hidden()
+	if l.current != nil && l.current.upstream.tooMany {
+		list = append(list, unfollowed)
+	}
+	return list
+}
+
 // retarget resolves the endpoints against the cluster as it is now, and brings
 // selection and attachments up to date.
 func (l *live) retarget(ctx context.Context) error {
@@ -121,10 +130,10 @@ func (l *live) retarget(ctx context.Context) error {
 	if err := l.probe.SetInventory(aim.watched(inv, l.wide)); err != nil {
 		return fmt.Errorf("attach to this node's devices: %w", err)
 	}
-	l.analyser.follow(aim.upstream.pods)
-	if err := l.probe.Select(aim.selected()); err != nil {
-		return fmt.Errorf("select the flows: %w", err)
+	if err := aim.choose(l.probe.Select); err != nil {
+		return err
 	}
+	l.analyser.follow(aim.upstream.pods)
 	return l.ruleTrace.follow(aim)
 }
 

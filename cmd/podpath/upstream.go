@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -17,11 +18,22 @@ import (
 type upstream struct {
 	pods    []netip.Addr   // addresses of the DNS pods
 	outside []netip.Prefix // everything but pods and Services
+	// tooMany: there are such pods, and everything outside takes more prefixes
+	// than there is room for.
+	tooMany bool
 }
 
-// maxHoles bounds the ranges that are cut out of everything. Beyond, what DNS
-// pods ask is not followed, and the verdict says so.
-const maxHoles = 512
+// maxOutside bounds the prefixes that everything outside may take. A range that is
+// cut out of everything leaves up to one prefix for each of its bits: 128 for the
+// IPv6 address of a pod, fewer for the next one beside it. The kernel's table
+// (bpf/include/maps.h) holds eight times as many, for this and what was asked for.
+const maxOutside = 2048
+
+// unfollowed is what is not seen where that does not suffice.
+var unfollowed = tracer.Blind{
+	What:   "what the cluster's DNS asks of servers outside is not followed: the addresses of pods and Services lie in too many ranges",
+	Effect: "why a lookup fails in the DNS pod is not known",
+}
 
 // upstreamOf finds the DNS pods of this node that the destination stands for. A
 // source of any kind selects what they send as it is.
@@ -44,14 +56,28 @@ func upstreamOf(view *kube.Snapshot, a *aim, node string) upstream {
 			}
 		}
 	}
-	holes := inCluster(view, a.inside)
-	if len(u.pods) == 0 || len(holes) > maxHoles {
-		return upstream{}
+	if len(u.pods) == 0 {
+		return u
 	}
-	for _, all := range []string{"0.0.0.0/0", "::/0"} {
-		u.outside = append(u.outside, without(netip.MustParsePrefix(all), holes)...)
+	var ok bool
+	if u.outside, ok = outside(inCluster(view, a.inside)); !ok {
+		return upstream{tooMany: true}
 	}
 	return u
+}
+
+// outside is everything less the holes in it; false: it takes too many prefixes.
+func outside(holes []netip.Prefix) (list []netip.Prefix, ok bool) {
+	if len(holes) > maxOutside { // to find that out costs time, too
+		return nil, false
+	}
+	ok = true
+	for _, all := range []string{"0.0.0.0/0", "::/0"} {
+		if list, ok = without(list, netip.MustParsePrefix(all), holes); !ok {
+			return nil, false
+		}
+	}
+	return list, true
 }
 
 // inCluster are the ranges of pods and Services. Nodes are left out: a resolver
@@ -66,23 +92,28 @@ func inCluster(view *kube.Snapshot, inside []netip.Prefix) []netip.Prefix {
 	return slices.DeleteFunc(slices.Clone(inside), func(p netip.Prefix) bool { return p.IsSingleIP() && nodes[p.Addr()] })
 }
 
-// without is a range less the holes in it.
-func without(all netip.Prefix, holes []netip.Prefix) []netip.Prefix {
+// without appends to a list what is left of a range less the holes in it; false:
+// the list got too long.
+func without(list []netip.Prefix, all netip.Prefix, holes []netip.Prefix) ([]netip.Prefix, bool) {
 	var in []netip.Prefix
 	for _, h := range holes {
 		if !h.Overlaps(all) {
 			continue
 		}
 		if h.Bits() <= all.Bits() {
-			return nil
+			return list, true
 		}
 		in = append(in, h)
 	}
 	if len(in) == 0 {
-		return []netip.Prefix{all}
+		return append(list, all), len(list) < maxOutside
 	}
 	low, high := halves(all)
-	return append(without(low, in), without(high, in)...)
+	list, ok := without(list, low, in)
+	if !ok {
+		return nil, false
+	}
+	return without(list, high, in)
 }
 
 func halves(p netip.Prefix) (low, high netip.Prefix) {
@@ -105,6 +136,20 @@ func (a *aim) selected() probe.Selection {
 		s.A = append(s.A, netip.PrefixFrom(ip, ip.BitLen()))
 	}
 	return s
+}
+
+// choose has the flows selected. What DNS pods ask besides must not keep what was
+// asked for from being seen: where there is no room for both, it is left out.
+func (a *aim) choose(choose func(probe.Selection) error) error {
+	err := choose(a.selected())
+	if err != nil && len(a.upstream.pods) > 0 {
+		a.upstream = upstream{tooMany: true}
+		err = choose(a.selected())
+	}
+	if err != nil {
+		return fmt.Errorf("select the flows: %w", err)
+	}
+	return nil
 }
 
 // follow says whose lookups outside are watched.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"math/big"
 	"net/netip"
 	"slices"
@@ -8,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/podpath/podpath/kube"
+	"github.com/podpath/podpath/tracer"
 	"github.com/podpath/podpath/tracer/probe"
 )
 
@@ -32,7 +35,10 @@ func TestWithout(t *testing.T) {
 		{"0.0.0.0/0", prefixes("0.0.0.0/0")},
 	} {
 		all := netip.MustParsePrefix(tt.all)
-		rest := without(all, tt.holes)
+		rest, ok := without(nil, all, tt.holes)
+		if !ok {
+			t.Errorf("%s without %s is too much", tt.all, tt.holes)
+		}
 		sum := new(big.Int)
 		add := func(p netip.Prefix) { sum.Add(sum, new(big.Int).Lsh(big.NewInt(1), uint(p.Addr().BitLen()-p.Bits()))) }
 		for i, p := range rest {
@@ -110,6 +116,106 @@ func TestUpstreamSelection(t *testing.T) {
 		}
 		if a.watchesWorld() {
 			t.Error("more devices are watched")
+		}
+	}
+}
+
+// scattered is a cluster with two families of which one has its pods' addresses in
+// small blocks, all over a range that no Node tells of.
+func scattered(t *testing.T, nodes int) *kube.Snapshot {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString(strings.TrimSuffix(strings.TrimSpace(dnsDump), "]}"))
+	for i := range nodes {
+		fmt.Fprintf(&b, `,{"apiVersion":"v1","kind":"Node","metadata":{"name":"m%d"},"spec":{"podCIDRs":["10.%d.%d.0/24"]},"status":{"addresses":[{"type":"InternalIP","address":"192.0.2.9"}]}}`, i, 64+i/256, i%256)
+		for pod := range 2 {
+			fmt.Fprintf(&b, `,{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p%[1]d-%[2]d","namespace":"shop"},"spec":{"nodeName":"m%[1]d","containers":[{"name":"c"}]},"status":{"phase":"Running","podIPs":[{"ip":"10.%[3]d.%[4]d.%[5]d"},{"ip":"fd00:10:244:%[6]x:%[7]x::%[8]x"}]}}`,
+				i, pod, 64+i/256, i%256, 5+pod, i*40503%65536, i*30011%65536, i%977*64+pod*7+3)
+		}
+	}
+	b.WriteString("]}")
+	view, _, err := kube.ReadDump(strings.NewReader(b.String()), "dump")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return view
+}
+
+// Where everything outside takes too many prefixes, the lookup itself is selected
+// all the same, and that the rest is not is said.
+func TestUpstreamHasBounds(t *testing.T) {
+	for _, tt := range []struct {
+		nodes   int
+		tooMany bool
+	}{{5, false}, {250, true}, {3000, true}} {
+		e, err := parseEndpoints("shop/pod/web", "kube-system/svc/kube-dns:53", "", "shop", "n1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := e.resolve(t.Context(), scattered(t, tt.nodes))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := a.selected()
+		if a.upstream.tooMany != tt.tooMany || (len(a.upstream.pods) == 0) != tt.tooMany {
+			t.Errorf("%d nodes: %d DNS pods are followed, too many: %v", tt.nodes, len(a.upstream.pods), a.upstream.tooMany)
+		}
+		if len(s.B) > maxOutside+2 || !slices.Contains(s.A, netip.MustParsePrefix("10.244.1.7/32")) {
+			t.Errorf("%d nodes: %d and %d ranges are selected", tt.nodes, len(s.A), len(s.B))
+		}
+	}
+}
+
+// What DNS pods ask is left out if the kernel does not take it, and nothing else.
+func TestUpstreamYields(t *testing.T) {
+	e, err := parseEndpoints("shop/pod/web", "kube-system/svc/kube-dns:53", "", "shop", "n1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := func(most int) func(probe.Selection) error {
+		return func(s probe.Selection) error {
+			if len(s.B) > most {
+				return probe.ErrTooMany
+			}
+			return nil
+		}
+	}
+	for _, tt := range []struct {
+		room     int
+		followed bool
+		err      error
+	}{{1000, true, nil}, {5, false, nil}, {0, false, probe.ErrTooMany}} {
+		a, err := e.resolve(t.Context(), scattered(t, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.choose(full(tt.room)); !errors.Is(err, tt.err) {
+			t.Errorf("room for %d: %v", tt.room, err)
+		}
+		if (len(a.upstream.pods) > 0) != tt.followed || a.upstream.tooMany == tt.followed {
+			t.Errorf("room for %d: followed %v, too many %v", tt.room, a.upstream.pods, a.upstream.tooMany)
+		}
+	}
+}
+
+// A recording tells that DNS pods were not followed by what was not seen.
+func TestUpstreamUnfollowedInReplay(t *testing.T) {
+	dns := netip.MustParseAddrPort("10.244.1.53:53")
+	j := &tracer.Journey{Translated: tracer.Tuple{Dst: dns}}
+	a := newAnalyser("n", nil)
+	for _, tt := range []struct {
+		pods  []netip.Addr
+		blind []tracer.Blind
+		want  bool
+	}{
+		{nil, nil, false},
+		{[]netip.Addr{dns.Addr()}, []tracer.Blind{{What: "else"}}, true},
+		{[]netip.Addr{dns.Addr()}, []tracer.Blind{{What: "else"}, unfollowed}, false},
+	} {
+		a.follow(tt.pods)
+		a.visibility(tt.blind)
+		if got := a.input(j, tracer.OutcomeDelivered, j.First).Followed; got != tt.want {
+			t.Errorf("%v, %v: followed %v", tt.pods, tt.blind, got)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -76,18 +77,18 @@ func (s *selected) accumulate() {
 	for p := range s.prefixes {
 		list = append(list, p)
 	}
-	slices.SortFunc(list, func(a, b netip.Prefix) int { return a.Bits() - b.Bits() })
-	own := make(map[netip.Prefix]bpf.TraceSide, len(list))
-	for p, side := range s.prefixes {
-		own[p] = side
-	}
+	// Whatever holds a prefix stands right before it, or holds what does.
+	slices.SortFunc(list, func(a, b netip.Prefix) int { return cmp.Or(a.Addr().Compare(b.Addr()), a.Bits()-b.Bits()) })
 	v4, holdsMapped := netip.MustParsePrefix("0.0.0.0/0"), false
-	for i, p := range list {
-		for _, shorter := range list[:i] {
-			if shorter.Bits() < p.Bits() && shorter.Contains(p.Addr()) {
-				s.prefixes[p] |= own[shorter]
-			}
+	var holders []netip.Prefix
+	for _, p := range list {
+		for len(holders) > 0 && !holders[len(holders)-1].Contains(p.Addr()) {
+			holders = holders[:len(holders)-1]
 		}
+		if len(holders) > 0 {
+			s.prefixes[p] |= s.prefixes[holders[len(holders)-1]]
+		}
+		holders = append(holders, p)
 		if p.Addr().Is6() && p.Contains(netip.MustParseAddr("::ffff:0:0")) {
 			holdsMapped = true
 		}

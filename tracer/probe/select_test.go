@@ -51,6 +51,43 @@ func TestCompile(t *testing.T) {
 	}
 }
 
+// A prefix has the sides of all that hold it, whatever their order, among
+// thousands of others.
+func TestCompileMany(t *testing.T) {
+	var s Selection
+	seed := uint32(7)
+	for i := range 3000 {
+		seed = seed*1664525 + 1013904223
+		a := netip.AddrFrom4([4]byte{byte(seed>>24) & 0x13, byte(seed >> 16), byte(seed >> 8), 0})
+		if i%2 == 0 {
+			a = netip.AddrFrom16([16]byte{0xfd, byte(seed>>24) & 1, byte(seed >> 16), byte(seed >> 8), 15: 0})
+		}
+		p := netip.PrefixFrom(a, int(seed>>5)%28+3).Masked()
+		if seed>>12&1 == 0 {
+			s.A = append(s.A, p)
+		} else {
+			s.B = append(s.B, p)
+		}
+	}
+	out, err := compile(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, got := range out.prefixes {
+		want := bpf.TraceSide(0)
+		for bit, list := range map[bpf.TraceSide][]netip.Prefix{sideA: s.A, sideB: s.B} {
+			for _, h := range list {
+				if h.Bits() <= p.Bits() && h.Contains(p.Addr()) {
+					want |= bit
+				}
+			}
+		}
+		if got != want {
+			t.Errorf("%s: %d, want %d", p, got, want)
+		}
+	}
+}
+
 // What does not fit is refused as a whole; what barely fits may replace what
 // fills the table, and an update that failed half-way is made good.
 func TestSelectLimits(t *testing.T) {

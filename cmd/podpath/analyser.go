@@ -438,7 +438,7 @@ func (a *analyser) decide(j *tracer.Journey, outcome tracer.Outcome, now time.Ti
 	if outcome != tracer.OutcomeDelivered {
 		in.Behind = a.behind(j, now)
 	}
-	in.Beside = a.ledger.Beside(in)
+	in.Beside = a.ledger.Beside(in, again)
 	a.ledger.Add(in, again)
 	in.Within = a.trail.Within(j)
 	v := a.engine.Decide(in)

@@ -97,8 +97,8 @@ func (s *portSpan) add(p uint16) {
 
 // Beside is what the trace has judged so far of the connections to where this one
 // goes, this one included as one that failed. It is nil if this one was not seen
-// to fail.
-func (l *Ledger) Beside(in *Input) *Group {
+// to fail. again: it had been well at first, and was counted so.
+func (l *Ledger) Beside(in *Input, again bool) *Group {
 	if !in.failed() || !in.counts() {
 		return nil
 	}
@@ -110,6 +110,9 @@ func (l *Ledger) Beside(in *Input) *Group {
 		for k, t := range old.by {
 			c := *t
 			g.by[k] = &c
+		}
+		if again {
+			g.forget(in)
 		}
 	}
 	g.add(in, true)

@@ -59,7 +59,7 @@ func judged(tries ...try) (*Ledger, *tracer.Verdict) {
 	e := NewEngine()
 	for _, x := range tries {
 		in := x.input()
-		in.Beside = l.Beside(in)
+		in.Beside = l.Beside(in, false)
 		l.Add(in, false)
 		v = e.Decide(in)
 	}
@@ -194,7 +194,7 @@ func TestNoShares(t *testing.T) {
 	}
 	l := &Ledger{}
 	for _, in := range []*Input{try{at: 0, to: epA, ok: true}.input(), given(unseen), given(append(early, toService)...)} {
-		if in.Beside = l.Beside(in); in.Beside != nil {
+		if in.Beside = l.Beside(in, false); in.Beside != nil {
 			t.Errorf("%s counts as failed", in.Outcome)
 		}
 		l.Add(in, false)
@@ -204,14 +204,38 @@ func TestNoShares(t *testing.T) {
 	}
 }
 
-// A connection that was well and then failed is one, not two.
+// A connection that was well and then failed is one, not two, in the verdict on it
+// and in what is counted after it; one beside it is another.
 func TestFailsLater(t *testing.T) {
-	l := &Ledger{}
-	ok, bad := try{at: 0, to: epA, ok: true}.input(), try{at: 0, to: epA}.input()
-	l.Add(ok, false)
-	l.Add(bad, true)
-	if s := l.Shares(); len(s) != 0 || l.groups[ok.groupKey()].all.flows != 1 {
-		t.Errorf("%+v", l.groups[ok.groupKey()].all)
+	ok := func(at int) *Input { return try{at: at, to: epA, ok: true}.input() }
+	for _, tt := range []struct {
+		name   string
+		before []*Input
+		again  bool
+		flows  int
+		said   string // "": nothing of shares
+	}{
+		{"alone", []*Input{ok(0)}, true, 1, ""},
+		{"beside one that was answered", []*Input{ok(1), ok(0)}, true, 2, "1 of 2 connections"},
+		{"another, to the same", []*Input{ok(1)}, false, 2, "1 of 2 connections"},
+	} {
+		l := &Ledger{}
+		for _, in := range tt.before {
+			l.Add(in, false)
+		}
+		bad := try{at: 0, to: epA}.input()
+		bad.Beside = l.Beside(bad, tt.again)
+		if n := l.groups[bad.groupKey()].all; n.flows != len(tt.before) || n.failed != 0 {
+			t.Errorf("%s: to look changed the count: %+v", tt.name, n)
+		}
+		l.Add(bad, tt.again)
+		v := NewEngine().Decide(bad)
+		if said := strings.Contains(text(v), "connections to"); said != (tt.said != "") || !strings.Contains(text(v), tt.said) || v.Outcome != tracer.OutcomeNoAnswer {
+			t.Errorf("%s: %s\n%s", tt.name, v.Outcome, text(v))
+		}
+		if n := l.groups[bad.groupKey()].all; n.flows != tt.flows || n.failed != 1 || len(l.Shares()) > 0 != (tt.said != "") {
+			t.Errorf("%s: %+v", tt.name, n)
+		}
 	}
 }
 
@@ -229,7 +253,7 @@ func TestWeigh(t *testing.T) {
 		for _, x := range before {
 			l.Add(x, false)
 		}
-		in.Beside = l.Beside(in)
+		in.Beside = l.Beside(in, false)
 		return NewEngine().Decide(in)
 	}
 	ok := func(at int, to string) *Input { return try{at: at, to: to, ok: true}.input() }

@@ -200,8 +200,12 @@ func (d *dropReport) loop(ctx context.Context, changed <-chan struct{}, errs <-c
 				return err
 			}
 		case <-changed:
-			if err := d.retarget(ctx); err != nil && ctx.Err() == nil {
-				d.app.say("warning: selection may be out of date: %v", err)
+			err := d.retarget(ctx)
+			if ctx.Err() != nil {
+				continue
+			}
+			if d.outdated = err; err != nil {
+				d.app.say("warning: selection is out of date: %v", err)
 			}
 		case <-tick.C:
 			if st, err := d.probe.Stats(); err == nil {

@@ -137,6 +137,20 @@ func (l *live) retarget(ctx context.Context) error {
 	return l.ruleTrace.follow(aim)
 }
 
+// renew is retarget in the middle of a trace, which goes on if it fails; what is
+// not seen from then on is said with every verdict.
+func (l *live) renew(ctx context.Context) {
+	err := l.retarget(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		l.log.Warn("selection is out of date", "error", err)
+	}
+	l.outdated = err
+	l.outlook()
+}
+
 // lose says, once, that the endpoints are not found any more, and when they are
 // again.
 func (l *live) lose(err error) {
@@ -209,11 +223,12 @@ func (l *live) loop(ctx context.Context, done <-chan struct{}, changed <-chan st
 			l.counts(l.probe.Now())
 		case <-beat.C:
 			l.heartbeat()
+			if l.outdated != nil { // perhaps nothing changes any more
+				l.renew(ctx)
+			}
 		case <-wake:
 			began := time.Now()
-			if err := l.retarget(ctx); err != nil && ctx.Err() == nil {
-				l.log.Warn("selection may be out of date", "error", err)
-			}
+			l.renew(ctx)
 			// Where pods come and go all the time, most of the time is for verdicts.
 			wake, rested = nil, time.After(min(2*time.Since(began), maxRest))
 		case <-rested:

@@ -14,6 +14,9 @@ type onNode struct {
 	probe  *probe.Probe
 	node   *node.Node
 	budget *budget
+	// outdated is why the selection is not that of the cluster and the node as
+	// they are now, nil if it is.
+	outdated error
 }
 
 // open loads what c asks for. hostNetNS is a path to the node's own namespace, ""
@@ -33,7 +36,14 @@ func (a *app) open(c probe.Config, limits budgetFlags, hostNetNS string) (onNode
 
 // hidden is what of this node cannot be seen.
 func (o *onNode) hidden() []tracer.Blind {
-	return append(o.probe.Blind(), o.node.Blind()...)
+	list := append(o.probe.Blind(), o.node.Blind()...)
+	if o.outdated != nil {
+		list = append(list, tracer.Blind{
+			What:   "the selection could not be brought up to date: " + o.outdated.Error(),
+			Effect: "pods, addresses and devices that are new are not watched; that something was not seen proves nothing",
+		})
+	}
+	return list
 }
 
 // closeNode detaches everything; nothing may have been opened.

@@ -26,7 +26,8 @@ type Lookup struct {
 	// for the addresses of both families.
 	Together bool `json:"together,omitempty"`
 	// Misses counts the questions right before this one that found nothing: tries
-	// of the client's search list for one name. Took is what it spent on all of
+	// of the client's search list for one name, unless there are too many for
+	// that. Took is what it spent on all of
 	// them, set if there were any.
 	Misses int           `json:"misses,omitempty"`
 	Took   time.Duration `json:"took_ns,omitempty"`

@@ -97,6 +97,26 @@ func (m message) event(seq uint64) *tracer.Event {
 	return e
 }
 
+// Twenty names that do not exist, asked for one after the other, and then one that
+// does: all of them are counted, and their time.
+func TestMissesOfBlockLists(t *testing.T) {
+	jn := New(nil)
+	at, seq := time.Duration(0), uint64(0)
+	var id uint64
+	ask := func(port uint16, rcode uint8, records uint16) {
+		id = jn.Add(message{after: at, port: port, id: 1}.event(seq + 1))
+		jn.Add(message{after: at + 60*time.Millisecond, port: port, id: 1, answer: true, rcode: rcode, records: records}.event(seq + 2))
+		at, seq = at+61*time.Millisecond, seq+2
+	}
+	for i := range uint16(20) {
+		ask(4000+i, tracer.RCodeNXDomain, 0)
+	}
+	ask(5000, tracer.RCodeNoError, 1)
+	if l := jn.Lookup(id); l.Misses != 20 || l.Took != 21*60*time.Millisecond {
+		t.Errorf("%+v", l)
+	}
+}
+
 // What one client can make the joiner keep has an end.
 func TestLookupBounds(t *testing.T) {
 	jn := New(nil)

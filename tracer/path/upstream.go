@@ -245,8 +245,8 @@ func (jn *Joiner) exchanges(f *flow) []exchange {
 }
 
 // misses counts the questions that a client asked right before one that was
-// answered, and that found nothing: the tries of its search list. took is how
-// long it was occupied with all of them.
+// answered, and that found nothing: the tries of its search list, or of other
+// names. took is how long it was occupied with all of them.
 func (jn *Joiner) misses(f *flow, answered span) (n int, took time.Duration) {
 	took = answered.to.Sub(answered.from)
 	next := answered.from

@@ -67,6 +67,18 @@ func nodeLocalDNS(in *Input) *Finding {
 // Clients repeat a question after 5 s (resolv.conf(5), timeout), some after 1 s.
 const slowLookup = time.Second
 
+// searchTries is the most questions that one name's search list gives: six domains,
+// each for both families. Six is glibc's limit before 2.26 (resolv.conf(5)), and the
+// kubelet's before Kubernetes 1.26; longer lists are allowed since, and rare. More
+// than that are names of their own that do not exist, as a mail server asks block
+// lists for, and how long all of them take is the client's affair.
+const searchTries = 6 * 2
+
+// longSearch: the tries of a search list took long, each of them being fast.
+func longSearch(l *tracer.Lookup) bool {
+	return l.Misses <= searchTries && l.Took >= slowLookup
+}
+
 // Answered is what a flow comes to whose answers arrived: of a lookup, they can
 // say that it failed.
 func Answered(j *tracer.Journey, l *tracer.Lookup) tracer.Outcome {
@@ -75,7 +87,7 @@ func Answered(j *tracer.Journey, l *tracer.Lookup) tracer.Outcome {
 	case l.RCode == tracer.RCodeNXDomain && l.FoundLater:
 	case l.RCode != tracer.RCodeNoError:
 		return tracer.OutcomeDNSError
-	case l.Slowest >= slowLookup, l.Took >= slowLookup:
+	case l.Slowest >= slowLookup, longSearch(l):
 		return tracer.OutcomeSlow
 	}
 	return tracer.OutcomeDelivered
@@ -175,7 +187,10 @@ func lookupText(l *tracer.Lookup) string {
 	if l.Repeated > 0 {
 		s += fmt.Sprintf(", %d sent again", l.Repeated)
 	}
-	if l.Misses > 0 {
+	switch {
+	case l.Misses > searchTries:
+		s += fmt.Sprintf("; %d questions right before it found nothing, %s in all, which is more than a search list gives", l.Misses, l.Took.Round(time.Millisecond))
+	case l.Misses > 0:
 		s += fmt.Sprintf("; %d questions of the search list before it found nothing, %s in all", l.Misses, l.Took.Round(time.Millisecond))
 	}
 	if l.Truncated {

@@ -80,6 +80,10 @@ func TestLookups(t *testing.T) {
 	long.Misses, long.Took = 11, 1100*ms
 	searched := answered(0, ms)
 	searched.Misses, searched.Took = 8, 20*ms
+	full, blockLists, slowBlockLists := long, long, long
+	full.Misses, full.Took = 12, 1200*ms
+	blockLists.Misses, blockLists.Took = 20, 1200*ms
+	slowBlockLists.Misses, slowBlockLists.Slowest = 20, 1500*ms
 	failed := answered(tracer.RCodeServFail, 4*time.Second)
 	raced := counted(hostNS, "conntrack.insert_failed", 1)
 	tests := []struct {
@@ -103,6 +107,9 @@ func TestLookups(t *testing.T) {
 		{"sent again, and an entry failed", []change{asks(lost), raced}, "svc-conntrack-race", confirmed, "Node n1"},
 		{"one question sent again, and an entry failed elsewhere", []change{asks(lostOnce), raced}, "dns-slow", probable, ""},
 		{"a long search list", []change{asks(long)}, "dns-slow", probable, ""},
+		{"the longest search list", []change{asks(full)}, "dns-slow", probable, ""},
+		{"twenty block lists, one after the other", []change{asks(blockLists)}, "ok", confirmed, ""},
+		{"twenty block lists, and a slow answer", []change{asks(slowBlockLists)}, "dns-slow", probable, ""},
 		{"a search list", []change{asks(searched)}, "ok", confirmed, ""},
 		{"the upstream is silent", []change{asks(failed), silentUpstream}, "dns-upstream-unreachable", confirmed, "Pod db/api"},
 		{"it fails at once, while another client's upstream is silent", []change{asks(answered(tracer.RCodeServFail, ms)), silentUpstream}, "dns-servfail", confirmed, "Pod db/api"},
@@ -133,6 +140,14 @@ func TestLookups(t *testing.T) {
 				t.Errorf("beside an answer: %+v", v.AlsoSeen)
 			}
 		})
+	}
+	well := given(asks(blockLists))
+	well.Outcome = Answered(well.Journey, well.Journey.Lookup)
+	v := e.Decide(well)
+	if !slices.ContainsFunc(v.Evidence, func(e tracer.Evidence) bool {
+		return strings.Contains(e.What, "20 questions right before it found nothing, 1.2s in all")
+	}) {
+		t.Errorf("what came before is not said: %+v", v.Evidence)
 	}
 	j := given(asks(answered(tracer.RCodeServFail, ms))).Journey
 	j.Partial = true

@@ -18,6 +18,7 @@ func hidden() map[string]string {
 	return map[string]string{
 		"app-hang":                        process,
 		"app-reset":                       process,
+		"terminating-endpoint":            process,
 		"listen-overflow":                 "the queue was full when the packet came, not when the node is read",
 		"dns-slow":                        process,
 		"dns-wrong-resolver":              "a pod's resolv.conf is a file, and is not read",

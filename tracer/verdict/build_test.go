@@ -249,6 +249,14 @@ func translated(to string, port uint16) change {
 	}
 }
 
+// terminating: the endpoint's pod is being deleted, and is ready no more.
+func terminating(serving bool) change {
+	return func(s *scene) {
+		e := &s.c.Service.Endpoints[0]
+		e.Ready, e.Serving, e.Terminating, s.c.TargetPod.Terminating = false, serving, true, true
+	}
+}
+
 func noEndpointsLeft(s *scene) {
 	s.c.Service.Endpoints, s.c.Service.Ready = nil, 0
 	s.n.Services.Targets, s.n.Services.NoEndpoints = nil, true

@@ -1,6 +1,10 @@
 package verdict
 
-import "github.com/podpath/podpath/tracer"
+import (
+	"slices"
+
+	"github.com/podpath/podpath/tracer"
+)
 
 // effect is one way in which a fault makes others' rules find something: what is
 // left of the packets looks like the sign of another fault, and follows from the
@@ -27,7 +31,27 @@ func effects() []effect {
 				"cni-overlay-fdb-missing", "cni-veth-down", "cni-pod-eth-down", "cni-pod-no-default-route", "cni-antispoof", "node-down", "node-underlay-arp", "node-forward-drop", "node-input-blocked",
 				"pol-ingress-deny", "pol-egress-deny", "pol-wrong-port", "pol-agent-stale", "app-no-listener", "app-localhost-only", "app-hang", "app-reset",
 				"svc-wrong-targetport", "egr-remote-refused", "egr-remote-down", "egr-masq-missing", "egr-gateway-dead", tracer.CodeBeyondNode},
-			holds: behindTranslation,
+			holds: func(in *Input, cause, sign *Finding) bool {
+				return in.servedBy() == nil && behindTranslation(in, cause, sign)
+			},
+		},
+		{
+			does:   "which sends the packets to a pod whose place is being taken away",
+			causes: []string{"svc-terminating-endpoint"},
+			signs: []string{"cni-stale-neigh", "cni-host-route-missing", "cni-route-none", "cni-route-blackhole", "cni-route-missing", "cni-veth-down", "cni-pod-eth-down",
+				"cni-pod-no-default-route", tracer.CodeBeyondNode},
+			holds: func(in *Input, cause, sign *Finding) bool {
+				return in.servedBy() != nil && behindTranslation(in, cause, sign)
+			},
+		},
+		{
+			does:   "which sends the packets to a pod that does not serve any more",
+			causes: []string{"svc-terminating-endpoint"},
+			signs:  []string{"app-no-listener", "app-hang", "app-reset"},
+			holds: func(in *Input, cause, sign *Finding) bool {
+				e := in.servedBy()
+				return e != nil && !e.Serving && behindTranslation(in, cause, sign)
+			},
 		},
 		{
 			does:   "which sends the packets to a port where nobody listens",
@@ -114,6 +138,21 @@ func behindTranslation(in *Input, _, sign *Finding) bool {
 		}
 	}
 	return true
+}
+
+// servedBy is the Service's endpoint that the flow was sent to, nil if it is none of
+// the Service's.
+func (in *Input) servedBy() *tracer.ServiceEndpoint {
+	s := in.Cluster.Service
+	if s == nil || in.untranslated() {
+		return nil
+	}
+	to := in.Journey.Translated.Dst.Addr()
+	i := slices.IndexFunc(s.Endpoints, func(e tracer.ServiceEndpoint) bool { return e.Addr.Addr() == to })
+	if i < 0 {
+		return nil
+	}
+	return &s.Endpoints[i]
 }
 
 // notElsewhere: the sign rests on no drop, or on the cause's own.

@@ -28,6 +28,9 @@ func lookalikes() []lookalike {
 	svc := func(with ...change) []change { return append([]change{toService}, with...) }
 	blackholed := dropOf("NOT_SPECIFIED", "ip_error", tracer.StageRouting, "")
 	once := []dropChange{times(1), lasting(0, 0)}
+	ending := func(serving bool, with ...change) []change {
+		return append(svc(translated(apiIP, 8080), terminating(serving)), with...)
+	}
 	return append(slices.Concat(pathLookalikes(), publishedLookalikes(), startupLookalikes()), []lookalike{
 		// Policies.
 		{"a policy denies egress, but the neighbour failed", []change{noNeighbour(), denies("egress", "peer")}, "cni-stale-neigh", "pol-egress-deny", ""},
@@ -47,6 +50,16 @@ func lookalikes() []lookalike {
 			s.j.Translated.Dst = ap(apiIP, 9153)
 		}}, "pol-egress-deny", "pol-dns-egress", ""},
 		{"metrics of DNS are not lookups", svc(translated(apiIP, 8080), ofClusterDNS, refusedByTarget, func(s *scene) { s.c.Service.Port, s.c.Service.PortName = 9153, "metrics" }), "app-no-listener", "dns-coredns-down", ""},
+		// An endpoint that is being deleted, and another fault.
+		{"a policy denies ingress to a pod that ends and serves", ending(true, filtered(), denies("ingress", "peer")), "pol-ingress-deny", "svc-terminating-endpoint", ""},
+		{"a policy denies ingress to a pod that ends and does not serve", ending(false, filtered(), denies("ingress", "peer")), "pol-ingress-deny", "svc-terminating-endpoint", ""},
+		{"a policy denies egress to a pod that ends", ending(true, filtered(), denies("egress", "peer")), "pol-egress-deny", "svc-terminating-endpoint", ""},
+		{"the node drops what goes to a pod that ends", ending(true, filtered(), rule("ufw", "drop")), "node-forward-drop", "svc-terminating-endpoint", ""},
+		{"the table is full, and the pod ends", ending(false, inCore(tracer.StagePrerouting), counted(hostNS, "conntrack.drop", 9)), "node-conntrack-full", "svc-terminating-endpoint", ""},
+		{"a pod that ends, serves and hangs", ending(true, reached, established, outcomeIs(tracer.OutcomeConnectedNoData)), "app-hang", "svc-terminating-endpoint", ""},
+		{"a wrong targetPort of a pod that ends", ending(true, refusedByTarget, func(s *scene) { s.c.TargetPod.Ports[0].Port = 9090 }), "svc-wrong-targetport", "svc-terminating-endpoint", ""},
+		{"a pod that ends, and is asked without its Service", []change{refusedByTarget, func(s *scene) { s.c.TargetPod.Terminating = true }}, "app-no-listener", "svc-terminating-endpoint", ""},
+		{"an endpoint that refuses and does not end", svc(translated(apiIP, 8080), refusedByTarget), "app-no-listener", "svc-terminating-endpoint", ""},
 		{"a Service like any other, on port 53", svc(translated(apiIP, 8080), refusedByTarget, func(s *scene) { s.c.Service.Port = 53 }), "app-no-listener", "dns-coredns-down", ""},
 		{"a far pod that does not listen on 53 is no DNS", []change{toFarService, ofClusterDNS, farRefuses, func(s *scene) { s.c.Service.DNS, s.c.TargetPod.DNS = false, false }}, "app-no-listener", "dns-coredns-down", probable},
 		{"a DNS pod on a port that it does not declare", []change{toDNSPod, refusedByTarget, func(s *scene) {

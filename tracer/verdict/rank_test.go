@@ -52,6 +52,8 @@ func TestRank(t *testing.T) {
 		{"large segments", scenes["large segments vanish outside"], "ext-mtu-fabric", tracer.CodeBeyondNode, "follows from ext-mtu-fabric, which lets small packets pass and large ones vanish: ", false},
 		{"a denial that would be enforced elsewhere", []change{toFar, left(webIP), denies("ingress", "peer")}, tracer.CodeBeyondNode, "pol-ingress-deny", "may be the cause, but is only suspected: ", true},
 		{"one drop, two readings", scenes["firewalld drops what a policy denies as well"], "pol-ingress-deny", "node-forward-drop", "another reading of the same packets: ", true},
+		{"an endpoint that does not serve any more", []change{toService, translated(apiIP, 8080), refusedByTarget, terminating(false)}, "svc-terminating-endpoint", "app-no-listener", "follows from svc-terminating-endpoint, which sends the packets to a pod that does not serve any more: ", false},
+		{"an endpoint that counts as serving", []change{toService, translated(apiIP, 8080), refusedByTarget, terminating(true)}, "svc-terminating-endpoint", "app-no-listener", "another reading of the same packets: ", true},
 		{"nothing was seen", scenes["nothing seen, and the Service has no endpoints"], tracer.CodeUnknown, "svc-no-endpoints", "would explain it, but no packet met it: ", true},
 	}
 	for _, tt := range tests {

@@ -334,12 +334,8 @@ func staleEndpoint(in *Input) *Finding {
 		if e.Addr.Addr() != t.To.Addr() {
 			continue
 		}
-		if e.Terminating && in.Cluster.TargetPod != nil && in.Cluster.TargetPod.Terminating {
-			return &Finding{
-				Code: "svc-terminating-endpoint", Confidence: tracer.Confirmed, Object: podRef(in.Cluster.TargetPod),
-				Summary:  fmt.Sprintf("Service %s/%s sent the connection to %s, which is being deleted", s.Namespace, s.Name, in.target()),
-				Evidence: append(ev, in.seenState("EndpointSlice", "%s is terminating", e.Addr)),
-			}
+		if p := in.Cluster.TargetPod; e.Terminating && p != nil && p.Terminating {
+			return in.terminatingEndpoint(&e, ev)
 		}
 		return nil
 	}
@@ -348,6 +344,57 @@ func staleEndpoint(in *Input) *Finding {
 		ev = append(ev, in.seenDrop(d))
 	}
 	return in.staleKind(s, t, ev)
+}
+
+// terminatingEndpoint: translated to a pod that is being deleted and still listed.
+// What dropped the packets on their way to it would have dropped those to any other
+// pod of the Service. While it serves, kube-proxy sends to it on purpose if none is
+// ready (KEP-1669): then it is its end only if it refuses, or is there no more.
+func (in *Input) terminatingEndpoint(e *tracer.ServiceEndpoint, ev []tracer.Evidence) *Finding {
+	d := in.cause()
+	gone := d != nil && d.Direction == tracer.DirRequest && (d.Drop.Stage == tracer.StageNeighbour || in.noRouteDrop(d))
+	if d != nil && !gone {
+		return nil
+	}
+	s := in.Cluster.Service
+	f := &Finding{
+		Code: "svc-terminating-endpoint", Confidence: tracer.Confirmed, Object: podRef(in.Cluster.TargetPod),
+		Summary:  fmt.Sprintf("Service %s/%s sent the connection to %s, which is being deleted", s.Namespace, s.Name, in.target()),
+		Evidence: append(ev, in.seenState("EndpointSlice", "%s is terminating", e.Addr)),
+	}
+	if gone {
+		f.Evidence = append(f.Evidence, in.seenDrop(d))
+	}
+	if !e.Serving {
+		if d == nil && !in.targetHere() {
+			f.Confidence = tracer.Probable // how it ended there is not seen
+		}
+		return f
+	}
+	refused := in.stoppedListening()
+	if !gone && refused == nil {
+		return nil
+	}
+	f.Confidence = tracer.Probable
+	f.Summary += ", and counts as serving although it does not any more"
+	if refused != nil {
+		f.Evidence = append(f.Evidence, refused.Evidence...)
+	}
+	if !slices.ContainsFunc(s.Endpoints, func(e tracer.ServiceEndpoint) bool { return e.Ready && !e.Terminating }) {
+		f.Evidence = append(f.Evidence, in.seenState("EndpointSlice", "no endpoint is ready, so that those which serve while they end are used"))
+	}
+	return f
+}
+
+// stoppedListening is the target's refusal, if a process that is gone explains it
+// and a wrong port does not.
+func (in *Input) stoppedListening() *Finding {
+	for _, rule := range []func(*Input) *Finding{refusedHere, refusedOutside} {
+		if f := rule(in); f != nil && (f.Code == "app-no-listener" || f.Code == "dns-coredns-down") && f.Confidence != tracer.Suspected {
+			return f
+		}
+	}
+	return nil
 }
 
 // staleKind tells stale rules from a conntrack entry that outlived them.

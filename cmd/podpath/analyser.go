@@ -313,27 +313,36 @@ type due struct {
 }
 
 // causesFirst puts flows after those that failed and that their targets had begun:
-// a server may not answer because it is not answered itself.
+// a server may not answer because it is not answered itself, nor may who asked that
+// one. Those that wait for each other keep their order.
 func causesFirst(list []due) []due {
-	failed := map[netip.Addr]bool{}
+	failing := map[netip.Addr]int{} // flows still to be placed, by their source
 	for _, d := range list {
 		if d.outcome != tracer.OutcomeDelivered {
-			failed[d.source] = true
+			failing[d.source]++
 		}
 	}
-	waits := func(d due) bool {
-		return d.outcome != tracer.OutcomeDelivered && d.source != d.target && failed[d.target]
-	}
-	slices.SortStableFunc(list, func(x, y due) int {
-		switch wx, wy := waits(x), waits(y); {
-		case wx == wy:
-			return 0
-		case wy:
-			return -1
+	placed := make([]due, 0, len(list))
+	for len(list) > 0 {
+		var ready, waiting []due
+		for _, d := range list {
+			if d.outcome != tracer.OutcomeDelivered && d.source != d.target && failing[d.target] > 0 {
+				waiting = append(waiting, d)
+			} else {
+				ready = append(ready, d)
+			}
 		}
-		return 1
-	})
-	return list
+		if len(ready) == 0 {
+			return append(placed, waiting...)
+		}
+		for _, d := range ready {
+			if d.outcome != tracer.OutcomeDelivered {
+				failing[d.source]--
+			}
+		}
+		placed, list = append(placed, ready...), waiting
+	}
+	return placed
 }
 
 // asking are the open flows that have had no answer and are not due, by their

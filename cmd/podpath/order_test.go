@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -77,5 +79,57 @@ func TestCausesAreJudgedFirst(t *testing.T) {
 				t.Error("the order is another")
 			}
 		})
+	}
+}
+
+// Whatever the order in which they fall due, and however many servers stand behind
+// each other, nobody is judged before what it waits for.
+func TestCausesOfCauses(t *testing.T) {
+	at := func(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}) }
+	flows := func(outcome tracer.Outcome, ends ...[2]int) []due {
+		var list []due
+		for i, e := range ends {
+			list = append(list, due{id: uint64(i + 1), source: at(e[0]), target: at(e[1]), outcome: outcome})
+		}
+		return list
+	}
+	hangs, well := tracer.OutcomeNoAnswer, tracer.OutcomeDelivered
+	for _, c := range []struct {
+		name string
+		list []due
+		want string
+	}{
+		{"nothing", nil, "[]"},
+		{"one behind another", flows(hangs, [2]int{1, 2}, [2]int{2, 3}), "[2 1]"},
+		{"three stages", flows(hangs, [2]int{1, 2}, [2]int{2, 3}, [2]int{3, 4}), "[3 2 1]"},
+		{"three stages, mixed up", flows(hangs, [2]int{2, 3}, [2]int{1, 2}, [2]int{3, 4}), "[3 1 2]"},
+		{"five stages", flows(hangs, [2]int{3, 4}, [2]int{1, 2}, [2]int{5, 6}, [2]int{2, 3}, [2]int{4, 5}), "[3 5 1 4 2]"},
+		{"two that a server waits for", flows(hangs, [2]int{1, 2}, [2]int{2, 3}, [2]int{2, 4}, [2]int{4, 5}), "[2 4 3 1]"},
+		{"strangers", flows(hangs, [2]int{1, 2}, [2]int{3, 4}), "[1 2]"},
+		{"all are well", flows(well, [2]int{1, 2}, [2]int{2, 3}, [2]int{3, 4}), "[1 2 3]"},
+		{"a pod that asks itself", flows(hangs, [2]int{1, 1}, [2]int{1, 2}), "[1 2]"},
+		{"in a circle", flows(hangs, [2]int{1, 2}, [2]int{2, 1}, [2]int{3, 4}), "[3 1 2]"},
+	} {
+		for range 2 { // it keeps the order that it makes
+			c.list = causesFirst(c.list)
+			ids := []uint64{}
+			for _, d := range c.list {
+				ids = append(ids, d.id)
+			}
+			if got := fmt.Sprint(ids); got != c.want {
+				t.Errorf("%s: %s, want %s", c.name, got, c.want)
+			}
+		}
+		slices.Reverse(c.list)
+		place := map[netip.Addr]int{}
+		again := causesFirst(c.list)
+		for i, d := range again {
+			place[d.source] = max(place[d.source], i)
+		}
+		for i, d := range again {
+			if p, ok := place[d.target]; ok && d.outcome == hangs && c.name != "in a circle" && d.source != d.target && p > i {
+				t.Errorf("%s the other way round: %d is judged before what it waits for", c.name, d.id)
+			}
+		}
 	}
 }

@@ -69,6 +69,13 @@ func (in *Input) proxies() []string {
 	return in.Node.Services.Implementations
 }
 
+// byKubeProxy: kube-proxy's rules and IPVS, and nothing else, translate Services
+// here: where packets enter the node, and not at a socket, a program or a switch.
+func (in *Input) byKubeProxy() bool {
+	list := in.proxies()
+	return len(list) > 0 && !slices.ContainsFunc(list, func(p string) bool { return p != "ipvs" && !strings.HasPrefix(p, "kube-proxy-") })
+}
+
 // named: a name follows a pattern, of which the rest is free after a *.
 func named(name, pattern string) bool {
 	prefix, open := strings.CutSuffix(pattern, "*")

@@ -85,6 +85,25 @@ func TestNetworksHere(t *testing.T) {
 	}
 }
 
+func TestByKubeProxy(t *testing.T) {
+	for _, c := range []struct {
+		rules *tracer.ServiceRules
+		want  bool
+	}{
+		{nil, false},
+		{&tracer.ServiceRules{}, false},
+		{&tracer.ServiceRules{Implementations: []string{"kube-proxy-nftables"}}, true},
+		{&tracer.ServiceRules{Implementations: []string{"kube-proxy-iptables", "ipvs"}}, true},
+		{&tracer.ServiceRules{Implementations: []string{"cilium"}}, false},
+		{&tracer.ServiceRules{Implementations: []string{"kube-proxy-iptables", "ovn"}}, false},
+	} {
+		in := &Input{Node: &tracer.NodeFacts{Services: c.rules}}
+		if got := in.byKubeProxy(); got != c.want {
+			t.Errorf("%+v: %t", c.rules, got)
+		}
+	}
+}
+
 // Every network of the table can be told, and every way is one that can be taken.
 func TestNetworksTable(t *testing.T) {
 	seen := map[string]bool{}

@@ -2,8 +2,6 @@ package verdict
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/podpath/podpath/tracer"
@@ -39,15 +37,6 @@ func externalMasquerade(in *Input) *Finding {
 // fromCluster: the client is a pod or a node, or may be one.
 func (in *Input) fromCluster() bool {
 	return in.Cluster.SourcePod != nil || in.Cluster.Source.Kind != tracer.KindExternal
-}
-
-// byKubeProxy: kube-proxy, and no other, translates Services here.
-func (in *Input) byKubeProxy() bool {
-	r := in.Node.Services
-	if r == nil || len(r.Implementations) == 0 {
-		return false
-	}
-	return !slices.ContainsFunc(r.Implementations, func(i string) bool { return i != "ipvs" && !strings.HasPrefix(i, "kube-proxy-") })
 }
 
 // hostPortStale: the node maps a port of its own, which is no Service's, to an

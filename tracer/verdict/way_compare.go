@@ -118,7 +118,7 @@ func (in *Input) differs(s stop, dir tracer.Direction, h *tracer.Hop) string {
 			return "to node " + to + ", which is not the target's"
 		}
 	case s.as == "" || !in.onHost(h.Device):
-	case t.Dst == j.Flow.Dst && in.unserved() && in.netfilterProxy():
+	case t.Dst == j.Flow.Dst && in.unserved() && in.byKubeProxy():
 		return "with the Service's address"
 	}
 	return ""
@@ -127,13 +127,6 @@ func (in *Input) differs(s stop, dir tracer.Direction, h *tracer.Hop) string {
 func (in *Input) byDefault() bool {
 	r := in.route("forward")
 	return r != nil && isDefault(r)
-}
-
-// netfilterProxy: Services are translated where packets enter the node, and not by
-// a socket, a program or a switch.
-func (in *Input) netfilterProxy() bool {
-	list := in.proxies()
-	return len(list) > 0 && !slices.ContainsFunc(list, func(p string) bool { return p != "ipvs" && !strings.HasPrefix(p, "kube-proxy-") })
 }
 
 // astray is seenAstray of both directions.

@@ -93,7 +93,7 @@ func given(with ...change) *Input {
 			{For: "dst-pod", NetNS: apiNS, Dst: addr(webIP), Type: "unicast", Prefix: "0.0.0.0/0", Dev: "eth0", Via: addr("10.1.0.1")},
 		},
 	}
-	s := &scene{Input: &Input{Journey: j, Outcome: tracer.OutcomeNoAnswer, Node: n, Cluster: c, Inventory: inv, NodeName: "n1", Now: start.Add(8 * time.Second)}, j: j, c: c, n: n}
+	s := &scene{Input: &Input{Journey: j, Outcome: tracer.OutcomeNoAnswer, Node: n, Cluster: c, Inventory: inv, NodeName: "n1", Now: start.Add(8 * time.Second), networks: networks()}, j: j, c: c, n: n}
 	hop(tracer.EventTX, on(webNS, eth0))(s)
 	hop(tracer.EventRX, on(hostNS, vethWeb))(s)
 	for _, f := range with {

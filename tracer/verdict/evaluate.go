@@ -34,17 +34,19 @@ type Finding struct {
 	Remedy []string
 }
 
-// Engine is the catalogue, the rules in order, and what follows from what.
+// Engine is the catalogue, the rules in order, what follows from what, and the
+// networks that can be told.
 type Engine struct {
 	catalogue Catalogue
 	rules     []Rule
 	effects   []effect
 	reaches   []reach
+	networks  []network
 }
 
 // NewEngine returns the engine with every rule.
 func NewEngine() *Engine {
-	return &Engine{catalogue: NewCatalogue(), rules: Rules(), effects: effects(), reaches: reaches()}
+	return &Engine{catalogue: NewCatalogue(), rules: Rules(), effects: effects(), reaches: reaches(), networks: networks()}
 }
 
 // Catalogue returns the engine's catalogue.
@@ -61,6 +63,7 @@ func (e *Engine) Decide(in *Input) *tracer.Verdict {
 	if in.Inventory == nil {
 		in.Inventory = &tracer.Inventory{}
 	}
+	in.networks = e.networks
 	if in.delivered() {
 		f := healthy(in)
 		f.Evidence = append(f.Evidence, in.astray()...)

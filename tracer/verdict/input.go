@@ -43,6 +43,8 @@ type Input struct {
 	// Behind is, for a lookup, the verdict on what the DNS server asked of others
 	// for it; nil if that went well or was not seen.
 	Behind *tracer.Verdict
+
+	networks []network // that can be told, from the engine
 }
 
 func (in *Input) device(k tracer.DeviceKey) tracer.Device {

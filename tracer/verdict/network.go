@@ -124,7 +124,7 @@ func outside() leg { return leg{tx(tracer.RoleUplink, "")} }
 // networks are the CNIs that can be told by what they leave on a node. Sources:
 // their documentation and source code; flannel, Calico and the bridge plugin are
 // held against recordings.
-var networks = func() []network {
+func networks() []network {
 	pod, tunnel, bridge := tracer.RolePodHost, tracer.RoleTunnel, tracer.RoleBridge
 	calicoFabric := direct("the network's routes")
 	calicoFabric.bare = true // routers that speak BGP with Calico know the pods
@@ -208,7 +208,7 @@ var networks = func() []network {
 			name: "bridge", pods: overBridge("cni0"), signs: []sign{{device: "cni0", role: bridge}}, plain: true,
 		},
 	}
-}()
+}
 
 // maySkip is a crossing of which the device need not be passed: a program or a
 // switch hands the packets over.

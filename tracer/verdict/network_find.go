@@ -11,7 +11,7 @@ import (
 // ones. None means that it is not known.
 func (in *Input) networksHere() []network {
 	var all []network
-	for _, n := range networks {
+	for _, n := range in.networks {
 		if in.shows(n) {
 			all = append(all, n)
 		}

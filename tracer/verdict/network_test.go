@@ -107,7 +107,7 @@ func TestByKubeProxy(t *testing.T) {
 // Every network of the table can be told, and every way is one that can be taken.
 func TestNetworksTable(t *testing.T) {
 	seen := map[string]bool{}
-	for _, n := range networks {
+	for _, n := range networks() {
 		if seen[n.name] {
 			t.Errorf("%s is there twice", n.name)
 		}

@@ -13,6 +13,7 @@ func hidden() map[string]string {
 		process = "what a process waits for, or why it ends, is inside of it"
 		farNode = "the state that is wrong is another node's"
 		outside = "what happens outside is not observed"
+		names   = "names are not read, so that the time alone tells for whom a DNS server asks its upstream"
 		svcs    = "the range of Services is known from the Services in it only"
 	)
 	return map[string]string{
@@ -22,6 +23,9 @@ func hidden() map[string]string {
 		"listen-overflow":                 "the queue was full when the packet came, not when the node is read",
 		"dns-slow":                        process,
 		"dns-wrong-resolver":              "a pod's resolv.conf is a file, and is not read",
+		"dns-upstream-silent":             names,
+		"dns-upstream-refused":            names,
+		"dns-upstream-policy":             names,
 		"duplicate-ip":                    "which of two owners is the right one, no packet says",
 		"bandwidth-limit":                 "the limit of a queue is not read",
 		"routed-gateway-arp":              "which device ought to answer is the CNI's to know",

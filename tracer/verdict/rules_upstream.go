@@ -26,7 +26,7 @@ func upstreamSilent(in *Input) *Finding {
 	if !in.upstreamFailed() || in.Now.Sub(in.Journey.Upstream[0].First) < upstreamWait {
 		return nil
 	}
-	f := &Finding{Confidence: tracer.Probable, Object: podRef(p), Evidence: []tracer.Evidence{in.seenState(in.target(), "%s", lookupText(l))}}
+	f := &Finding{Object: podRef(p), Evidence: []tracer.Evidence{in.seenState(in.target(), "%s", lookupText(l))}}
 	in.unreachable(f, "does not answer")
 	return f
 }
@@ -45,22 +45,25 @@ func (in *Input) upstreamToBlame(l *tracer.Lookup) bool {
 }
 
 // unreachable fills in that a DNS server cannot reach those that it asks; answer
-// is what its client gets of it.
+// is what its client gets of it. Whose question it was is told by the time only, so
+// that it is never certain.
 func (in *Input) unreachable(f *Finding, answer string) {
-	f.Code = "dns-upstream-unreachable"
+	f.Code, f.Confidence = "dns-upstream-unreachable", tracer.Probable
 	why := "it gets no answer itself from "
 	if slices.ContainsFunc(in.Journey.Upstream, func(u tracer.Upstream) bool { return u.Refused }) {
 		why = "it is refused itself by "
 	}
 	f.Summary = fmt.Sprintf("%s %s, because %s%s; the path from %s to it is fine", in.resolver(), answer, why, in.upstreams(), in.source())
 	f.Evidence = append(f.Evidence, in.seenUpstream()...)
+	f.Blind = append(f.Blind, in.upstreamUnseen()...)
 	if v := in.Behind; v != nil {
 		in.because(f, v)
 	}
 }
 
 // because takes over why the DNS server's own lookup failed, if that is certain
-// and something of the cluster or the node; else it stands beside.
+// and something of the cluster or the node; else it stands beside. That it is why
+// this client's failed is no more than probable.
 func (in *Input) because(f *Finding, v *tracer.Verdict) {
 	switch v.Component {
 	case tracer.ComponentNone, tracer.ComponentUnknown:
@@ -68,15 +71,12 @@ func (in *Input) because(f *Finding, v *tracer.Verdict) {
 	case tracer.ComponentPolicy, tracer.ComponentCNI, tracer.ComponentNode, tracer.ComponentEgress, tracer.ComponentKubeProxy, tracer.ComponentService:
 		if v.Confidence == tracer.Confirmed && v.Code != tracer.CodeBeyondNode {
 			f.Summary = fmt.Sprintf("%s gets no answer from %s, so that lookups of %s fail: %s", in.resolver(), in.upstreams(), in.source(), v.Summary)
-			f.Code, f.Confidence, f.Object, f.Rule, f.Remedy = v.Code, v.Confidence, v.Object, v.Rule, v.Remedy
+			f.Code, f.Object, f.Rule, f.Remedy = v.Code, v.Object, v.Rule, v.Remedy
 			f.Evidence = append(f.Evidence, v.Evidence...)
 			return
 		}
 	}
 	f.Also = append(f.Also, tracer.AlsoSeen{Component: v.Component, Code: v.Code, Why: v.Summary})
-	if v.Code == "egr-remote-refused" {
-		f.Confidence = tracer.Confirmed
-	}
 }
 
 // upstreams names those that the DNS server asked.
@@ -142,10 +142,14 @@ func (in *Input) slowUpstream() *tracer.Upstream {
 	return nil
 }
 
-// upstreamUnseen says why it is not known what a DNS pod asked of others.
+// upstreamUnseen says what is not known of what a DNS server asked of others.
 func (in *Input) upstreamUnseen() []tracer.Blind {
+	if len(in.Journey.Upstream) > 0 {
+		return []tracer.Blind{{What: fmt.Sprintf("for whom %s asked its upstream: names are not read", in.target()),
+			Effect: fmt.Sprintf("that it was for %s is told by the time only; another client's question looks the same", in.source())}}
+	}
 	p := in.Cluster.TargetPod
-	if p == nil || !p.DNS || len(in.Journey.Upstream) > 0 {
+	if p == nil || !p.DNS {
 		return nil
 	}
 	who := p.Namespace + "/" + p.Name

@@ -21,6 +21,7 @@ func (jn *Joiner) Count(c *tracer.FlowCount) {
 	if f == nil {
 		return
 	}
+	jn.touch(f, c.Last)
 	j := &f.j
 	known := jn.countHops(j, c, r.dir)
 	if c.Held > 0 && !c.Last.Before(j.First) {

@@ -1,6 +1,7 @@
 package path
 
 import (
+	"container/list"
 	"net/netip"
 	"slices"
 	"time"
@@ -46,8 +47,10 @@ type Joiner struct {
 	arp map[netip.Addr][]tracer.DropSeen
 	// resolved is when a client last got an answer with records from DNS.
 	resolved map[netip.Addr]time.Time
-	// askers are the flows by which an address asks DNS, oldest first.
-	askers map[netip.Addr][]uint64
+	// askers are the flows by which addresses ask DNS, newest the latest moment of
+	// a packet of any of them.
+	askers map[netip.Addr]*askers
+	newest time.Time
 	// errorsOpen: see SetErrorsOpen.
 	errorsOpen bool
 }
@@ -76,6 +79,10 @@ type flow struct {
 	tuples           []tracer.Tuple
 	opened           uint64 // MonoNS of the event that opened it
 	questions        map[uint16]*question
+	// asker is its place in askers.moved, nil if it does not ask DNS. Its last
+	// packet passed at touched, or before.
+	asker   *list.Element
+	touched time.Time
 	// atHost: a request packet was received in the node's own namespace.
 	atHost bool
 	// ownNAT: the client's own namespace translates, and takes answers that
@@ -93,7 +100,7 @@ func New(want Want) *Joiner {
 		index: map[tracer.Tuple]ref{}, flows: map[uint64]*flow{},
 		roles: map[tracer.DeviceKey]*tracer.Device{},
 		arp:   map[netip.Addr][]tracer.DropSeen{}, resolved: map[netip.Addr]time.Time{},
-		askers: map[netip.Addr][]uint64{},
+		askers: map[netip.Addr]*askers{},
 	}
 }
 
@@ -250,7 +257,7 @@ func (jn *Joiner) open(ev *tracer.Event, t tracer.Tuple) (*flow, tracer.Directio
 	jn.flows[f.j.ID] = f
 	jn.order = append(jn.order, f.j.ID)
 	jn.learn(f, orig, tracer.DirRequest)
-	jn.noteAsker(orig, f.j.ID)
+	jn.noteAsker(f)
 	jn.evict()
 	return f, dir
 }
@@ -345,7 +352,7 @@ func (jn *Joiner) Forget(id uint64) {
 		}
 	}
 	delete(jn.flows, id)
-	jn.forgetAsker(f.j.Flow, id)
+	jn.forgetAsker(f)
 	if i := slices.Index(jn.order, id); i >= 0 {
 		jn.order = slices.Delete(jn.order, i, i+1)
 	}

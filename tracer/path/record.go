@@ -11,6 +11,7 @@ import (
 // record adds one event to a flow.
 func (jn *Joiner) record(f *flow, ev *tracer.Event, dir tracer.Direction) {
 	j := &f.j
+	jn.touch(f, ev.Time)
 	if ev.Time.After(j.Last) {
 		j.Last = ev.Time
 	}

@@ -2,6 +2,7 @@ package path
 
 import (
 	"cmp"
+	"container/list"
 	"net/netip"
 	"slices"
 	"time"
@@ -24,27 +25,74 @@ func asking(t tracer.Tuple) bool {
 	return (p == dnsPort || p == dnsTLSPort) && (t.Proto == tracer.ProtoUDP || t.Proto == tracer.ProtoTCP)
 }
 
-// noteAsker remembers who asks DNS, so that what a server asked while its client
-// waited is found without a look at every flow.
-func (jn *Joiner) noteAsker(t tracer.Tuple, id uint64) {
-	if asking(t) {
-		jn.askers[t.Src.Addr()] = append(jn.askers[t.Src.Addr()], id)
-	}
+// askers are the flows by which an address asks DNS.
+type askers struct {
+	ids []uint64 // in the order in which they began
+	// moved holds the same flows, the one whose packet came last at the back.
+	moved *list.List
 }
 
-func (jn *Joiner) forgetAsker(t tracer.Tuple, id uint64) {
-	list, ok := jn.askers[t.Src.Addr()]
-	if !ok {
+// noteAsker remembers who asks DNS, so that what a server asked while its client
+// waited is found without a look at every flow.
+func (jn *Joiner) noteAsker(f *flow) {
+	if !asking(f.j.Flow) {
 		return
 	}
-	if i := slices.Index(list, id); i >= 0 {
-		list = slices.Delete(list, i, i+1)
+	a := jn.askers[f.j.Flow.Src.Addr()]
+	if a == nil {
+		a = &askers{moved: list.New()}
+		jn.askers[f.j.Flow.Src.Addr()] = a
 	}
-	if len(list) == 0 {
-		delete(jn.askers, t.Src.Addr())
+	a.ids = append(a.ids, f.j.ID)
+	f.asker = a.moved.PushBack(f)
+	jn.touch(f, f.j.First)
+}
+
+// touch notes that a packet of the flow came. The rings of two CPUs are not read in
+// order, and counts come late: what is kept is the newest moment of any packet so
+// far, which never goes back from one flow of the list to the next.
+func (jn *Joiner) touch(f *flow, at time.Time) {
+	if f.asker == nil {
 		return
 	}
-	jn.askers[t.Src.Addr()] = list
+	if at.After(jn.newest) {
+		jn.newest = at
+	}
+	f.touched = jn.newest
+	jn.askers[f.j.Flow.Src.Addr()].moved.MoveToBack(f.asker)
+}
+
+// movedSince are the flows by which an address asks DNS that may have moved since
+// then, in the order in which they began: no other one has.
+func (jn *Joiner) movedSince(a netip.Addr, from time.Time) []*flow {
+	all := jn.askers[a]
+	if all == nil {
+		return nil
+	}
+	var out []*flow
+	for e := all.moved.Back(); e != nil; e = e.Prev() {
+		f, ok := e.Value.(*flow)
+		if !ok || f.touched.Before(from) {
+			break
+		}
+		out = append(out, f)
+	}
+	slices.SortFunc(out, func(a, b *flow) int { return cmp.Compare(a.j.ID, b.j.ID) })
+	return out
+}
+
+func (jn *Joiner) forgetAsker(f *flow) {
+	a := jn.askers[f.j.Flow.Src.Addr()]
+	if a == nil || f.asker == nil {
+		return
+	}
+	a.moved.Remove(f.asker)
+	if i, ok := slices.BinarySearch(a.ids, f.j.ID); ok {
+		a.ids = slices.Delete(a.ids, i, i+1)
+	}
+	if len(a.ids) == 0 {
+		delete(jn.askers, f.j.Flow.Src.Addr())
+	}
 }
 
 // span is a stretch of time; one without an end lasts.
@@ -83,23 +131,22 @@ func (jn *Joiner) upstream(f *flow) []tracer.Upstream {
 	if !ok {
 		return nil
 	}
-	var list []tracer.Upstream
+	var out []tracer.Upstream
 	for _, own := range jn.addrsWith(f.j.Translated.Dst.Addr()) {
-		for _, id := range jn.askers[own] {
-			g := jn.flows[id]
-			u := tracer.Upstream{Resolver: g.j.Flow.Dst, Proto: g.j.Flow.Proto, Flow: id}
+		for _, g := range jn.movedSince(own, s.from) {
+			u := tracer.Upstream{Resolver: g.j.Flow.Dst, Proto: g.j.Flow.Proto, Flow: g.j.ID}
 			if g == f || !g.during(s, &u) {
 				continue
 			}
-			i := slices.IndexFunc(list, func(o tracer.Upstream) bool { return o.Resolver == u.Resolver && o.Proto == u.Proto })
+			i := slices.IndexFunc(out, func(o tracer.Upstream) bool { return o.Resolver == u.Resolver && o.Proto == u.Proto })
 			if i < 0 {
-				list = append(list, u)
+				out = append(out, u)
 				continue
 			}
-			join(&list[i], &u)
+			join(&out[i], &u)
 		}
 	}
-	return list
+	return out
 }
 
 // addrsWith are all addresses of the pod that has this one: asked over IPv6, it
@@ -201,8 +248,7 @@ func (jn *Joiner) overUDP(f *flow) *tracer.Lookup {
 		return nil
 	}
 	var last *flow
-	for _, id := range jn.askers[t.Src.Addr()] {
-		g := jn.flows[id]
+	for _, g := range jn.movedSince(t.Src.Addr(), f.j.First.Add(-cutWindow)) {
 		before := f.j.First.Sub(g.j.Last)
 		if g.j.Flow.Proto == tracer.ProtoUDP && g.j.Flow.Dst == t.Dst && before >= 0 && before <= cutWindow && (last == nil || g.j.Last.After(last.j.Last)) {
 			last = g
@@ -226,22 +272,25 @@ const maxTries = 32
 // exchanges are the answered questions of a flow and of those that its client
 // began before it, by UDP, the newest first.
 func (jn *Joiner) exchanges(f *flow) []exchange {
-	ids := jn.askers[f.j.Flow.Src.Addr()]
+	var ids []uint64
+	if a := jn.askers[f.j.Flow.Src.Addr()]; a != nil {
+		ids = a.ids
+	}
 	for len(ids) > 0 && ids[len(ids)-1] > f.j.ID {
 		ids = ids[:len(ids)-1]
 	}
-	var list []exchange
+	var out []exchange
 	for _, id := range ids[max(0, len(ids)-maxTries):] {
 		for _, q := range jn.flows[id].questions {
 			if !q.answered.IsZero() {
-				list = append(list, exchange{span{q.sent, q.answered}, q.rcode})
+				out = append(out, exchange{span{q.sent, q.answered}, q.rcode})
 			}
 		}
 	}
-	slices.SortFunc(list, func(a, b exchange) int {
+	slices.SortFunc(out, func(a, b exchange) int {
 		return cmp.Or(b.from.Compare(a.from), b.to.Compare(a.to))
 	})
-	return list
+	return out
 }
 
 // misses counts the questions that a client asked right before one that was

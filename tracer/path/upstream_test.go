@@ -2,6 +2,7 @@ package path
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -148,6 +149,62 @@ func TestTruncatedThenTCP(t *testing.T) {
 				t.Errorf("%+v", j.OverUDP)
 			}
 		})
+	}
+}
+
+// What moved in a stretch of time is found without a look at what came before, and
+// an old socket that goes on is not missed, in whatever order packets are read.
+func TestMovedSince(t *testing.T) {
+	const ms = time.Millisecond
+	jn := New(func(tracer.Tuple) bool { return false })
+	own := func(port int) netip.AddrPort { return netip.AddrPortFrom(dnsPod, uint16(port)) }
+	seed, n := uint32(5), 0
+	begun := func(at time.Duration) time.Time { return time.Unix(1000, 0).Add(at) }
+	for i := range 20000 {
+		seed = seed*1664525 + 1013904223
+		late := time.Duration(seed>>16) * time.Microsecond // up to 65 ms of disorder
+		port := 10000 + i
+		if seed>>8&7 == 0 {
+			port = 10000 + i/2 // a socket that was used before
+		}
+		jn.Add(upstreamEvent(time.Duration(i)*ms-late, own(port), resolver1, nil))
+	}
+	counted := tracer.Tuple{Src: own(10003), Dst: resolver1, Proto: tracer.ProtoUDP}
+	jn.Count(&tracer.FlowCount{Kind: tracer.EventTX, Device: tracer.DeviceKey{NetNS: 8, IfIndex: 2}, Tuple: counted, Packets: 99, Last: begun(19990 * ms)})
+	for _, from := range []time.Duration{0, 5000 * ms, 19000 * ms, 19995 * ms, 30000 * ms} {
+		got := jn.movedSince(dnsPod, begun(from))
+		if !slices.IsSortedFunc(got, func(a, b *flow) int { return int(a.j.ID) - int(b.j.ID) }) {
+			t.Error("not in the order in which they began")
+		}
+		var want int
+		for _, f := range jn.flows {
+			if f.j.Last.Before(begun(from)) {
+				continue
+			}
+			want++
+			if !slices.Contains(got, f) {
+				t.Errorf("since %s: flow %d is missed", from, f.j.ID)
+			}
+		}
+		if n = len(got); n > want+100 {
+			t.Errorf("since %s: %d flows, of which %d moved", from, n, want)
+		}
+	}
+}
+
+// BenchmarkUpstream: a DNS pod that has asked much, of which little matters.
+func BenchmarkUpstream(b *testing.B) {
+	jn := New(nil)
+	for i := range 60000 {
+		jn.Add(upstreamEvent(time.Duration(i)*time.Millisecond, netip.AddrPortFrom(dnsPod, uint16(5000+i)), resolver1, nil))
+	}
+	ask := message{after: time.Minute - 20*time.Millisecond, port: 4000, id: 9}.event(1)
+	ask.Tuple.Dst = netip.AddrPortFrom(dnsPod, 53)
+	id := jn.Add(ask)
+	for b.Loop() {
+		if j, _ := jn.Journey(id); len(j.Upstream) != 1 {
+			b.Fatalf("%+v", j.Upstream)
+		}
 	}
 }
 

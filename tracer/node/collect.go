@@ -386,6 +386,7 @@ func (c *collector) sysctls() {
 		"net.ipv6.conf.all.forwarding", "net.ipv6.conf.default.forwarding", "net.ipv6.conf.all.disable_ipv6",
 		"net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables", "net.bridge.bridge-nf-call-arptables",
 		"net.netfilter.nf_conntrack_count", "net.netfilter.nf_conntrack_max", "net.netfilter.nf_conntrack_tcp_be_liberal",
+		"net.ipv4.vs.expire_quiescent_template",
 	}
 	c.readSysctls(c.n.hostInode, names, c.pathDevices(c.n.hostInode),
 		[]string{"net.ipv4.conf.%s.forwarding", "net.ipv4.conf.%s.rp_filter", "net.ipv4.conf.%s.route_localnet", "net.ipv4.conf.%s.proxy_arp",

@@ -451,7 +451,10 @@ func serviceEntries() []Entry {
 			LookAlikes: []string{"app-no-listener: the port is the right one, the process is not there"},
 			Remedy:     []string{"set targetPort of Service {svc.ns}/{svc} to the port that the container serves: kubectl -n {svc.ns} edit service {svc}"}},
 		{Code: "svc-terminating-endpoint", Component: s, Title: "errors during each rollout", Shown: "lab",
-			Meaning: "The connection was sent to a pod that is being deleted.", Evidence: "The translation, the terminating endpoint.", Remedy: []string{"add a preStop sleep of a few seconds and handle SIGTERM by finishing open requests"}},
+			Meaning:    "The connection was sent to a pod that is being deleted, or to one that is gone and that IPVS keeps for those who had it.",
+			Evidence:   "The translation, the terminating endpoint or the destination of weight 0 in IPVS, and a failure at that pod, not on the way to it.",
+			LookAlikes: []string{"pol-ingress-deny: a policy drops what goes to the pod, as to any other of the Service", "app-hang: the pod still counts as serving, and is silent"},
+			Remedy:     []string{"add a preStop sleep of a few seconds and handle SIGTERM by finishing open requests"}},
 	}
 }
 

@@ -346,57 +346,6 @@ func staleEndpoint(in *Input) *Finding {
 	return in.staleKind(s, t, ev)
 }
 
-// terminatingEndpoint: translated to a pod that is being deleted and still listed.
-// What dropped the packets on their way to it would have dropped those to any other
-// pod of the Service. While it serves, kube-proxy sends to it on purpose if none is
-// ready (KEP-1669): then it is its end only if it refuses, or is there no more.
-func (in *Input) terminatingEndpoint(e *tracer.ServiceEndpoint, ev []tracer.Evidence) *Finding {
-	d := in.cause()
-	gone := d != nil && d.Direction == tracer.DirRequest && (d.Drop.Stage == tracer.StageNeighbour || in.noRouteDrop(d))
-	if d != nil && !gone {
-		return nil
-	}
-	s := in.Cluster.Service
-	f := &Finding{
-		Code: "svc-terminating-endpoint", Confidence: tracer.Confirmed, Object: podRef(in.Cluster.TargetPod),
-		Summary:  fmt.Sprintf("Service %s/%s sent the connection to %s, which is being deleted", s.Namespace, s.Name, in.target()),
-		Evidence: append(ev, in.seenState("EndpointSlice", "%s is terminating", e.Addr)),
-	}
-	if gone {
-		f.Evidence = append(f.Evidence, in.seenDrop(d))
-	}
-	if !e.Serving {
-		if d == nil && !in.targetHere() {
-			f.Confidence = tracer.Probable // how it ended there is not seen
-		}
-		return f
-	}
-	refused := in.stoppedListening()
-	if !gone && refused == nil {
-		return nil
-	}
-	f.Confidence = tracer.Probable
-	f.Summary += ", and counts as serving although it does not any more"
-	if refused != nil {
-		f.Evidence = append(f.Evidence, refused.Evidence...)
-	}
-	if !slices.ContainsFunc(s.Endpoints, func(e tracer.ServiceEndpoint) bool { return e.Ready && !e.Terminating }) {
-		f.Evidence = append(f.Evidence, in.seenState("EndpointSlice", "no endpoint is ready, so that those which serve while they end are used"))
-	}
-	return f
-}
-
-// stoppedListening is the target's refusal, if a process that is gone explains it
-// and a wrong port does not.
-func (in *Input) stoppedListening() *Finding {
-	for _, rule := range []func(*Input) *Finding{refusedHere, refusedOutside} {
-		if f := rule(in); f != nil && (f.Code == "app-no-listener" || f.Code == "dns-coredns-down") && f.Confidence != tracer.Suspected {
-			return f
-		}
-	}
-	return nil
-}
-
 // staleKind tells stale rules from a conntrack entry that outlived them.
 func (in *Input) staleKind(s *tracer.ServiceFacts, t tracer.Translation, ev []tracer.Evidence) *Finding {
 	f := &Finding{Code: "svc-stale-endpoint", Confidence: tracer.Confirmed, Object: serviceRef(s), Evidence: ev}
@@ -417,9 +366,9 @@ func (in *Input) staleKind(s *tracer.ServiceFacts, t tracer.Translation, ev []tr
 	}
 	if d := drained(r, t.To); d != nil {
 		f.Code = "svc-terminating-endpoint"
-		f.Summary = fmt.Sprintf("IPVS on node %s sent a connection to Service %s/%s to %s, which is no endpoint any more and kept for the connections that it had: this one, or one from the same port before it",
-			in.NodeName, s.Namespace, s.Name, t.To)
+		f.Summary = fmt.Sprintf("IPVS on node %s sent a connection to Service %s/%s to %s, which is no endpoint any more and ", in.NodeName, s.Namespace, s.Name, t.To)
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "IPVS: %s has weight 0, %d active and %d inactive connections", d.Addr, d.Active, d.Inactive))
+		in.stillSent(f, s, r.IPVS.Persistence)
 		return f
 	}
 	if slices.Contains(r.Targets, t.To) {
@@ -439,19 +388,6 @@ func (in *Input) staleKind(s *tracer.ServiceFacts, t tracer.Translation, ev []tr
 		f.Summary = fmt.Sprintf("the connection through Service %s/%s was made to %s, which went away while it lived", s.Namespace, s.Name, t.To)
 	}
 	return f
-}
-
-// drained is the destination of IPVS that takes no new connections.
-func drained(r *tracer.ServiceRules, to netip.AddrPort) *tracer.VirtualDestination {
-	if r.IPVS == nil {
-		return nil
-	}
-	for i, d := range r.IPVS.Destinations {
-		if d.Addr == to && d.Weight == 0 && d.Method == tracer.IPVSMasquerade {
-			return &r.IPVS.Destinations[i]
-		}
-	}
-	return nil
 }
 
 // mixed: more than one of kube-proxy's implementations has rules here.

@@ -71,7 +71,6 @@ func outside(holes []netip.Prefix) (list []netip.Prefix, ok bool) {
 	if len(holes) > maxOutside { // to find that out costs time, too
 		return nil, false
 	}
-	ok = true
 	for _, all := range []string{"0.0.0.0/0", "::/0"} {
 		if list, ok = without(list, netip.MustParsePrefix(all), holes); !ok {
 			return nil, false

@@ -30,6 +30,11 @@ type analyser struct {
 	unwatched unwatched
 	// followed are the DNS pods whose questions to servers outside are watched.
 	followed []netip.Addr
+	// told is what was found out in this tick of what DNS servers asked of others
+	// in vain. It is not kept where behindOnce is false: older recordings have the
+	// facts for each.
+	told       map[asked]*tracer.Verdict
+	behindOnce bool
 	// counted is the moment whose counts were handed on last.
 	counted time.Time
 	open    []uint64 // flows without a verdict, oldest first
@@ -57,6 +62,7 @@ type analyser struct {
 func newAnalyser(node string, want path.Want) *analyser {
 	return &analyser{
 		joiner: path.New(want), engine: verdict.NewEngine(), node: node, known: map[uint64]flowState{},
+		told: map[asked]*tracer.Verdict{}, behindOnce: true,
 		view:  func(time.Time) *kube.Snapshot { return nil },
 		stale: func() time.Duration { return 0 },
 		ask:   func(uint64, tracer.Query) *tracer.NodeFacts { return nil },
@@ -252,6 +258,7 @@ func (a *analyser) tick(now time.Time, ending bool) {
 	if a.enough {
 		return
 	}
+	clear(a.told)
 	if ending {
 		a.settle(now, true, true)
 	}

@@ -121,7 +121,7 @@ func (a *app) replay(ctx context.Context, file string, f replayFlags) (err error
 	}
 	p.analyser = newAnalyser(p.h.Node, func(tracer.Tuple) bool { return p.h.From == "" })
 	p.analyser.view = func(time.Time) *kube.Snapshot { p.peekCluster(); return p.view }
-	p.analyser.ask = p.facts
+	p.analyser.ask, p.analyser.behindOnce = p.facts, p.h.BehindOnce
 	var printErr error
 	p.analyser.emit = func(v *tracer.Verdict) bool {
 		p.tally.add(v)

@@ -217,7 +217,7 @@ func (s *traceSession) record(f traceFlags) error {
 		Podpath: version, Node: s.ends.node, Kernel: kernelRelease(), Tier: string(l.probe.Tier()), Started: l.probe.Now().UTC(),
 		Command: []string{"trace", "--from", f.from, "--to", f.to}, HostNetNS: l.node.HostNetNS(),
 		MaxCPU: float64(f.budget.cpu), MaxEvents: uint64(f.budget.events),
-		From: f.from, To: f.to, Namespace: s.app.namespace(), Selector: s.app.selector, Hosts: s.ends.names.all(), Upstream: true,
+		From: f.from, To: f.to, Namespace: s.app.namespace(), Selector: s.app.selector, Hosts: s.ends.names.all(), Upstream: true, BehindOnce: true,
 	}, rewrite)
 	if err != nil {
 		return err

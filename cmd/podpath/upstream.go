@@ -158,19 +158,37 @@ func (a *analyser) follow(pods []netip.Addr) {
 	a.followed = pods
 }
 
+// asked is what a DNS server asked of another one.
+type asked struct {
+	server   netip.Addr
+	resolver netip.AddrPort
+	proto    uint8
+	refused  bool
+}
+
 // behind judges what the DNS server of a lookup that failed asked of others in
-// vain, nil if it asked nobody so.
+// vain, nil if it asked nobody so. Many lookups that fail at once for the same
+// reason share the answer.
 func (a *analyser) behind(j *tracer.Journey, now time.Time) *tracer.Verdict {
 	for i := range j.Upstream {
-		if !j.Upstream[i].Failed() {
+		u := &j.Upstream[i]
+		if !u.Failed() {
 			continue
 		}
-		own, ok := a.joiner.Journey(j.Upstream[i].Flow)
+		k := asked{j.Translated.Dst.Addr(), u.Resolver, u.Proto, u.Refused}
+		if v := a.told[k]; v != nil {
+			return v
+		}
+		own, ok := a.joiner.Journey(u.Flow)
 		if !ok {
 			continue
 		}
 		outcome, _ := verdict.Settle(own, now, true)
-		return a.engine.Decide(a.input(own, outcome, now))
+		v := a.engine.Decide(a.input(own, outcome, now))
+		if a.behindOnce {
+			a.told[k] = v
+		}
+		return v
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/podpath/podpath/kube"
 	"github.com/podpath/podpath/tracer"
@@ -216,6 +217,63 @@ func TestUpstreamUnfollowedInReplay(t *testing.T) {
 		a.visibility(tt.blind)
 		if got := a.input(j, tracer.OutcomeDelivered, j.First).Followed; got != tt.want {
 			t.Errorf("%v, %v: followed %v", tt.pods, tt.blind, got)
+		}
+	}
+}
+
+// Lookups that fail at once because of one resolver share what is found out about
+// it, and the next tick asks anew; a recording that has it for each gets it for each.
+func TestBehindIsToldOnce(t *testing.T) {
+	for _, tt := range []struct {
+		once bool
+		want int
+	}{{true, 2}, {false, 4}} {
+		began := time.Unix(1000, 0)
+		dns, resolver := netip.MustParseAddr("10.244.1.53"), netip.MustParseAddrPort("192.0.2.53:53")
+		a := newAnalyser("n", func(f tracer.Tuple) bool { return f.Dst.Addr() == dns })
+		a.behindOnce = tt.once
+		a.inventory(tracer.Inventory{HostNetNS: 9, Devices: []tracer.Device{{
+			DeviceKey: tracer.DeviceKey{NetNS: 1, IfIndex: 2}, Name: "eth0", Role: tracer.RolePod, Addrs: []netip.Prefix{netip.MustParsePrefix("10.244.1.7/24")}}}})
+		asked, told := 0, 0
+		a.ask = func(_ uint64, q tracer.Query) *tracer.NodeFacts {
+			if q.Flow.Src.Addr() == dns {
+				asked++
+			}
+			return nil
+		}
+		a.emit = func(v *tracer.Verdict) bool {
+			if len(v.Journey.Upstream) == 1 {
+				told++
+			}
+			return true
+		}
+		seq := uint64(0)
+		send := func(after time.Duration, src, dst netip.AddrPort, d tracer.DNS) {
+			seq++
+			ev := &tracer.Event{Seq: seq, Time: began.Add(after), MonoNS: uint64(after) + seq, Kind: tracer.EventTX, NetNS: 1, IfIndex: 2,
+				Tuple: tracer.Tuple{Src: src, Dst: dst, Proto: tracer.ProtoUDP}, DNS: &d, Payload: 40, Len: 68}
+			if d.Response {
+				ev.Kind = tracer.EventRX
+			}
+			a.event(ev)
+		}
+		for round := range 2 {
+			at := time.Duration(round) * 10 * time.Second
+			server := netip.AddrPortFrom(dns, 53)
+			var clients []netip.AddrPort
+			for i := range 2 {
+				c := netip.AddrPortFrom(netip.MustParseAddr("10.244.1.7"), uint16(4000+10*round+i))
+				clients = append(clients, c)
+				send(at, c, server, tracer.DNS{ID: 1, Questions: 1})
+				send(at+time.Millisecond, netip.AddrPortFrom(dns, uint16(6000+10*round+i)), resolver, tracer.DNS{ID: 2, Questions: 1})
+			}
+			for _, c := range clients {
+				send(at+3*time.Second, server, c, tracer.DNS{ID: 1, Questions: 1, Response: true, RCode: tracer.RCodeServFail})
+			}
+			a.tick(began.Add(at+4*time.Second), false)
+		}
+		if asked != tt.want || told != 4 {
+			t.Errorf("once %v: facts of the DNS pod's questions asked for %d times, want %d; %d verdicts of 4 tell of them", tt.once, asked, tt.want, told)
 		}
 	}
 }

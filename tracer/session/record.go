@@ -50,6 +50,9 @@ type Header struct {
 	// Upstream: where the cluster's DNS was asked, what its pods of this node asked
 	// of servers outside was selected as well.
 	Upstream bool `json:"upstream,omitempty"`
+	// BehindOnce: of the lookups that fail in one tick, the facts of what their
+	// server asked of the same resolver were asked for once.
+	BehindOnce bool `json:"behind_once,omitempty"`
 	// MaxCPU, in CPUs, and MaxEvents, a second, are the budget it was recorded
 	// with; 0 if it had none.
 	MaxCPU    float64 `json:"max_cpu,omitempty"`

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -297,7 +298,8 @@ func TestLiveMidway(t *testing.T) {
 		tr.stop()
 		for _, v := range tr.verdicts() {
 			if v.Code != "ok" {
-				t.Errorf("%s %s: %s", v.Code, v.Outcome, v.Summary)
+				all, _ := json.Marshal(v)
+				t.Errorf("%s %s: %s\n%s", v.Code, v.Outcome, v.Summary, all)
 			}
 		}
 	}

@@ -35,6 +35,8 @@ func TestRules(t *testing.T) {
 		"own internals":           {"kube/a.go", `package kube; import "` + ours + `kube/internal/x"`, ""},
 		"external test":           {"kube/a_test.go", `package kube_test; import "` + ours + `kube"`, ""},
 		"test compares":           {"tracer/a_test.go", `package tracer; import "github.com/google/go-cmp/cmp"`, ""},
+		"test asks the probe":     {"tracer/verdict/a_test.go", `package verdict; import "` + ours + `tracer/probe"`, ""},
+		"rule asks the probe":     {"tracer/verdict/a.go", `package verdict; import "` + ours + `tracer/probe"`, "may not import"},
 		"test sideways":           {"tracer/path/a_test.go", `package path; import "` + ours + `kube"`, "may not import"},
 		"product compares":        {"tracer/a.go", `package tracer; import "github.com/google/go-cmp/cmp"`, "may not import"},
 		"cmd meets all":           {"cmd/podpath/a.go", `package main; import "` + ours + `tracer/probe"`, ""},

@@ -79,7 +79,7 @@ func (c *checker) file(name string) error {
 		if err != nil {
 			return fmt.Errorf("import in %s: %w", name, err)
 		}
-		if own(imported, dir) || may.allows(imported) || test && c.tests.allows(imported) {
+		if own(imported, dir) || may.allows(imported) || test && (c.tests.allows(imported) || covers(may.tests, strings.TrimPrefix(imported, module+"/"))) {
 			continue
 		}
 		c.report("%s: %s may not import %s", name, dir, imported)

@@ -8,6 +8,7 @@ const module = "github.com/podpath/podpath"
 type allowed struct {
 	ours     []string // relative to the module
 	external []string // import paths
+	tests    []string // of ours, what its test files import besides
 }
 
 // The libraries, by what they are for.
@@ -49,7 +50,7 @@ func table() map[string]allowed {
 		"tracer/path":    {ours: []string{"tracer"}},
 		"tracer/node":    {ours: []string{"tracer", "tracer/netns"}, external: []string{ebpf, netlink, rawNL, sysUnix}},
 		"tracer/rules":   {ours: []string{"tracer", "tracer/netns"}, external: []string{nftables, netlink, rawNL, sysUnix}},
-		"tracer/verdict": {ours: []string{"tracer"}},
+		"tracer/verdict": {ours: []string{"tracer"}, tests: []string{"tracer/probe"}}, // what the probe says of a drop
 		"tracer/session": {ours: []string{"tracer"}, external: []string{zstd, sysUnix}},
 		"tracer/redact":  {},
 		"tracer/render":  {ours: []string{"tracer"}, external: []string{packets, yaml}},

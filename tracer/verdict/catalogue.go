@@ -11,7 +11,7 @@ import (
 // Entry is what is known of one code. In Remedy, words in braces stand for the
 // names of the case at hand: {src.ns}, {src.pod}, {dst.ns}, {dst.pod},
 // {svc.ns}, {svc}, {node}, {dst.ip}, {dst.port}, {target.port}, {policy.ns},
-// {policy}, {policy.kind}, {dev}.
+// {policy}, {policy.kind}, {dev}, {tunnel}.
 type Entry struct {
 	Code      string
 	Component tracer.Component
@@ -112,6 +112,9 @@ func (in *Input) words(f *Finding) []string {
 	if d := in.cause(); d != nil {
 		w["dev"] = in.device(d.Device).Name
 	}
+	if d := in.lost(badChecksum); d != nil {
+		w["tunnel"] = in.tunnelOn(d.Tuple.Dst.Port())
+	}
 	var out []string
 	for k, v := range w {
 		if v == "" {
@@ -119,7 +122,7 @@ func (in *Input) words(f *Finding) []string {
 		}
 		out = append(out, "{"+k+"}", shellWord(v))
 	}
-	for _, k := range []string{"src.ns", "src.pod", "dst.ns", "dst.pod", "svc.ns", "svc", "policy.ns", "policy", "policy.kind", "pod.ns", "pod", "family", "table", "chain", "dev"} {
+	for _, k := range []string{"src.ns", "src.pod", "dst.ns", "dst.pod", "svc.ns", "svc", "policy.ns", "policy", "policy.kind", "pod.ns", "pod", "family", "table", "chain", "dev", "tunnel"} {
 		if w[k] == "" {
 			out = append(out, "{"+k+"}", "<"+k+">")
 		}
@@ -530,7 +533,11 @@ func nodeEntries() []Entry {
 		{Code: "node-underlay-arp", Component: c, Title: "packets go to a wrong machine", Shown: "unit", Meaning: "Packets carry another machine's MAC address.", Evidence: "OTHERHOST on the uplink.", Remedy: []string{"on {node}: ip neigh; delete stale permanent entries"}},
 		{Code: "node-martian", Component: c, Title: "a packet with an impossible source", Shown: "lab", Meaning: "The kernel refused a loopback, multicast or own address as source.", Evidence: "IP_LOCALNET, IP_INVALID_SOURCE or IP_LOCAL_SOURCE.", Remedy: []string{"find the translation that made this source on {node}: nft list ruleset, iptables -t nat -S"}},
 		{Code: "node-routing-loop", Component: c, Title: "packets loop until their TTL runs out", Shown: "lab", Meaning: "Two routers send the packet to each other.", Evidence: "Time exceeded.", Remedy: []string{"on {node}: ip route get {target.ip}; compare with the next hop's route"}},
-		{Code: "node-csum", Component: c, Title: "packets arrive with wrong checksums", Shown: "unit", Meaning: "The receiver drops packets for their checksum, often an offload bug.", Evidence: "TCP_CSUM or UDP_CSUM.", Remedy: []string{"on the sending node: ethtool -K DEV tx-checksum-ip-generic off for the tunnel device; upgrade the kernel"}},
+		{Code: "node-csum", Component: c, Title: "packets arrive with wrong checksums", Shown: "unit",
+			Meaning:    "The receiver drops packets for their checksum, often because a card, a driver or a program on the way computes it wrongly.",
+			Evidence:   "TCP_CSUM, UDP_CSUM, IP_CSUM or ICMP_CSUM, more than once, and most of what was dropped.",
+			LookAlikes: []string{"cni-csum-offload: the tunnel's own packet is the broken one", "app-no-listener: the checksum is right, and there is no socket", "a single broken packet of a flow that goes on is no fault"},
+			Remedy:     []string{"on the sending node: ethtool -K DEV tx off for the device that the packets leave by, and for the pod's veth; if that helps, upgrade the kernel or the driver", "on {node}: nstat -az | grep -i csum, to see whether it goes on"}},
 	}
 }
 

@@ -36,7 +36,7 @@ func Known() []KnownFault {
 		{"cni-bpf-table-full", "pol-agent-stale", "the program that dropped shows; its maps are not read"},
 		{"cni-cidr-overlap", "cni-cidr-overlap", ""},
 		{"cni-config-missing", "", "a pod without a network sends no packets"},
-		{"cni-csum-offload", "node-csum", "at the receiver; the sender looks healthy"},
+		{"cni-csum-offload", "cni-csum-offload", ""},
 		{"cni-daemon-down", "", "only its effects are packets: a missing route, neighbour or policy, which have codes of their own"},
 		{"cni-duplicate-ip", "cni-duplicate-ip", ""},
 		{"cni-gateway-arp", "cni-gateway-arp", ""},

@@ -175,6 +175,22 @@ func (in *Input) causeIf(test func(*tracer.DropSeen) bool) *tracer.DropSeen {
 	return nil
 }
 
+// lost is the cause if it passes a test, or else a drop at a socket that does: the
+// socket's answer it is not, but its protocol's, to a packet that is broken or has
+// no room. A single one, or fewer than were dropped on the way, is no cause.
+func (in *Input) lost(test func(*tracer.DropSeen) bool) *tracer.DropSeen {
+	c := in.cause()
+	if c != nil && test(c) {
+		return c
+	}
+	if in.delivered() {
+		return nil
+	}
+	return in.drop(func(d *tracer.DropSeen) bool {
+		return d.Drop.Stage == tracer.StageSocket && d.Count >= 2 && test(d) && (c == nil || graver(d, c))
+	})
+}
+
 func (in *Input) delivered() bool { return in.Outcome == tracer.OutcomeDelivered }
 
 func (in *Input) answer(k tracer.AnswerKind) *tracer.Answer {

@@ -33,6 +33,7 @@ func Rules() []Rule {
 		{Name: "agent-policy", Eval: agentPolicy},
 		{Name: "shaper", Eval: shaper},
 		{Name: "kernel-limit", Eval: kernelLimit},
+		{Name: "checksum", Eval: checksum},
 		{Name: "policy", Eval: policyDrop},
 		{Name: "unevaluated-policy", Eval: cniPolicy},
 		{Name: "foreign-rule", Eval: foreignRule},

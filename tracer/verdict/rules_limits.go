@@ -39,7 +39,7 @@ func shaper(in *Input) *Finding {
 
 // kernelLimit: the node ran out of something, which the kernel's reason names.
 func kernelLimit(in *Input) *Finding {
-	d := in.causeIf(func(d *tracer.DropSeen) bool { return limitCode(d) != "" })
+	d := in.lost(func(d *tracer.DropSeen) bool { return limitCode(d) != "" })
 	if d == nil {
 		return nil
 	}

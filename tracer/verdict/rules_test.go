@@ -193,7 +193,11 @@ func faults() []fault {
 		{"VNI", "overlay", "cni-overlay-vni-mismatch", confirmed, "", []change{dropOf("VXLAN_VNI_NOT_FOUND", "vxlan_rcv", tracer.StageTunnel, "")}},
 		{"stale VTEP", "overlay", "cni-overlay-stale-vtep-mac", confirmed, "", []change{overlayCNI, dropOf("OTHERHOST", "ip_rcv_core", tracer.StageRouting, "", at3(on(hostNS, vxlan)))}},
 		{"underlay gone", "overlay", "node-link-down", confirmed, "", []change{toFar, dropOf("IP_OUTNOROUTES", "vxlan_xmit_one", tracer.StageTunnel, "")}},
-		{"checksum", "overlay", "node-csum", confirmed, "", []change{dropOf("UDP_CSUM", "__udp4_lib_rcv", "", "")}},
+		{"checksum of TCP", "checksum", "node-csum", confirmed, "Node n1", []change{reached, dropOf("TCP_CSUM", "tcp_v4_rcv", tracer.StageSocket, "", at3(on(apiNS, eth0)))}},
+		{"checksum of UDP", "checksum", "node-csum", confirmed, "", []change{proto(tracer.ProtoUDP), reached, dropOf("UDP_CSUM", "__udp4_lib_rcv", tracer.StageSocket, "", at3(on(apiNS, eth0)))}},
+		{"checksum of the answer", "checksum", "node-csum", confirmed, "", []change{reached, dropOf("TCP_CSUM", "tcp_v4_rcv", tracer.StageSocket, "", at3(on(webNS, eth0)), ofReply)}},
+		{"checksum of IP", "checksum", "node-csum", confirmed, "", []change{dropOf("IP_CSUM", "ip_rcv_core", tracer.StagePrerouting, "")}},
+		{"checksum of the tunnel's packet", "checksum", "cni-csum-offload", confirmed, "Node n2", []change{overlayCNI, dropOf("UDP_CSUM", "udp_queue_rcv_one_skb", tracer.StageSocket, "", outerPacket)}},
 		{"gateway dead", "neighbour", "egr-gateway-dead", confirmed, "Gateway " + gatewayIP, []change{toWorld, noNeighbour(at3(on(hostNS, uplink))), neighbourIs(gatewayIP, "FAILED")}},
 		{"node down", "neighbour", "node-down", confirmed, "Node n2", []change{toFar, noNeighbour(at3(on(hostNS, uplink))), neighbourIs(node2IP, "FAILED")}},
 		{"host on the node's network down", "neighbour", "egr-remote-down", probable, "ExternalHost " + world, []change{toWorld, noNeighbour(at3(on(hostNS, uplink))), func(s *scene) { s.n.Routes[0].Via = netip.Addr{} }}},
@@ -387,7 +391,7 @@ func TestWithoutFacts(t *testing.T) {
 		"node-martian": true, "node-routing-loop": true, "node-link-down": true, "node-csum": true, "cni-mtu-pod-too-big": true, "cni-mtu-blackhole": true,
 		"cni-overlay-fdb-missing": true, "cni-overlay-neigh-missing": true, "cni-overlay-vni-mismatch": true, "cni-overlay-stale-vtep-mac": true,
 		"svc-no-endpoints": true, "egr-firewall-reject": true,
-		"node-neigh-overflow": true, "node-softnet-drops": true, "node-memory": true, "egr-frag-loss": true, "cni-overlay-port-mismatch": true, "app-sctp-unsupported": true,
+		"node-neigh-overflow": true, "node-softnet-drops": true, "node-memory": true, "egr-frag-loss": true, "cni-overlay-port-mismatch": true, "app-sctp-unsupported": true, "cni-csum-offload": true,
 		"dns-nodelocal-broken": true,
 	}
 	for _, tt := range faults() {

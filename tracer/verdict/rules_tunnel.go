@@ -141,8 +141,7 @@ func tunnelName(kind string) string {
 // listens on their port.
 func tunnelPort(in *Input) *Finding {
 	d := in.drop(func(d *tracer.DropSeen) bool {
-		return in.onHost(d.Device) && d.Direction == tracer.DirRequest && d.Drop.Stage == tracer.StageSocket && d.Tuple.Proto == tracer.ProtoUDP &&
-			in.encloses(d.Tuple)
+		return in.onHost(d.Device) && d.Direction == tracer.DirRequest && in.encloses(d.Tuple) && in.noUDPSocket(d)
 	})
 	if d == nil || in.delivered() {
 		return nil
@@ -152,6 +151,16 @@ func tunnelPort(in *Input) *Finding {
 		Summary:  fmt.Sprintf("node %s received tunnel packets on UDP port %d, where no tunnel device of it listens", in.NodeName, d.Tuple.Dst.Port()),
 		Evidence: []tracer.Evidence{in.seenDrop(d)},
 	}
+}
+
+// noUDPSocket: a datagram for which there was no socket. Without reasons (before
+// 5.17) the same function frees those with a wrong checksum, which it counts.
+func (in *Input) noUDPSocket(d *tracer.DropSeen) bool {
+	if d.Tuple.Proto != tracer.ProtoUDP {
+		return false
+	}
+	wrong := in.counter(d.Device.NetNS, "UdpInCsumErrors") + in.counter(d.Device.NetNS, "Udp6InCsumErrors")
+	return d.Drop.Reason == "NO_SOCKET" || wrong == 0 && unnamed(d, "__udp4_lib_rcv", "__udp6_lib_rcv")
 }
 
 // encloses: packets with these addresses belong to the flow, but neither end is

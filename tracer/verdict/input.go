@@ -80,6 +80,9 @@ func (in *Input) where(k tracer.DeviceKey) string {
 	case in.inTarget(k) && c.TargetPod != nil:
 		return c.TargetPod.Namespace + "/" + c.TargetPod.Name + " " + name
 	}
+	if b := in.bystander(k); b != nil {
+		return b.Namespace + "/" + b.Name + " " + name
+	}
 	return "pod " + name
 }
 
@@ -93,6 +96,28 @@ func (in *Input) inSource(k tracer.DeviceKey) bool {
 // inTarget: the device is in the target pod's own namespace.
 func (in *Input) inTarget(k tracer.DeviceKey) bool {
 	return !in.onHost(k) && k.NetNS != 0 && k.NetNS == in.Journey.DstDevice.NetNS
+}
+
+// onNode: the device is in the node's own namespace, as far as is known.
+func (in *Input) onNode(k tracer.DeviceKey) bool {
+	return k.NetNS == 0 || in.Inventory.HostNetNS == 0 || in.onHost(k)
+}
+
+// onTheWay: the device is in a namespace that is neither the node's nor one of the
+// ends': a gateway's or VPN's pod, or a node that is a container. What is dropped
+// there is not the node's doing.
+func (in *Input) onTheWay(k tracer.DeviceKey) bool {
+	return !in.onNode(k) && !in.inSource(k) && !in.inTarget(k)
+}
+
+// bystander is the pod that has such a namespace, nil if none is known.
+func (in *Input) bystander(k tracer.DeviceKey) *tracer.Bystander {
+	for i := range in.Cluster.Bystanders {
+		if b := &in.Cluster.Bystanders[i]; b.NetNS == k.NetNS && in.onTheWay(k) {
+			return b
+		}
+	}
+	return nil
 }
 
 func (in *Input) targetHere() bool { return in.Journey.DstDevice != (tracer.DeviceKey{}) }

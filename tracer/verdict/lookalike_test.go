@@ -144,6 +144,16 @@ func lookalikes() []lookalike {
 			s.j.Hops[len(s.j.Hops)-1].Tuple = s.j.Translated.Reverse()
 		}), "app-hang", "svc-conntrack-invalid-rst node-bridge-nf-off", ""},
 		{"kube-proxy's rule drops for a reason that does not show", svc(filtered(), rule("kube-proxy", "drop")), "unknown", "svc-stale-endpoint svc-invalid-drop-asymmetric", ""},
+		// What lies on the way, and is neither the node nor an end.
+		{"a gateway's pod drops", world4(dropOf("NETFILTER_DROP", "nft_do_chain", tracer.StageForward, "nftables", at3(on(strangerNS, eth0))), rule("", "drop"), gatewayPod), "unknown", "node-forward-drop", ""},
+		{"a gateway's pod drops what a policy denies as well", world4(filtered(at3(on(strangerNS, eth0))), denies("egress", "peer"), gatewayPod), "unknown", "node-forward-drop pol-egress-deny", ""},
+		{"a gateway's pod refuses an own address as source", world4(dropOf("IP_LOCAL_SOURCE", "ip_rcv_finish_core", tracer.StageRouting, "", at3(on(strangerNS, eth0))), gatewayPod), "unknown", "node-martian", ""},
+		{"a gateway's pod queues to nobody", world4(dropOf("NOT_SPECIFIED", "nf_queue", tracer.StageForward, "nfqueue", at3(on(strangerNS, eth0))), gatewayPod), "unknown", "pol-nfqueue-down", ""},
+		{"a gateway's pod has a silent gateway", world4(noNeighbour(at3(on(strangerNS, eth0))), gatewayPod), "unknown", "cni-stale-neigh egr-gateway-dead", ""},
+		{"a pod on the way rejects what goes to a Service", svc(noEndpointsLeft, filtered(at3(on(strangerNS, eth0))), gatewayPod), "svc-no-endpoints", "node-forward-drop", probable},
+		{"the node drops, and a gateway's pod is on the way", world4(hop(tracer.EventRX, on(strangerNS, eth0)), filtered(), rule("", "drop"), gatewayPod), "node-forward-drop", "", ""},
+		{"a martian of the node's own", []change{dropOf("IP_LOCAL_SOURCE", "ip_rcv_finish_core", tracer.StageRouting, "", at3(on(hostNS, uplink)))}, "node-martian", "", ""},
+		{"own source at the client's own Service", svc(translated(webIP, 8080), ownEndpoint, dropOf("IP_LOCAL_SOURCE", "ip_rcv_finish_core", tracer.StageRouting, "", at3(on(webNS, eth0)))), "svc-hairpin-nomasq", "", ""},
 		// Links and next hops.
 		{"the client's veth is down now, but packets came out", []change{linkDown(srcPeer), hop(tracer.EventTX, on(hostNS, bridge)), filtered(), denies("ingress", "peer")}, "pol-ingress-deny", "cni-veth-down", ""},
 		{"the target's veth is down, but a policy took the packet", []change{linkDown(dstPeer), filtered(), denies("ingress", "peer")}, "pol-ingress-deny", "cni-veth-down", ""},
@@ -247,4 +257,17 @@ func TestLookalikes(t *testing.T) {
 // clusterAllows: a rule of the admin tier allows.
 func clusterAllows(s *scene) {
 	s.c.Ingress.Rules = []tracer.PolicyRule{{Policy: tracer.Ref{Kind: "AdminNetworkPolicy", Name: "guard"}, Tier: "admin", Action: tracer.PolicyAllow, Why: "from every pod"}}
+}
+
+// gatewayPod: a third pod has the stranger's namespace.
+func gatewayPod(s *scene) {
+	s.Inventory.Devices = append(s.Inventory.Devices, tracer.Device{DeviceKey: on(strangerNS, eth0), Name: "eth0", Role: tracer.RolePod, Up: true, Carrier: true})
+	s.c.Bystanders = append(s.c.Bystanders, tracer.Bystander{NetNS: strangerNS, Namespace: "egress", Name: "gateway"})
+}
+
+func TestPodOnTheWayIsNamed(t *testing.T) {
+	v := NewEngine().Decide(given(toWorld, filtered(at3(on(strangerNS, eth0))), rule("", "drop"), gatewayPod))
+	if ref(v.Object) != "Pod egress/gateway" || v.Rule == nil || !strings.Contains(v.Summary, "pod egress/gateway") || !strings.Contains(v.Summary, "egress/gateway eth0") {
+		t.Errorf("%s %q: %s", ref(v.Object), v.Code, v.Summary)
+	}
 }

@@ -14,7 +14,7 @@ func netfilter(d *tracer.DropSeen) bool {
 
 // hostFilter: dropped by netfilter in the node's own namespace.
 func (in *Input) hostFilter() *tracer.DropSeen {
-	return in.causeIf(func(d *tracer.DropSeen) bool { return netfilter(d) && !in.inSource(d.Device) && !in.inTarget(d.Device) })
+	return in.causeIf(func(d *tracer.DropSeen) bool { return netfilter(d) && in.onNode(d.Device) })
 }
 
 // ruleFor picks the rule that the dropped packet met: facts list them best first.
@@ -153,7 +153,7 @@ func cgroupSide(s tracer.Stage) string {
 // nfqueue: queued to user space, and nobody took it.
 func nfqueue(in *Input) *Finding {
 	d := in.causeIf(func(d *tracer.DropSeen) bool { return d.Drop.Engine == "nfqueue" || d.Drop.Location == "nf_queue" })
-	if d == nil {
+	if d == nil || in.onTheWay(d.Device) {
 		return nil
 	}
 	return &Finding{

@@ -11,7 +11,7 @@ import (
 // overlay: the tunnel device or its receiver could not pass the packet on.
 func overlay(in *Input) *Finding {
 	d := in.cause()
-	if d == nil {
+	if d == nil || in.onTheWay(d.Device) {
 		return nil
 	}
 	f := &Finding{Confidence: tracer.Confirmed, Object: in.nodeRef(), Evidence: []tracer.Evidence{in.seenDrop(d)}}
@@ -64,7 +64,7 @@ func neighbourFailed(d *tracer.DropSeen) bool {
 // neighbour: nobody answered for the next hop, asked three times.
 func neighbour(in *Input) *Finding {
 	d := in.causeIf(neighbourFailed)
-	if d == nil {
+	if d == nil || in.onTheWay(d.Device) {
 		return nil
 	}
 	dev := in.device(d.Device)

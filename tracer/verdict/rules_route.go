@@ -232,7 +232,7 @@ func reversePath(in *Input) *Finding {
 // martian: an impossible source or destination.
 func martian(in *Input) *Finding {
 	d := in.cause()
-	if !at(d, "IP_LOCALNET") && !at(d, "IP_INVALID_SOURCE") && !at(d, "IP_LOCAL_SOURCE") {
+	if !at(d, "IP_LOCALNET") && !at(d, "IP_INVALID_SOURCE") && !at(d, "IP_LOCAL_SOURCE") || in.onTheWay(d.Device) {
 		return nil
 	}
 	return &Finding{

@@ -52,7 +52,7 @@ func noEndpoints(in *Input) *Finding {
 // byProxy: a netfilter drop in the node's namespace that no other known writer of
 // rules has made.
 func (in *Input) byProxy(d *tracer.DropSeen) bool {
-	if !netfilter(d) || in.inSource(d.Device) || in.inTarget(d.Device) {
+	if !netfilter(d) || !in.onNode(d.Device) {
 		return false
 	}
 	r := in.ruleFor(d)

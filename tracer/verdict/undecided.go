@@ -61,6 +61,10 @@ func (in *Input) notYet(f *Finding, d *tracer.DropSeen) {
 func (in *Input) unexplainedDrop(f *Finding, d *tracer.DropSeen) {
 	f.Summary = fmt.Sprintf("packets from %s to %s are dropped at %s (%s@%s), but nothing here explains why",
 		in.source(), in.target(), in.at(d), d.Drop.Reason, d.Drop.Location)
+	if in.onTheWay(d.Device) {
+		in.droppedOnTheWay(f, d)
+		return
+	}
 	if !in.Cluster.Known {
 		f.Blind = append(f.Blind, tracer.Blind{What: "no cluster data", Effect: "whether a NetworkPolicy or Service explains the drop cannot be said"})
 	} else if !in.policiesKnown() {
@@ -68,6 +72,22 @@ func (in *Input) unexplainedDrop(f *Finding, d *tracer.DropSeen) {
 	}
 	if neighbourFailed(d) && in.Cluster.Known && d.Direction == tracer.DirRequest && in.Cluster.TargetPod == nil && in.Cluster.Target.Kind != tracer.KindNode {
 		f.Summary = fmt.Sprintf("no pod has the address %s: nobody answers for it on %s", d.Tuple.Dst.Addr(), in.where(d.Device))
+	}
+}
+
+// droppedOnTheWay: in the namespace of a pod that is neither end. Whether it was
+// meant to pass the packets on is its own affair.
+func (in *Input) droppedOnTheWay(f *Finding, d *tracer.DropSeen) {
+	who := "a namespace that is neither the node's nor one of the ends' (a gateway, a VPN, a node in a container)"
+	if b := in.bystander(d.Device); b != nil {
+		who = fmt.Sprintf("pod %s/%s, which is neither end", b.Namespace, b.Name)
+		f.Object = &tracer.Ref{Kind: "Pod", Namespace: b.Namespace, Name: b.Name}
+	}
+	f.Summary = fmt.Sprintf("packets from %s to %s are dropped inside %s: at %s (%s@%s)", in.source(), in.target(), who, in.at(d), d.Drop.Reason, d.Drop.Location)
+	if r := in.ruleFor(d); r != nil && netfilter(d) {
+		seen := seenRule(in, r)
+		seen.Where = in.where(d.Device)
+		f.Rule, f.Evidence = r, append(f.Evidence, seen)
 	}
 }
 

@@ -144,6 +144,11 @@ func lookalikes() []lookalike {
 			s.j.Hops[len(s.j.Hops)-1].Tuple = s.j.Translated.Reverse()
 		}), "app-hang", "svc-conntrack-invalid-rst node-bridge-nf-off", ""},
 		{"kube-proxy's rule drops for a reason that does not show", svc(filtered(), rule("kube-proxy", "drop")), "unknown", "svc-stale-endpoint svc-invalid-drop-asymmetric", ""},
+		// Conntrack's table.
+		{"conntrack dropped one, its table is nearly empty", []change{inCore(tracer.StagePrerouting), counted(hostNS, "conntrack.drop", 2), tableAt("1200", "262144")}, "unknown", "node-conntrack-full node-forward-drop", ""},
+		{"conntrack dropped one, its table has no limit", []change{inCore(tracer.StagePrerouting), counted(hostNS, "conntrack.drop", 2), tableAt("1200", "0")}, "unknown", "node-conntrack-full node-forward-drop", ""},
+		{"the table is full, and a policy's rule drops", []change{inCore(tracer.StagePrerouting), counted(hostNS, "conntrack.drop", 2), tableAt("262144", "262144"), rule("calico", "drop", hookIs("prerouting")), denies("ingress", "peer")}, "pol-ingress-deny", "node-conntrack-full", ""},
+		{"the table is full, and no drop was counted", []change{inCore(tracer.StagePrerouting), tableAt("262144", "262144")}, "node-forward-drop", "node-conntrack-full", probable},
 		// What lies on the way, and is neither the node nor an end.
 		{"a gateway's pod drops", world4(dropOf("NETFILTER_DROP", "nft_do_chain", tracer.StageForward, "nftables", at3(on(strangerNS, eth0))), rule("", "drop"), gatewayPod), "unknown", "node-forward-drop", ""},
 		{"a gateway's pod drops what a policy denies as well", world4(filtered(at3(on(strangerNS, eth0))), denies("egress", "peer"), gatewayPod), "unknown", "node-forward-drop pol-egress-deny", ""},

@@ -163,32 +163,6 @@ func nfqueue(in *Input) *Finding {
 	}
 }
 
-// conntrackDrop: conntrack itself refused the packet: the table is full, or
-// the translated tuple is taken.
-func conntrackDrop(in *Input) *Finding {
-	d := in.hostFilter()
-	if d == nil || d.Drop.Engine != "xtables" && d.Drop.Engine != "" || in.ruleFor(d) != nil {
-		return nil
-	}
-	host := in.Inventory.HostNetNS
-	ev := []tracer.Evidence{in.seenDrop(d)}
-	if n := in.counter(host, "conntrack.insert_failed"); n > 0 && d.CT != nil && d.Tuple.Src != d.CT.Orig.Src {
-		return &Finding{
-			Code: "egr-snat-port-exhausted", Confidence: tracer.Confirmed, Object: in.nodeRef(),
-			Summary:  fmt.Sprintf("node %s found no free source port to translate %s to for %s (insert_failed +%d)", in.NodeName, in.source(), in.Journey.Translated.Dst, n),
-			Evidence: append(ev, in.seenState(in.NodeName, "conntrack insert_failed +%d", n)),
-		}
-	}
-	if n := in.counter(host, "conntrack.drop"); n > 0 && (d.Drop.Stage == tracer.StagePrerouting || d.Drop.Stage == tracer.StageOutput) {
-		return &Finding{
-			Code: "node-conntrack-full", Confidence: tracer.Confirmed, Object: in.nodeRef(),
-			Summary:  fmt.Sprintf("the conntrack table of node %s is full: new flows are dropped (drop +%d)", in.NodeName, n),
-			Evidence: append(ev, in.seenState(in.NodeName, "conntrack drop +%d", n)),
-		}
-	}
-	return nil
-}
-
 // denying returns the policy decision that denies the flow, the one on the side
 // where the drop was seen first.
 func (in *Input) denying(d *tracer.DropSeen) *tracer.PolicyDecision {
@@ -407,7 +381,7 @@ func enforcer(owner string) bool {
 // foreignRule: netfilter dropped the packet although policies do not deny it.
 func foreignRule(in *Input) *Finding {
 	d := in.hostFilter()
-	if d == nil || in.loopbackSource(d) {
+	if d == nil || in.loopbackSource(d) || in.droppedByConntrack(d) > 0 {
 		return nil
 	}
 	r := in.ruleFor(d)

@@ -126,6 +126,8 @@ func faults() []fault {
 			d.Tuple.Src = ap(nodeIP, 40000)
 		})}},
 		{"table full", "conntrack-drop", "node-conntrack-full", confirmed, "Node n1", []change{inCore(tracer.StagePrerouting), counted(hostNS, "conntrack.drop", 9)}},
+		{"table full, and read", "conntrack-drop", "node-conntrack-full", confirmed, "Node n1", []change{inCore(tracer.StagePrerouting), counted(hostNS, "conntrack.drop", 9), tableAt("262100", "262144")}},
+		{"table was full", "conntrack-drop", "node-conntrack-full", probable, "Node n1", []change{inCore(tracer.StagePrerouting), counted(hostNS, "conntrack.drop", 9), tableAt("85000", "100000")}},
 		{"ingress policy", "policy", "pol-ingress-deny", confirmed, "NetworkPolicy db/deny", []change{filtered(), denies("ingress", "peer"), rule("calico", "drop")}},
 		{"egress policy", "policy", "pol-egress-deny", confirmed, "", []change{filtered(), denies("egress", "peer")}},
 		{"both: the rule names the one", "policy", "pol-ingress-deny", confirmed, "", []change{filtered(), denies("egress", "peer"), denies("ingress", "peer"),
@@ -452,5 +454,13 @@ func TestDecideIsPure(t *testing.T) {
 		if a.Summary != b.Summary || a.Code != b.Code || len(a.AlsoSeen) != len(b.AlsoSeen) || len(a.Evidence) != len(b.Evidence) {
 			t.Errorf("%s: %s, then %s", tt.name, a.Summary, b.Summary)
 		}
+	}
+}
+
+// tableAt says how full conntrack is.
+func tableAt(count, limit string) change {
+	return func(s *scene) {
+		sysctl("net.netfilter.nf_conntrack_count", count)(s)
+		sysctl("net.netfilter.nf_conntrack_max", limit)(s)
 	}
 }

@@ -70,6 +70,12 @@ func (in *Input) unexplainedDrop(f *Finding, d *tracer.DropSeen) {
 	} else if !in.policiesKnown() {
 		f.Blind = append(f.Blind, tracer.Blind{What: "the cluster's policies could not all be read", Effect: "whether one of them explains the drop cannot be said"})
 	}
+	if n := in.droppedByConntrack(d); netfilter(d) && n > 0 {
+		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "conntrack drop +%d", n))
+		if count, limit, known := in.tableUse(); known {
+			f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "net.netfilter.nf_conntrack_count = %d, nf_conntrack_max = %d: the table is not full", count, limit))
+		}
+	}
 	if neighbourFailed(d) && in.Cluster.Known && d.Direction == tracer.DirRequest && in.Cluster.TargetPod == nil && in.Cluster.Target.Kind != tracer.KindNode {
 		f.Summary = fmt.Sprintf("no pod has the address %s: nobody answers for it on %s", d.Tuple.Dst.Addr(), in.where(d.Device))
 	}

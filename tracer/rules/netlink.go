@@ -18,7 +18,7 @@ var errUnsupported = errors.New("nf_tables is not available")
 // errChanging: the rules changed during every attempt to read them.
 var errChanging = errors.New("rules changed while being read")
 
-// readTries bounds how often a rule set that changes is read again.
+// readTries bounds how often what changes meanwhile is read again.
 const readTries = 4
 
 // conn is a netlink socket in one namespace. Close it.

@@ -155,7 +155,7 @@ func (r *Reader) enter(ctx context.Context, inode uint32) (*space, error) {
 		s.leave()
 		return nil, fmt.Errorf("netns %d: %w", inode, err)
 	}
-	if s.links, err = s.rt.LinkList(); err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+	if err = s.readLinks(s.rt.LinkList); err != nil {
 		s.leave()
 		return nil, fmt.Errorf("list links in netns %d: %w", inode, err)
 	}
@@ -165,6 +165,19 @@ func (r *Reader) enter(ctx context.Context, inode uint32) (*space, error) {
 		s.missing("iptables-legacy rules", err)
 	}
 	return s, nil
+}
+
+// readLinks lists the devices, again if a change interrupts the list. One that stays
+// incomplete may lack the device by which a proxy is told (kube-ipvs0), so that what
+// is absent proves nothing.
+func (s *space) readLinks(list func() ([]netlink.Link, error)) (err error) {
+	for range readTries {
+		if s.links, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return err
+		}
+	}
+	s.missing("devices", err)
+	return nil
 }
 
 func (r *Reader) openFile(inode uint32) (*os.File, error) {

@@ -12,7 +12,7 @@ import (
 // The way out of the cluster.
 func egressFaults() []Scenario {
 	return []Scenario{
-		{Name: "egr-masquerade-missing", Beside: true, About: "flannel's masquerade rules are gone, and the outside knows no way to pods", Build: masqueradeMissing},
+		{Name: "egr-masquerade-missing", Beside: true, About: "flannel's masquerade rules are passed by, and the outside knows no way to pods", Build: masqueradeMissing},
 		{Name: "egr-no-default-route", About: "the node has no default route", Build: nodeNoRoute},
 		{Name: "egr-gateway-dead", About: "the node's default route leads to a router that does not answer", Build: gatewayDead},
 		{Name: "egr-remote-refuses", Beside: true, About: "the host outside refuses", Build: remoteRefuses},

@@ -169,8 +169,7 @@ fuzz: ## every fuzz target for FUZZTIME each; as root also the programs in the k
 	grep -rHoE '^func Fuzz[A-Za-z0-9_]*' --include='*_test.go' . | sed 's/:func / /' | sort | \
 	while read -r file target; do \
 		echo "== $$target in $${file%/*} for $(FUZZTIME)"; \
-		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$${file%/*}" </dev/null || \
-			{ echo "$$target in $${file%/*} failed; what did it is in $${file%/*}/testdata/fuzz/$$target"; exit 1; }; \
+		testbed/fuzz.sh "$(GO)" "$${file%/*}" "$$target" $(FUZZTIME) </dev/null || exit 1; \
 	done
 
 .PHONY: image

@@ -41,6 +41,8 @@ func decode(b []byte) []tracer.Event {
 			ev.Quoted = &other
 		case 4:
 			ev.Inner = &tracer.Inner{Tunnel: "vxlan", Tuple: other, TCPFlags: x[6] & 31}
+		case 7:
+			ev.DNS = &tracer.DNS{ID: uint16(x[6] & 3), Response: x[7]&1 != 0, RCode: x[5] & 15, Truncated: x[7]&2 != 0, Questions: uint16(x[7] >> 2 & 1), Answers: uint16(x[7] >> 3)}
 		case 5:
 			ev.CT = &tracer.CT{}
 		case 6:

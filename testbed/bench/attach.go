@@ -10,11 +10,12 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// attaching is how long podpath took on a full node.
+// attaching is how long podpath took on a full node, and how much memory.
 type attaching struct {
 	what         string
 	pods         int
 	ready, ended []float64 // seconds, of each try
+	peak, rest   []float64 // resident, MiB: the most, and when ready, of each try
 }
 
 const (
@@ -72,9 +73,15 @@ func (b *bench) attachOnce(ctx context.Context, a *attaching, c *command) error 
 		t.kill()
 		return errors.New("no BPF program is attached")
 	}
+	peak, now, err := t.memory()
+	if err != nil {
+		t.kill()
+		return err
+	}
 	if err := t.stop(); err != nil {
 		return err
 	}
+	a.peak, a.rest = append(a.peak, peak), append(a.rest, now)
 	a.ready = append(a.ready, t.attach.Seconds())
 	a.ended = append(a.ended, t.ending.Seconds())
 	return untilGone(ctx, ids)

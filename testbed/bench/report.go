@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -149,12 +150,12 @@ func (r *report) net(c cost) (float64, bool) {
 
 func (r *report) attached(w *strings.Builder) {
 	fmt.Fprintf(w, "\n### Starting and ending on a node with %d pods\n\n", r.attach[0].pods)
-	fmt.Fprintln(w, "| command | start to ready, s | interrupt to end, s |")
-	fmt.Fprintln(w, "|---|---:|---:|")
+	fmt.Fprintln(w, "| command | start to ready, s | interrupt to end, s | memory until ready, at most, MiB | when ready, MiB |")
+	fmt.Fprintln(w, "|---|---:|---:|---:|---:|")
 	for _, a := range r.attach {
-		fmt.Fprintf(w, "| %s | %.2f | %.2f |\n", a.what, median(a.ready), median(a.ended))
+		fmt.Fprintf(w, "| %s | %.2f | %.2f | %.0f | %.0f |\n", a.what, median(a.ready), median(a.ended), slices.Max(a.peak), median(a.rest))
 	}
-	fmt.Fprintln(w, "\nMedian of the tries; a BPF program that is left afterwards fails the run.")
+	fmt.Fprintln(w, "\nMedian of the tries, the most memory of any; resident, with the rings and maps that are in use. A BPF program that is left afterwards fails the run.")
 }
 
 const (

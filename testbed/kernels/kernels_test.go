@@ -147,7 +147,7 @@ func TestShares(t *testing.T) {
 	}
 	want := []string{
 		"5.10-probe probe", "6.1-probe probe",
-		"5.10-rest node", "5.10-rest rules", "5.10-rest podpath", "6.1-rest node", "6.1-rest rules", "6.1-rest podpath",
+		"5.10-rest node", "5.10-rest netns", "5.10-rest rules", "5.10-rest podpath", "6.1-rest node", "6.1-rest netns", "6.1-rest rules", "6.1-rest podpath",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)

@@ -56,6 +56,7 @@ func suites() []*suite {
 			pure: pure("KilledChild|OpenAsChild|Classify|Callers|InferReason|Decode|DecodeRefuses|ProgramsFor|RingSize|ReasonName|SharedHook|Compile|SymbolsHidden|PlainName"),
 		},
 		{name: "node", pkg: "./tracer/node", kernel: all, quick: all, atOnce: 1, pure: pure("Classify|ParseCounters")},
+		{name: "netns", pkg: "./tracer/netns", kernel: all, quick: all, atOnce: 1, pure: none},
 		{name: "rules", pkg: "./tracer/rules", kernel: all, quick: all, atOnce: 1, pure: pure("DecodeIPVS|DecodeCapturedIPVS|TargetsOfIPVS|MatchSet|MatchSetUnknown|RuleSetsOfSets|MasqueradeBySets|SaveEvaluation|PoliciesIn|OwnerOf|Unknown\\w+|EffectsOnTheWay|AsleepAndDoubtful|Abandoned|Intervals")},
 		{
 			name: commandSuite, pkg: "./cmd/podpath", atOnce: 6, pure: none,

@@ -23,8 +23,8 @@ import (
 // successors is how many pods have the address one after the other.
 const successors = 6
 
-// TestReuse: one address, and as it comes the same namespace number and interface
-// index, belong to one pod after the other. What each of them did is its own, also
+// TestReuse: one address and one interface index, and as it comes the same
+// namespace number, belong to one pod after the other. What each of them did is its own, also
 // if it is judged only when all are gone.
 func TestReuse(t *testing.T) {
 	t.Parallel()
@@ -41,9 +41,11 @@ func reused(t *testing.T, hook string) {
 	tr := s.trace(ip.String(), "any", "--hook", hook)
 	asked, silent := map[uint16]string{}, map[uint16]string{}
 	places := map[string]int{}
+	index := 0 // the first pod's, then everybody's
 	for n := range successors {
-		name := fmt.Sprintf("heir%d", n)
-		places[s.inherit(tr, ip, name, n, unheard, asked, silent)]++
+		var at string
+		at, index = s.inherit(tr, ip, fmt.Sprintf("heir%d", n), index, unheard, asked, silent)
+		places[at]++
 	}
 	tr.stop()
 	judged := map[string]int{}
@@ -75,12 +77,18 @@ func reused(t *testing.T, hook string) {
 
 // inherit is one pod's life. It asks until it is known by its name, which the API
 // tells a little after the address is in use, then once more what nobody answers.
-// It returns its namespace and interface.
-func (s *scene) inherit(tr *liveTrace, ip netip.Addr, name string, n int, unheard uint16, asked, silent map[uint16]string) string {
+// The node's end of its veth has the index, if that is not 0. It returns its
+// namespace and interface, and that index.
+func (s *scene) inherit(tr *liveTrace, ip netip.Addr, name string, index int, unheard uint16, asked, silent map[uint16]string) (string, int) {
 	s.t.Helper()
 	pod := sibling(s.client, name, ip)
 	s.api.put(s.t, pod)
-	b, err := s.bear("vheir"+strconv.Itoa(n), ip)
+	veth := "v" + name
+	tr.await("the device before is gone", func() bool {
+		_, err := s.node.nl.LinkByIndex(index)
+		return index == 0 || errors.As(err, new(netlink.LinkNotFoundError))
+	})
+	b, err := s.bearAt(veth, ip, index)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -119,11 +127,13 @@ func (s *scene) inherit(tr *liveTrace, ip netip.Addr, name string, n int, unhear
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	end, err := s.node.nl.LinkByName(veth)
+	s.must(err)
 	inode, err := os.Readlink(p.path)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return inode + " " + strconv.Itoa(eth0.Attrs().Index)
+	return inode + " " + strconv.Itoa(eth0.Attrs().Index), end.Attrs().Index
 }
 
 // forget drops what the namespace knows of a neighbour's address.

@@ -9,8 +9,8 @@ import (
 	"github.com/podpath/podpath/tracer"
 )
 
-// shaper: a device that works drops what it should send: a limit on the
-// bandwidth of a pod, or of the node, is exceeded.
+// shaper: a device that works drops what it should send: a limit on the bandwidth
+// of a pod, or one that was set on another device, is exceeded.
 func shaper(in *Input) *Finding {
 	d := in.causeIf(func(d *tracer.DropSeen) bool {
 		return strings.HasPrefix(d.Drop.Reason, "QDISC_") || unnamed(d, "__dev_queue_xmit", "__dev_xmit_skb")
@@ -22,11 +22,19 @@ func shaper(in *Input) *Finding {
 	if !dev.Up || !dev.Carrier || d.Drop.Reason == "" {
 		return nil // a device without carrier drops for that; without a reason it may be either
 	}
+	q := in.queueOf(d.Device)
+	if !in.podsOwn(dev) && (q == nil || !limits(q)) || q != nil && !limits(q) {
+		return nil // a queue that does not limit drops when the device is slower than what is sent
+	}
 	f := &Finding{
 		Code: "cni-bandwidth-shaper", Confidence: tracer.Probable, Object: in.nodeRef(),
 		Summary: fmt.Sprintf("the queue of %s drops packets of %s to %s: a bandwidth limit is set there, and it is exceeded or smaller than a packet (%d bytes)",
 			in.where(d.Device), in.source(), in.target(), d.Len),
 		Evidence: []tracer.Evidence{in.seenDrop(d), in.seenState(in.where(d.Device), "up, with carrier")},
+	}
+	if q != nil {
+		f.Confidence = tracer.Confirmed
+		f.Evidence = append(f.Evidence, in.seenQueue(q))
 	}
 	switch {
 	case in.Node.DstPeer != nil && d.Device == in.Node.DstPeer.DeviceKey, in.inTarget(d.Device):
@@ -35,6 +43,12 @@ func shaper(in *Input) *Finding {
 		f.Object = podRef(in.Cluster.SourcePod)
 	}
 	return f
+}
+
+// podsOwn: the device is one end of a pod's link, or the one through which the
+// bandwidth plugin sends what a pod sends.
+func (in *Input) podsOwn(d tracer.Device) bool {
+	return d.Role == tracer.RolePodHost || d.Role == tracer.RolePod || d.Kind == "ifb"
 }
 
 // kernelLimit: the node ran out of something, which the kernel's reason names.

@@ -21,17 +21,12 @@ func overlay(in *Input) *Finding {
 	}
 	tunnel := in.device(d.Device).Role == tracer.RoleTunnel
 	switch {
-	case at(d, "NO_TX_TARGET", "vxlan_xmit"):
-		f.Code = "cni-overlay-fdb-missing"
-		f.Summary = fmt.Sprintf("%s has no forwarding entry for the tunnel end of %s", in.where(d.Device), peer)
-	case noReason(d) && at(d, "", "vxlan_xmit") && tunnel:
-		// Before 6.12 the kernel gives no reason there. A device that is not driven
-		// by metadata drops there for the lack of an entry only (Linux 5.10).
-		f.Code, f.Confidence = "cni-overlay-fdb-missing", tracer.Probable
-		f.Summary = fmt.Sprintf("%s has no forwarding entry for the tunnel end of %s", in.where(d.Device), peer)
+	case at(d, "", "vxlan_xmit") && (d.Drop.Reason == "NO_TX_TARGET" || noReason(d) && tunnel):
+		return in.noForwarding(f, d, peer)
 	case at(d, "VXLAN_VNI_NOT_FOUND"):
 		f.Code = "cni-overlay-vni-mismatch"
 		f.Summary = fmt.Sprintf("node %s received tunnel packets with a VNI that no device here has", in.NodeName)
+		f.Evidence = append(f.Evidence, in.seenTunnels()...)
 	case at(d, "IP_OUTNOROUTES", "vxlan_xmit_one"):
 		f.Code = "node-link-down"
 		f.Summary = fmt.Sprintf("the tunnel on node %s has no route to the other node: the uplink is down or unrouted", in.NodeName)
@@ -43,6 +38,33 @@ func overlay(in *Input) *Finding {
 		f.Summary = fmt.Sprintf("node %s has no neighbour entry on %s for the tunnel end of %s", in.NodeName, in.nameOf(d.Device), peer)
 	default:
 		return nil
+	}
+	return f
+}
+
+// noForwarding: the VXLAN device found nowhere to send the packet. Before 6.12 the
+// kernel gives no reason there; a device that is not driven by metadata drops there
+// for the lack of an entry only (Linux 5.10).
+func (in *Input) noForwarding(f *Finding, d *tracer.DropSeen, peer string) *Finding {
+	f.Code = "cni-overlay-fdb-missing"
+	f.Summary = fmt.Sprintf("%s has no forwarding entry for the tunnel end of %s", in.where(d.Device), peer)
+	named := d.Drop.Reason == "NO_TX_TARGET"
+	if t := in.tunnel(d.Device); !named && t != nil && t.External {
+		return nil
+	}
+	e, mac, known := in.remoteEntry(in.device(d.Device))
+	switch {
+	case !known && !named:
+		f.Confidence = tracer.Probable
+	case !known:
+	case e == nil:
+		f.Evidence = append(f.Evidence, in.seenState(in.where(d.Device), "no forwarding entry for %s, the next hop's address", mac))
+	case !named:
+		return nil
+	default:
+		f.Confidence = tracer.Probable
+		f.Evidence = append(f.Evidence, in.seenState(in.where(d.Device), "forwarding entry now: %s to %s", e.MAC, e.Remote))
+		f.Blind = append(f.Blind, tracer.Blind{What: "a forwarding entry is there now", Effect: "it came after the packets were dropped, or another one is missing"})
 	}
 	return f
 }

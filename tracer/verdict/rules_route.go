@@ -313,6 +313,7 @@ func mtu(in *Input) *Finding {
 		f.Object = podRef(p)
 	}
 	limit := in.nextMTU(d)
+	f.Evidence = append(f.Evidence, in.seenMTUs(d)...)
 	told := in.icmp(func(a *tracer.Answer) bool { return tooBig(a) && a.ReachedClient })
 	lost := slices.ContainsFunc(in.Journey.Drops, func(e tracer.DropSeen) bool { return e.ICMPError })
 	if d.Direction == tracer.DirReply && !lost { // the messages to the other side are not followed
@@ -332,6 +333,11 @@ func mtu(in *Input) *Finding {
 	f.Code = "cni-mtu-blackhole"
 	f.Summary = fmt.Sprintf("packets of %d bytes from %s do not fit the next link%s, and the ICMP message that says so never reached the sender",
 		d.Len, d.Tuple.Src.Addr(), ofMTU(limit))
+	if known := in.rememberedMTU(d); known > 0 && uint32(known) <= limit {
+		f.Confidence = tracer.Probable
+		f.Evidence = append(f.Evidence, in.seenState(in.senderName(d), "its kernel sends at most %d bytes that way", known))
+		f.Blind = append(f.Blind, tracer.Blind{What: "from where the sender knows the smaller MTU", Effect: "it may have been told after all, and keep its size"})
+	}
 	for i := range in.Journey.Drops {
 		if e := &in.Journey.Drops[i]; e.ICMPError {
 			f.Evidence = append(f.Evidence, in.seenDrop(e))
@@ -355,10 +361,57 @@ func (in *Input) senderPod(d *tracer.DropSeen) *tracer.PodFacts {
 	return in.Cluster.SourcePod
 }
 
-// nextMTU is the MTU of the device the packet would have left by, 0 if unknown.
-func (in *Input) nextMTU(d *tracer.DropSeen) uint32 {
-	if r := in.way(d); r != nil {
-		return uint32(r.MTU)
+func (in *Input) senderName(d *tracer.DropSeen) string {
+	if d.Direction == tracer.DirReply {
+		return in.target()
+	}
+	return in.source()
+}
+
+// rememberedMTU is what the sender's own kernel knows of the path to the other end:
+// what a route says, or an ICMP message that came; 0 if nothing.
+func (in *Input) rememberedMTU(d *tracer.DropSeen) int {
+	question := "src-pod"
+	if d.Direction == tracer.DirReply {
+		question = "dst-pod"
+	}
+	if r := in.route(question); r != nil {
+		return r.PathMTU
 	}
 	return 0
+}
+
+// seenMTUs are those of the sender's interface and of the device that the packet
+// would have left by.
+func (in *Input) seenMTUs(d *tracer.DropSeen) []tracer.Evidence {
+	sender := in.Node.SrcDevice
+	if d.Direction == tracer.DirReply {
+		sender = in.Node.DstDevice
+	}
+	var ev []tracer.Evidence
+	seen := func(k tracer.DeviceKey) {
+		if m := in.mtuOf(k); m != nil {
+			ev = append(ev, in.seenState(in.where(k), "MTU %d", m.MTU))
+		}
+	}
+	if sender != nil {
+		seen(sender.DeviceKey)
+	}
+	if r := in.way(d); r != nil && r.OIF != 0 {
+		seen(tracer.DeviceKey{NetNS: r.NetNS, IfIndex: r.OIF})
+	}
+	return ev
+}
+
+// nextMTU is the MTU of the device the packet would have left by, or of the route if
+// only that is too small; 0 if unknown.
+func (in *Input) nextMTU(d *tracer.DropSeen) uint32 {
+	r := in.way(d)
+	switch {
+	case r == nil:
+		return 0
+	case r.PathMTU > 0 && r.PathMTU < r.MTU && int(d.Len) <= r.MTU:
+		return uint32(r.PathMTU)
+	}
+	return uint32(r.MTU)
 }

@@ -287,6 +287,7 @@ func conntrackBeforeRules(in *Input) *Finding {
 		Evidence: []tracer.Evidence{in.seenState(in.NodeName, "the rules of %s translate it to %s", strings.Join(r.Implementations, ", "), r.Targets)},
 	}
 	in.confirmByPackets(f)
+	in.holdToEntry(f, in.Journey.Flow.Dst)
 	return f
 }
 
@@ -375,7 +376,8 @@ func (in *Input) staleKind(s *tracer.ServiceFacts, t tracer.Translation, ev []tr
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "the rules of %s still name %s", strings.Join(r.Implementations, ", "), t.To))
 		return f
 	}
-	if in.Journey.Flow.Proto == tracer.ProtoUDP && len(r.Targets) > 0 {
+	if in.Journey.Flow.Proto == tracer.ProtoUDP && len(r.Targets) > 0 && !in.madeAnew() {
+		in.holdToEntry(f, t.To)
 		f.Code = "svc-stale-udp-conntrack"
 		f.Summary = fmt.Sprintf("a conntrack entry on %s pins %s to %s, which is no endpoint of Service %s/%s any more; the rules are right",
 			in.NodeName, in.Journey.Flow.Src, t.To, s.Namespace, s.Name)
@@ -408,11 +410,7 @@ func hairpin(in *Input) *Finding {
 		return nil
 	}
 	if d := in.drop(func(d *tracer.DropSeen) bool { return d.Drop.Location == "br_handle_frame_finish" }); d != nil {
-		return &Finding{
-			Code: "cni-hairpin-off", Confidence: tracer.Confirmed, Object: podRef(in.Cluster.SourcePod),
-			Summary:  fmt.Sprintf("hairpin mode is off on %s: pod %s cannot reach itself through %s", in.where(d.Device), in.source(), in.destination()),
-			Evidence: []tracer.Evidence{in.seenDrop(d)},
-		}
+		return in.hairpinOff(d)
 	}
 	if d := in.drop(func(d *tracer.DropSeen) bool { return d.Drop.Reason == "IP_LOCAL_SOURCE" }); d != nil {
 		f := &Finding{
@@ -426,6 +424,25 @@ func hairpin(in *Input) *Finding {
 		return f
 	}
 	return in.answeredItself()
+}
+
+// hairpinOff: the bridge did not send the frame back by its port. With hairpin mode
+// on it drops there for other reasons: a port that is blocked, locked or isolated.
+func (in *Input) hairpinOff(d *tracer.DropSeen) *Finding {
+	f := &Finding{
+		Code: "cni-hairpin-off", Confidence: tracer.Confirmed, Object: podRef(in.Cluster.SourcePod),
+		Summary:  fmt.Sprintf("hairpin mode is off on %s: pod %s cannot reach itself through %s", in.where(d.Device), in.source(), in.destination()),
+		Evidence: []tracer.Evidence{in.seenDrop(d)},
+	}
+	p := in.bridgePort(d.Device)
+	switch {
+	case p == nil:
+	case p.Hairpin:
+		return nil
+	default:
+		f.Evidence = append(f.Evidence, in.seenState(in.where(p.Device), "port of %s: hairpin off", p.Bridge))
+	}
+	return f
 }
 
 // answeredItself is a hairpin without masquerade over IPv6, which does not mind

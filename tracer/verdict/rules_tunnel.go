@@ -146,11 +146,27 @@ func tunnelPort(in *Input) *Finding {
 	if d == nil || in.delivered() {
 		return nil
 	}
-	return &Finding{
+	f := &Finding{
 		Code: "cni-overlay-port-mismatch", Confidence: tracer.Confirmed, Object: in.nodeRef(),
 		Summary:  fmt.Sprintf("node %s received tunnel packets on UDP port %d, where no tunnel device of it listens", in.NodeName, d.Tuple.Dst.Port()),
-		Evidence: []tracer.Evidence{in.seenDrop(d)},
+		Evidence: append([]tracer.Evidence{in.seenDrop(d)}, in.seenTunnels()...),
 	}
+	if slices.ContainsFunc(in.Node.Tunnels, func(t tracer.TunnelFact) bool { return in.onHost(t.Device) && t.Port == d.Tuple.Dst.Port() }) {
+		f.Confidence = tracer.Probable
+		f.Blind = append(f.Blind, tracer.Blind{What: "a tunnel device has that port now", Effect: "it came after the packets, or was down"})
+	}
+	return f
+}
+
+// seenTunnels are the node's tunnel devices that have a port.
+func (in *Input) seenTunnels() []tracer.Evidence {
+	var ev []tracer.Evidence
+	for i := range in.Node.Tunnels {
+		if t := &in.Node.Tunnels[i]; in.onHost(t.Device) && t.Port != 0 {
+			ev = append(ev, in.seenState(in.where(t.Device), "%s device, VNI %d, UDP port %d", t.Kind, t.VNI, t.Port))
+		}
+	}
+	return ev
 }
 
 // noUDPSocket: a datagram for which there was no socket. Without reasons (before

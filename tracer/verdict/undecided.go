@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/podpath/podpath/tracer"
@@ -69,6 +70,9 @@ func (in *Input) unexplainedDrop(f *Finding, d *tracer.DropSeen) {
 		f.Blind = append(f.Blind, tracer.Blind{What: "no cluster data", Effect: "whether a NetworkPolicy or Service explains the drop cannot be said"})
 	} else if !in.policiesKnown() {
 		f.Blind = append(f.Blind, tracer.Blind{What: "the cluster's policies could not all be read", Effect: "whether one of them explains the drop cannot be said"})
+	}
+	if q := in.queueOf(d.Device); q != nil && strings.HasPrefix(d.Drop.Reason, "QDISC_") {
+		f.Evidence = append(f.Evidence, in.seenQueue(q))
 	}
 	if n := in.droppedByConntrack(d); netfilter(d) && n > 0 {
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "conntrack drop +%d", n))

@@ -27,7 +27,6 @@ func hidden() map[string]string {
 		"dns-upstream-refused":            names,
 		"dns-upstream-policy":             names,
 		"duplicate-ip":                    "which of two owners is the right one, no packet says",
-		"bandwidth-limit":                 "the limit of a queue is not read",
 		"routed-gateway-arp":              "which device ought to answer is the CNI's to know",
 		"unallocated-cluster-ip":          svcs,
 		"unallocated-cluster-ip-iptables": svcs,

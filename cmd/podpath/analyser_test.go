@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"net/netip"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -101,5 +103,40 @@ func TestUnseenFamilies(t *testing.T) {
 	noRoutes = 0
 	if a.unseen(flows, standIn, time.Now()) {
 		t.Errorf("blames a family that nobody tried: %v", got)
+	}
+}
+
+// A recording in which nothing was seen ends with what the node's state told then: a
+// replay says the same, once.
+func TestUnseenInReplay(t *testing.T) {
+	began, src := time.Unix(1000, 0), netip.MustParseAddr("10.0.0.1")
+	inv := tracer.Inventory{HostNetNS: 1, Devices: []tracer.Device{{DeviceKey: tracer.DeviceKey{NetNS: 2, IfIndex: 2}, Name: "eth0", Role: tracer.RolePod, Addrs: []netip.Prefix{netip.PrefixFrom(src, 24)}}}}
+	facts := func(to string) *tracer.NodeFacts {
+		return &tracer.NodeFacts{Routes: []tracer.RouteFact{{For: "src-pod", Dst: netip.MustParseAddr(to), Type: "none"}}, Counters: map[uint32]map[string]uint64{2: {"IpOutNoRoutes": 3}}}
+	}
+	for name, c := range map[string]struct {
+		to    string
+		facts *tracer.NodeFacts
+		want  string
+	}{
+		"no route to it":              {"203.0.113.9", facts("203.0.113.9"), "cni-pod-no-default-route"},
+		"no route to what is outside": {"internet", facts(tracer.Outside(true).String()), "cni-pod-no-default-route"},
+		"nothing known":               {"203.0.113.9", nil, tracer.CodeUnknown},
+	} {
+		file := filepath.Join(t.TempDir(), "session")
+		w, err := session.Create(file, session.Header{Node: "n", From: src.String(), To: c.to, Started: began})
+		if err != nil {
+			t.Fatal(err)
+		}
+		errs := []error{w.Inventory(&inv), w.Note(began, endNote)}
+		if c.facts != nil { // the second time nobody asks
+			errs = append(errs, w.Facts(0, c.facts), w.Facts(0, c.facts))
+		}
+		if err := errors.Join(append(errs, w.Close())...); err != nil {
+			t.Fatal(err)
+		}
+		if vs := replayFile(t, file); len(vs) != 1 || vs[0].Code != c.want {
+			t.Errorf("%s: said %+v", name, vs)
+		}
 	}
 }

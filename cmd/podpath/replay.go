@@ -56,6 +56,7 @@ type replay struct {
 	aim      *aim
 	ahead    *session.Record
 	ending   bool
+	unseen   bool // it was said that nothing was seen
 	last     time.Time
 	events   int
 	records  int
@@ -169,14 +170,22 @@ func (p *replay) run(ctx context.Context) error {
 	if !p.ending {
 		p.analyser.tick(p.last, true)
 	}
-	if len(p.tally.codes) == 0 && p.aim != nil {
-		flows, standIn := p.aim.unseen()
-		p.analyser.unseen(flows, standIn, p.last)
-	}
+	p.nothingSeen()
 	if n := p.r.Skipped(); n > 0 {
 		p.app.say("warning: %d records of kinds that this version does not know were skipped", n)
 	}
 	return ctx.Err()
+}
+
+// nothingSeen says so once, as the recorder did, if there was nothing to judge.
+func (p *replay) nothingSeen() {
+	again := p.unseen
+	p.unseen = true
+	if again || len(p.tally.codes) > 0 || p.aim == nil {
+		return
+	}
+	flows, standIn := p.aim.unseen()
+	p.analyser.unseen(flows, standIn, p.last)
 }
 
 // next is the record looked at ahead, or the next one of the file.
@@ -230,6 +239,12 @@ func (p *replay) take(ctx context.Context, rec session.Record) {
 		p.ending = p.ending || rec.Note == endNote
 	case session.KindTick:
 		p.analyser.tick(rec.Time, p.ending)
+	case session.KindFacts:
+		// No verdict has asked for them: at the end that is what is said of nothing.
+		if p.ending && !p.unseen {
+			p.ahead = &rec
+			p.nothingSeen()
+		}
 	}
 }
 
@@ -243,7 +258,8 @@ func (p *replay) cluster(ctx context.Context, rec *session.Record) {
 	p.retarget(ctx)
 }
 
-// retarget selects the flows that were asked for, as the recorder did.
+// retarget selects the flows that were asked for, as the recorder did. It may be
+// called while the analyser decides, and has its lock.
 func (p *replay) retarget(ctx context.Context) {
 	if p.h.From == "" {
 		return
@@ -262,7 +278,7 @@ func (p *replay) retarget(ctx context.Context) {
 		p.aim = aim
 		p.analyser.joiner.SetWant(aim.want)
 		if p.h.Upstream {
-			p.analyser.follow(aim.upstream.pods)
+			p.analyser.followed = aim.upstream.pods
 		}
 	}
 }

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +15,8 @@ import (
 	"github.com/podpath/podpath/kube"
 	"github.com/podpath/podpath/tracer"
 	"github.com/podpath/podpath/tracer/probe"
+	"github.com/podpath/podpath/tracer/render"
+	"github.com/podpath/podpath/tracer/session"
 )
 
 func prefixes(s ...string) []netip.Prefix {
@@ -218,6 +222,37 @@ func TestUpstreamUnfollowedInReplay(t *testing.T) {
 		if got := a.input(j, tracer.OutcomeDelivered, j.First).Followed; got != tt.want {
 			t.Errorf("%v, %v: followed %v", tt.pods, tt.blind, got)
 		}
+	}
+}
+
+// While a flow is judged, the cluster's state may follow in a recording: what is
+// watched is chosen anew then, in the middle of a verdict.
+func TestClusterChangesInReplay(t *testing.T) {
+	began := time.Unix(1000, 0)
+	file := filepath.Join(t.TempDir(), "session")
+	w, err := session.Create(file, session.Header{Node: "n", From: "10.0.0.1", To: "10.0.0.2", Upstream: true, Started: began})
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := json.RawMessage(`{"apiVersion":"v1","kind":"List","items":[{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"a"}}]}`)
+	errs := []error{w.Inventory(&tracer.Inventory{HostNetNS: 9}), w.Cluster(began, state)}
+	for _, ev := range refusal(began) {
+		errs = append(errs, w.Event(&ev))
+	}
+	later := began.Add(time.Second)
+	errs = append(errs, w.Stats(later, session.Stats{Seen: 2, Counted: true}), w.Tick(later), w.Cluster(later, state), w.Close())
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	said := make(chan []render.Verdict, 1)
+	go func() { said <- replayFile(t, file) }()
+	select {
+	case vs := <-said:
+		if len(vs) != 1 || vs[0].Outcome != tracer.OutcomeRefused {
+			t.Errorf("said %+v", vs)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the replay hangs")
 	}
 }
 

@@ -201,10 +201,22 @@ type RuleFact struct {
 	BasePolicy bool `json:"base_policy,omitempty"`
 }
 
+// What translates Services, as ServiceRules.Implementations names it. IPVS is
+// kube-proxy's or kube-router's.
+const (
+	ProxyNFTables       = "kube-proxy-nftables"
+	ProxyIPTables       = "kube-proxy-iptables"
+	ProxyIPTablesLegacy = "kube-proxy-iptables-legacy"
+	ProxyIPVS           = "ipvs"
+	ProxyCilium         = "cilium"
+	ProxyCalicoBPF      = "calico-ebpf"
+	ProxyOVN            = "ovn"
+	ProxyAntrea         = "antrea"
+)
+
 // ServiceRules is what translates Services on this node, as far as it shows.
 type ServiceRules struct {
-	// Implementations found: "kube-proxy-nftables", "kube-proxy-iptables",
-	// "kube-proxy-iptables-legacy", "ipvs", "cilium", "ovn", "antrea".
+	// Implementations found: Proxy*.
 	Implementations []string `json:"implementations,omitempty"`
 	// Any is true if rules for at least one Service exist.
 	Any bool `json:"any"`

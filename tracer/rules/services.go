@@ -33,7 +33,7 @@ func services(ctx context.Context, s *space, q tracer.Query) *tracer.ServiceRule
 	out.Any = anyService(rs, f)
 	translate(s, rs, q, f, out)
 	noEndpoints(s, rs, q, f, out)
-	if ipvs := slices.Contains(out.Implementations, "ipvs"); ipvs {
+	if ipvs := slices.Contains(out.Implementations, tracer.ProxyIPVS); ipvs {
 		readIPVS(ctx, s, q.Flow, out)
 	}
 	slices.SortFunc(out.Targets, netip.AddrPort.Compare)
@@ -41,37 +41,47 @@ func services(ctx context.Context, s *space, q tracer.Query) *tracer.ServiceRule
 	return out
 }
 
+// proxyLinks are the devices that proxies make; kube-dummy-if is kube-router's.
+var proxyLinks = map[string]string{
+	"kube-ipvs0": tracer.ProxyIPVS, "kube-dummy-if": tracer.ProxyIPVS,
+	"cilium_host": tracer.ProxyCilium, "ovn-k8s-mp0": tracer.ProxyOVN, "antrea-gw0": tracer.ProxyAntrea, "bpfin.cali": tracer.ProxyCalicoBPF,
+}
+
 // implementations looks for tables, chains and devices that proxies make.
 func implementations(rs *ruleset, s *space, f family) []string {
 	var out []string
-	add := func(name string) {
-		if !slices.Contains(out, name) {
+	for _, t := range rs.tables {
+		switch {
+		case t.name == "kube-proxy" && t.family == f:
+			out = append(out, tracer.ProxyNFTables)
+		case t.name == "nat" && t.family == f && translatesByChains(t) && t.engine == "iptables-legacy":
+			out = append(out, tracer.ProxyIPTablesLegacy)
+		case t.name == "nat" && t.family == f && translatesByChains(t):
+			out = append(out, tracer.ProxyIPTables)
+		case t.name == "ovn-kubernetes":
+			out = append(out, tracer.ProxyOVN)
+		}
+		if slices.ContainsFunc(t.order, func(c *chain) bool { return strings.HasPrefix(c.name, "CILIUM_") }) {
+			out = append(out, tracer.ProxyCilium)
+		}
+	}
+	for dev, name := range proxyLinks {
+		if s.hasLink(dev) {
 			out = append(out, name)
 		}
 	}
-	for _, t := range rs.tables {
-		if t.name == "kube-proxy" && t.family == f {
-			add("kube-proxy-nftables")
-		}
-		if t.name == "nat" && t.family == f && t.chain("KUBE-SERVICES") != nil {
-			add(map[bool]string{true: "kube-proxy-iptables-legacy", false: "kube-proxy-iptables"}[t.engine == "iptables-legacy"])
-		}
-		if t.name == "ovn-kubernetes" {
-			add("ovn")
-		}
-		for _, c := range t.order {
-			if strings.HasPrefix(c.name, "CILIUM_") {
-				add("cilium")
-			}
-		}
-	}
-	for dev, name := range map[string]string{"kube-ipvs0": "ipvs", "kube-dummy-if": "ipvs", "cilium_host": "cilium", "ovn-k8s-mp0": "ovn", "antrea-gw0": "antrea", "bpfin.cali": "calico-ebpf"} {
-		if s.hasLink(dev) {
-			add(name)
-		}
-	}
 	slices.Sort(out)
-	return out
+	return slices.Compact(out)
+}
+
+// translatesByChains: the table is that of kube-proxy's iptables mode. In IPVS mode
+// it has the chain KUBE-SERVICES as well, to masquerade, but none for a Service and
+// another one for node ports (kubernetes pkg/proxy/ipvs/proxier.go).
+func translatesByChains(t *table) bool {
+	if t.chain("KUBE-SERVICES") == nil {
+		return false
+	}
+	return t.chain("KUBE-NODE-PORT") == nil || t.chain("KUBE-NODEPORTS") != nil || slices.ContainsFunc(t.order, isServiceChain)
 }
 
 // anyService: rules for at least one Service of the family exist.

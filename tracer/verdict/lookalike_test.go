@@ -114,9 +114,24 @@ func lookalikes() []lookalike {
 		{"no endpoints, but a policy agent's program drops", svc(noEndpointsLeft, byTC(), program("cilium", "tc ingress", on(hostNS, vethWeb)), denies("egress", "peer")), "pol-egress-deny", "", ""},
 		{"ready endpoints and a reject by an agent", svc(filtered(), rule("kube-router", "reject"), icmpFromNode(3, 3), outcomeIs(tracer.OutcomeRefused)), "pol-agent-stale", "svc-no-endpoints svc-stale-endpoint app-no-listener", suspected},
 		{"rejecting policy at the pod", []change{filtered(), rule("kube-router", "reject"), icmpFromNode(3, 3), outcomeIs(tracer.OutcomeRefused), denies("ingress", "peer")}, "pol-reject-mode", "app-no-listener", ""},
-		{"translated in the socket or by IPVS", svc(left(nodeIP), func(s *scene) {
-			s.n.Services = &tracer.ServiceRules{Implementations: []string{"ipvs"}, Any: true, Complete: true}
+		{"translated by IPVS, which conntrack does not show", svc(left(nodeIP), func(s *scene) {
+			s.n.Services.Implementations = []string{tracer.ProxyIPVS}
 		}), "unknown", "svc-kubeproxy-no-rules beyond-node", ""},
+		{"IPVS has a server by mark, which may be for it", svc(left(nodeIP), func(s *scene) {
+			s.n.Services = &tracer.ServiceRules{Implementations: []string{tracer.ProxyIPVS}, Any: true}
+		}), "unknown", "svc-kubeproxy-no-rules beyond-node", ""},
+		{"Cilium translates", svc(left(nodeIP), func(s *scene) {
+			s.n.Services = &tracer.ServiceRules{Implementations: []string{tracer.ProxyCilium}, Complete: true}
+		}), "unknown", "svc-kubeproxy-no-rules", ""},
+		{"Calico's eBPF translates", svc(left(nodeIP), func(s *scene) {
+			s.n.Services = &tracer.ServiceRules{Implementations: []string{tracer.ProxyCalicoBPF}, Complete: true}
+		}), "unknown", "svc-kubeproxy-no-rules", ""},
+		{"OVN translates", svc(left(nodeIP), func(s *scene) {
+			s.n.Services = &tracer.ServiceRules{Implementations: []string{tracer.ProxyOVN}, Complete: true}
+		}), "unknown", "svc-kubeproxy-no-rules", ""},
+		{"Antrea translates", svc(left(nodeIP), func(s *scene) {
+			s.n.Services = &tracer.ServiceRules{Implementations: []string{tracer.ProxyAntrea}, Complete: true}
+		}), "unknown", "svc-kubeproxy-no-rules", ""},
 		{"another node's NodePort", svc(noRules, left(nodeIP), func(s *scene) {
 			s.j.Flow.Dst = ap(node2IP, 30080)
 			s.j.Translated = s.j.Flow

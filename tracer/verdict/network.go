@@ -141,7 +141,7 @@ func networks() []network {
 			name: "calico", pods: fromPod("cali*"),
 			signs: []sign{
 				{device: "cali*", role: pod}, {device: "vxlan.calico", kind: "vxlan"}, {device: "vxlan-v6.calico", kind: "vxlan"},
-				{device: "wireguard.cali"}, {device: "wg-v6.cali"}, {services: "calico-ebpf"},
+				{device: "wireguard.cali"}, {device: "wg-v6.cali"}, {services: tracer.ProxyCalicoBPF},
 				{owner: "calico", weak: true}, {device: "tunl0", role: tunnel, weak: true}, // also policies beside another CNI
 			},
 			nodes: []crossing{
@@ -155,7 +155,7 @@ func networks() []network {
 			pods: leg{fromPod("")[0].maybe(), rx(pod, "").maybe()},
 			signs: []sign{
 				{device: "cilium_host"}, {device: "cilium_vxlan"}, {device: "cilium_geneve"}, {device: "lxc*", role: pod, weak: true},
-				{owner: "cilium", weak: true}, {services: "cilium", weak: true},
+				{owner: "cilium", weak: true}, {services: tracer.ProxyCilium, weak: true},
 			},
 			nodes: []crossing{
 				maySkip(encapsulated("Cilium's VXLAN", "cilium_vxlan", "vxlan")), maySkip(encapsulated("Cilium's Geneve", "cilium_geneve", "geneve")),
@@ -191,12 +191,12 @@ func networks() []network {
 		},
 		{
 			name: "antrea", pods: fromPod(""),
-			signs: []sign{{device: "antrea-gw0"}, {device: "antrea-tun0"}, {services: "antrea", weak: true}, {owner: "antrea", weak: true}},
+			signs: []sign{{device: "antrea-gw0"}, {device: "antrea-tun0"}, {services: tracer.ProxyAntrea, weak: true}, {owner: "antrea", weak: true}},
 			nodes: []crossing{maySkip(encapsulated("Antrea's Geneve", "genev_sys_*", "geneve")), maySkip(encapsulated("Antrea's VXLAN", "vxlan_sys_*", "vxlan")), direct("the network's routes")},
 		},
 		{
 			name: "ovn-kubernetes", pods: fromPod(""),
-			signs: []sign{{device: "ovn-k8s-mp0"}, {services: "ovn", weak: true}, {owner: "ovn-kubernetes", weak: true}},
+			signs: []sign{{device: "ovn-k8s-mp0"}, {services: tracer.ProxyOVN, weak: true}, {owner: "ovn-kubernetes", weak: true}},
 			nodes: []crossing{maySkip(encapsulated("OVN's Geneve", "genev_sys_*", "geneve"))},
 		},
 		{

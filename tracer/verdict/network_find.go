@@ -73,7 +73,16 @@ func (in *Input) proxies() []string {
 // here: where packets enter the node, and not at a socket, a program or a switch.
 func (in *Input) byKubeProxy() bool {
 	list := in.proxies()
-	return len(list) > 0 && !slices.ContainsFunc(list, func(p string) bool { return p != "ipvs" && !strings.HasPrefix(p, "kube-proxy-") })
+	return len(list) > 0 && !slices.ContainsFunc(list, func(p string) bool { return !kubeProxys(p) })
+}
+
+// kubeProxys: one of kube-proxy's modes.
+func kubeProxys(name string) bool {
+	switch name {
+	case tracer.ProxyNFTables, tracer.ProxyIPTables, tracer.ProxyIPTablesLegacy, tracer.ProxyIPVS:
+		return true
+	}
+	return false
 }
 
 // named: a name follows a pattern, of which the rest is free after a *.

@@ -187,10 +187,7 @@ func noServiceRules(in *Input) *Finding {
 	if s == nil || !s.PortKnown || readyEndpoints(s) == 0 || !in.untranslated() || in.delivered() || !in.expectsTranslation() {
 		return nil
 	}
-	if r != nil && (r.HasFrontend || translatesElsewhere(r)) {
-		return nil
-	}
-	if r != nil && r.NoEndpoints {
+	if r != nil && (r.HasFrontend || r.NoEndpoints || translatesElsewhere(r) || hasIPVS(r) && !r.Complete) {
 		return nil
 	}
 	unserved := in.drop(func(d *tracer.DropSeen) bool { return in.pastTranslation(d) && d.Drop.Stage == tracer.StageSocket })
@@ -202,6 +199,7 @@ func noServiceRules(in *Input) *Finding {
 		in.NodeName, s.Namespace, s.Name, in.Journey.Flow.Dst.Addr(), in.port())
 	in.confirmByPackets(f)
 	if unserved != nil {
+		f.Confidence = tracer.Confirmed
 		f.Evidence = append(f.Evidence, in.seenDrop(unserved))
 	}
 	if a := in.refusal(); a != nil {
@@ -212,6 +210,11 @@ func noServiceRules(in *Input) *Finding {
 		f.Confidence = tracer.Probable
 		f.Blind = append(f.Blind, tracer.Blind{What: "the node's Service rules could not be read fully",
 			Effect: "that this Service has no rules is inferred from the untranslated packet"})
+	case hasIPVS(r):
+		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "IPVS has no virtual server for %s %s", in.port(), in.Journey.Flow.Dst.Addr()))
+		if !r.Any {
+			f.Object = in.nodeRef()
+		}
 	case !r.Any:
 		f.Object = in.nodeRef()
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "no Service rules at all: kube-proxy has not programmed this node, or its rules were flushed"))
@@ -274,7 +277,7 @@ func sourceRanges(in *Input) *Finding {
 // datagrams began before them and keeps an entry without translation.
 func conntrackBeforeRules(in *Input) *Finding {
 	s, r := in.Cluster.Service, in.Node.Services
-	if s == nil || r == nil || !s.PortKnown || !r.Complete || !r.HasFrontend || len(r.Targets) == 0 || translatesElsewhere(r) || in.delivered() {
+	if s == nil || r == nil || !s.PortKnown || !r.Complete || !r.HasFrontend || len(r.Targets) == 0 || translatesElsewhere(r) || hasIPVS(r) || in.delivered() {
 		return nil
 	}
 	if in.Journey.Flow.Proto != tracer.ProtoUDP || !in.untranslated() || !in.Journey.CTSeen || !in.wentOn() && !in.pastTranslation(in.cause()) {
@@ -291,15 +294,21 @@ func conntrackBeforeRules(in *Input) *Finding {
 	return f
 }
 
-// translatesElsewhere: an implementation whose translation conntrack does not show.
+// translatesElsewhere: an implementation whose rules are not read.
 func translatesElsewhere(r *tracer.ServiceRules) bool {
-	for _, i := range r.Implementations {
-		switch i {
-		case "cilium", "ovn", "antrea", "ipvs", "calico-bpf":
+	return slices.ContainsFunc(r.Implementations, func(name string) bool {
+		switch name {
+		case tracer.ProxyCilium, tracer.ProxyCalicoBPF, tracer.ProxyOVN, tracer.ProxyAntrea:
 			return true
 		}
-	}
-	return false
+		return false
+	})
+}
+
+// hasIPVS: virtual servers translate here. They are read, but whether conntrack
+// shows what they do is a setting (net.ipv4.vs.conntrack).
+func hasIPVS(r *tracer.ServiceRules) bool {
+	return slices.Contains(r.Implementations, tracer.ProxyIPVS)
 }
 
 // unallocatedClusterIP: an address of the Service range that no Service has.
@@ -396,7 +405,7 @@ func (in *Input) staleKind(s *tracer.ServiceFacts, t tracer.Translation, ev []tr
 func mixed(r *tracer.ServiceRules) bool {
 	var n int
 	for _, i := range r.Implementations {
-		if strings.HasPrefix(i, "kube-proxy-") || i == "ipvs" {
+		if kubeProxys(i) {
 			n++
 		}
 	}

@@ -80,6 +80,13 @@ func faults() []fault {
 			func(s *scene) { s.c.Service.PortKnown, s.c.Service.Endpoints = false, nil }}},
 		{"no rules at all", "no-service-rules", "svc-kubeproxy-no-rules", confirmed, "Node n1", []change{toService, noRules, left(nodeIP)}},
 		{"no rule for this Service", "no-service-rules", "svc-kubeproxy-no-rules", confirmed, "Service db/api", []change{toService, left(nodeIP), func(s *scene) { s.n.Services.HasFrontend, s.n.Services.Targets = false, nil }}},
+		{"no virtual server for this Service", "no-service-rules", "svc-kubeproxy-no-rules", confirmed, "Service db/api", []change{toService, func(s *scene) {
+			s.n.Services = &tracer.ServiceRules{Implementations: []string{tracer.ProxyIPVS}, Any: true, Complete: true}
+			s.j.DstDevice = on(hostNS, uplink)
+		}, noSocket(at3(on(hostNS, uplink))), answer(tracer.AnswerRST, tracer.EventTX, on(hostNS, vethWeb)), outcomeIs(tracer.OutcomeRefused)}},
+		{"no virtual server at all", "no-service-rules", "svc-kubeproxy-no-rules", confirmed, "Node n1", []change{toService, left(nodeIP), func(s *scene) {
+			s.n.Services = &tracer.ServiceRules{Implementations: []string{tracer.ProxyIPVS}, Complete: true}
+		}}},
 		{"no rules, the outside refuses", "no-service-rules", "svc-kubeproxy-no-rules", confirmed, "", []change{toService, noRules, left(nodeIP), icmpFromWorld(3, 0), outcomeIs(tracer.OutcomeICMPError)}},
 		{"no rules, no route either", "no-service-rules", "svc-kubeproxy-no-rules", confirmed, "", []change{toService, noRules, noRouteAt(), routeIs("forward", "none", "")}},
 		{"NodePort without rules: the node refuses", "no-service-rules", "svc-kubeproxy-no-rules", probable, "", []change{toService, noRules, func(s *scene) {

@@ -25,7 +25,7 @@ func conntrackFaults() []Fault {
 			"The client sent before the Service had rules, and its conntrack entry keeps its packets untranslated.", udp, inIPTables(arrangeEarly)),
 		f("svc-conntrack-invalid-rst", "reply-invalid", "answers out of the window",
 			"Something changes the sequence numbers of the answers: conntrack calls them invalid and does not translate them back.", tcp, arrangeInvalid),
-		f("svc-invalid-drop-asymmetric", "invalid-drop", "kube-proxy drops invalid answers",
+		f("svc-invalid-drop-window", "invalid-drop", "kube-proxy drops invalid answers",
 			"Something changes the sequence numbers of the answers, and kube-proxy's rule drops what conntrack calls invalid.", tcp, inIPTables(arrangeInvalidDrop)),
 	}
 }

@@ -262,6 +262,44 @@ func noEndpointsLeft(s *scene) {
 	s.n.Services.Targets, s.n.Services.NoEndpoints = nil, true
 }
 
+// localNodePort: a NodePort of this node, for the Service with externalTrafficPolicy
+// Local, whose only endpoint is on n2.
+func localNodePort(s *scene) {
+	s.j.Flow.Dst = ap(nodeIP, 30080)
+	s.j.Translated, s.c.InServiceRange = s.j.Flow, false
+	s.c.Service.Frontend, s.c.Service.ExternalLocal, s.c.Service.Endpoints[0].Node = "node-port", true, "n2"
+	s.n.Services.Targets = nil
+	s.c.Destination = tracer.Endpoint{IP: addr(nodeIP), Kind: tracer.KindNode, Name: "n1"}
+	s.c.Target = s.c.Destination
+}
+
+// asksFrom: the client is not here; its packets came in by the uplink.
+func asksFrom(ip string, who tracer.Endpoint) change {
+	return func(s *scene) {
+		who.IP = addr(ip)
+		s.j.Flow.Src, s.j.SrcDevice, s.j.Hops = ap(ip, 40000), tracer.DeviceKey{}, nil
+		s.j.Translated.Src = s.j.Flow.Src
+		s.c.Source, s.c.SourcePod, s.c.Egress = who, nil, nil
+		s.n.SrcDevice, s.n.SrcPeer = nil, nil
+		hop(tracer.EventRX, on(hostNS, uplink))(s)
+	}
+}
+
+func outsideClient(s *scene) { asksFrom(world, tracer.Endpoint{Kind: tracer.KindExternal})(s) }
+
+func otherNode(s *scene) { asksFrom(node2IP, tracer.Endpoint{Kind: tracer.KindNode, Name: "n2"})(s) }
+func ownNode(s *scene)   { asksFrom(nodeIP, tracer.Endpoint{Kind: tracer.KindNode, Name: "n1"})(s) }
+
+// inputDrop is a drop by a rule in the node's INPUT hook.
+func inputDrop(s *scene) {
+	dropOf("NETFILTER_DROP", "nft_do_chain", tracer.StageInput, "nftables", at3(on(hostNS, uplink)))(s)
+}
+
+// ofInvalid is kube-proxy's rule against what conntrack calls INVALID.
+func ofInvalid(r *tracer.RuleFact) {
+	r.Family, r.Table, r.Chain, r.Text = "ip", "filter", "KUBE-FORWARD", "-m conntrack --ctstate INVALID -j DROP"
+}
+
 func noRules(s *scene) { s.n.Services = &tracer.ServiceRules{Complete: true} }
 
 // left: the packets went out by the uplink, with these addresses.

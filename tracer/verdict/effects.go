@@ -110,7 +110,7 @@ func effects() []effect {
 				"pol-ipblock-after-snat", "pol-clusterip-pre-dnat", "pol-nodelocal-dns", "pol-probe-or-host-source", "pol-cluster-deny", "pol-cni-policy", "pol-agent-stale",
 				"pol-nfqueue-down", "pol-foreign-bpf", "pol-xdp-drop", "pol-host-firewall", "node-forward-drop", "node-firewall-reject", "node-input-blocked", "node-ip-forward-off",
 				"node-rp-filter", "node-martian", "node-conntrack-full", "node-csum", "cni-csum-offload", "node-softnet-drops", "node-memory", "cni-antispoof", "cni-bandwidth-shaper", "app-pod-firewall",
-				"svc-invalid-drop-asymmetric", "svc-conntrack-race", "svc-conntrack-invalid-rst", "svc-hairpin-nomasq", "cni-hairpin-off"},
+				"svc-invalid-drop-asymmetric", "svc-invalid-drop-window", "svc-conntrack-race", "svc-conntrack-invalid-rst", "svc-hairpin-nomasq", "cni-hairpin-off"},
 			signs: []string{"app-hang", "app-reset", "app-listen-overflow", "app-udp-rcvbuf", "cni-pod-no-default-route", "cni-mtu-blackhole", "egr-masq-missing", "egr-masq-excluded",
 				"egr-wrong-interface", "egr-remote-down", "ext-mtu-fabric", "dns-slow", "dns-throttled", tracer.CodeBeyondNode},
 			holds: noDrop,

@@ -372,7 +372,7 @@ func foreignOwner(owner string) bool {
 // enforcer: writers that enforce NetworkPolicies.
 func enforcer(owner string) bool {
 	switch owner {
-	case "calico", "cilium", "kube-router", "weave", "antrea", "ovn-kubernetes", "kube-ovn", "azure-npm", "kindnet", "cni", "aws-network-policy-agent":
+	case "calico", "cilium", "kube-router", "weave", "antrea", "ovn-kubernetes", "kube-ovn", "azure-npm", "kindnet", "cni", "aws-network-policy-agent", "kube-network-policies":
 		return true
 	}
 	return false
@@ -432,9 +432,9 @@ func foreignRule(in *Input) *Finding {
 	case r != nil && r.Owner == "kube-proxy" && in.Cluster.Service != nil && in.untranslated() && r.Verdict == "reject":
 		f.Code = "svc-stale-endpoint"
 		f.Object = serviceRef(in.Cluster.Service)
-	case r != nil && r.Owner == "kube-proxy" && in.midStream(d):
-		f.Code = "svc-invalid-drop-asymmetric"
-	case r != nil && r.Owner == "kube-proxy":
+	case byProxyRule(r) && in.midStream(d):
+		f.Code = in.invalidCode(r)
+	case byProxyRule(r):
 		return nil // it drops many things; without knowing why, it is not to blame
 	case rejected:
 		f.Code = "node-firewall-reject"
@@ -449,8 +449,25 @@ func foreignRule(in *Input) *Finding {
 	default:
 		return nil
 	}
+	if f.Code == "" {
+		return nil
+	}
 	f.Summary = what + " " + tail
 	return f
+}
+
+// invalidCode tells apart why kube-proxy's rule against what conntrack calls INVALID
+// met a packet that opens nothing: the beginning of its connection did not pass
+// here, or it did, and the packet does not fit to it. "" if the rule does not say
+// that it is that one.
+func (in *Input) invalidCode(r *tracer.RuleFact) string {
+	switch {
+	case in.Journey.Mid:
+		return "svc-invalid-drop-asymmetric"
+	case strings.Contains(strings.ToLower(r.Text), "invalid"):
+		return "svc-invalid-drop-window"
+	}
+	return ""
 }
 
 // midStream: the dropped packet does not open a connection.

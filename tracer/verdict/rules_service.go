@@ -56,7 +56,20 @@ func (in *Input) byProxy(d *tracer.DropSeen) bool {
 		return false
 	}
 	r := in.ruleFor(d)
-	return r == nil || r.Owner == "kube-proxy" || r.Owner == "" && !r.BasePolicy
+	return r == nil || byProxyRule(r) || r.Owner == "" && !r.BasePolicy
+}
+
+// byProxyRule: kube-proxy's own rule, or the one by which the kubelet up to
+// Kubernetes 1.27 drops what kube-proxy has marked for it (KUBE-MARK-DROP, KEP-3178).
+// That chain has another one, against packets to loopback addresses.
+func byProxyRule(r *tracer.RuleFact) bool {
+	switch {
+	case r == nil:
+		return false
+	case r.Owner == "kubelet":
+		return r.Chain == "KUBE-FIREWALL" && !strings.Contains(r.Comment, "localnet")
+	}
+	return r.Owner == "kube-proxy"
 }
 
 func noEndpointsCode(s *tracer.ServiceFacts) string {

@@ -174,6 +174,16 @@ func faults() []fault {
 		{"firewalld rejects", "foreign-rule", "node-firewall-reject", confirmed, "", []change{filtered(), rule("firewalld", "reject"), icmpFromNode(3, 13), outcomeIs(tracer.OutcomeICMPError)}},
 		{"a port of the node", "foreign-rule", "node-input-blocked", confirmed, "", []change{dropOf("NETFILTER_DROP", "nft_do_chain", tracer.StageInput, "nftables"), rule("ufw", "drop", hookIs("input"))}},
 		{"the agent drops what policies allow", "foreign-rule", "pol-agent-stale", suspected, "", []change{filtered(), rule("calico", "drop")}},
+		{"invalid in a connection that began here", "foreign-rule", "svc-invalid-drop-window", confirmed, "FirewallRule ip filter KUBE-FORWARD", []change{toService, translated(apiIP, 8080), reached, established,
+			outcomeIs(tracer.OutcomeConnectedNoData), filtered(ofReply, func(d *tracer.DropSeen) { d.TCPFlags = tracer.TCPAck }), rule("kube-proxy", "drop", ofInvalid)}},
+		{"Local, and the kubelet drops by mark for kube-proxy", "no-local-endpoints", "svc-no-local-endpoints", confirmed, "Service db/api", []change{toService, localNodePort, outsideClient,
+			inputDrop, rule("kubelet", "drop", hookIs("input"), chainIs("KUBE-FIREWALL"))}},
+		{"source ranges, and the kubelet drops by mark for kube-proxy", "source-ranges", "svc-lb-source-ranges", confirmed, "Service db/api", []change{toService, inputDrop,
+			rule("kubelet", "drop", hookIs("input"), chainIs("KUBE-FIREWALL")), func(s *scene) {
+				s.c.Service.Frontend, s.c.Service.SourceRanges = "load-balancer", []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+			}}},
+		{"kube-network-policies, and a policy denies", "policy", "pol-ingress-deny", confirmed, "NetworkPolicy db/deny", []change{filtered(), rule("kube-network-policies", "drop"), denies("ingress", "peer")}},
+		{"kube-network-policies, and policies allow", "foreign-rule", "pol-agent-stale", suspected, "", []change{filtered(), rule("kube-network-policies", "drop")}},
 		{"invalid in mid-stream", "foreign-rule", "svc-invalid-drop-asymmetric", confirmed, "", []change{filtered(func(d *tracer.DropSeen) { d.TCPFlags = tracer.TCPAck }), rule("kube-proxy", "drop"), func(s *scene) { s.j.Mid = true }}},
 		// Routing.
 		{"forwarding off", "forwarding-off", "node-ip-forward-off", confirmed, "Node n1", []change{dropOf("IP_INADDRERRORS", "ip_error", tracer.StageRouting, ""), sysctl("net.ipv4.ip_forward", "0")}},

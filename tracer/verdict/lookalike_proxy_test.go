@@ -1,0 +1,24 @@
+package verdict
+
+import "github.com/podpath/podpath/tracer"
+
+// proxyLookalikes resemble what kube-proxy does, or ought to.
+func proxyLookalikes() []lookalike {
+	svc := func(with ...change) []change { return append([]change{toService}, with...) }
+	return []lookalike{
+		{"kube-proxy drops an answer, and not for being INVALID", svc(translated(apiIP, 8080), reached, established, outcomeIs(tracer.OutcomeConnectedNoData),
+			filtered(ofReply, func(d *tracer.DropSeen) { d.TCPFlags = tracer.TCPAck }), rule("kube-proxy", "drop")), "unknown", "svc-invalid-drop-asymmetric svc-invalid-drop-window node-forward-drop", ""},
+		{"kube-proxy drops as INVALID what began here", svc(translated(apiIP, 8080), reached, established, outcomeIs(tracer.OutcomeConnectedNoData),
+			filtered(ofReply, func(d *tracer.DropSeen) { d.TCPFlags = tracer.TCPAck }), rule("kube-proxy", "drop", ofInvalid)), "svc-invalid-drop-window", "svc-invalid-drop-asymmetric", ""},
+		{"another's rule drops as INVALID", svc(translated(apiIP, 8080), reached, established, outcomeIs(tracer.OutcomeConnectedNoData),
+			filtered(ofReply, func(d *tracer.DropSeen) { d.TCPFlags = tracer.TCPAck }), rule("", "drop", ofInvalid)), "node-forward-drop", "svc-invalid-drop-asymmetric svc-invalid-drop-window", ""},
+		{"the kubelet drops by mark, and does not say for whom", []change{inputDrop, rule("kubelet", "drop", hookIs("input"), chainIs("KUBE-FIREWALL"))}, "unknown", "node-input-blocked svc-no-local-endpoints", ""},
+		{"the kubelet keeps others from the loopback addresses", svc(localNodePort, outsideClient, inputDrop, rule("kubelet", "drop", hookIs("input"), chainIs("KUBE-FIREWALL"), func(r *tracer.RuleFact) {
+			r.Comment = "block incoming localnet connections"
+		})), "node-input-blocked", "svc-no-local-endpoints", ""},
+		{"Local, and an endpoint is here", svc(localNodePort, outsideClient, inputDrop, rule("kubelet", "drop", hookIs("input"), chainIs("KUBE-FIREWALL")), func(s *scene) {
+			s.c.Service.Endpoints[0].Node = "n1"
+		}), "unknown", "svc-no-local-endpoints node-input-blocked", ""},
+		{"kube-network-policies drops what policies allow", []change{filtered(), rule("kube-network-policies", "drop")}, "pol-agent-stale", "node-forward-drop", suspected},
+	}
+}

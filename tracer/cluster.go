@@ -149,6 +149,9 @@ type ServiceFacts struct {
 	Ports      []string `json:"ports,omitempty"`       // every port: "80/TCP"
 	// Endpoints of that port, from the EndpointSlices.
 	Endpoints []ServiceEndpoint `json:"endpoints,omitempty"`
+	// Expected is where the traced node's proxy may send the flow, nil if that is
+	// not known.
+	Expected *ServiceTargets `json:"expected,omitempty"`
 	// Selector as kubectl prints it, "" if none; Matches and Ready count the
 	// pods it selects.
 	Selector string `json:"selector,omitempty"`
@@ -160,6 +163,24 @@ type ServiceFacts struct {
 	SourceRanges  []netip.Prefix `json:"source_ranges,omitempty"`
 	// DNS is true for the cluster's DNS Service.
 	DNS bool `json:"dns,omitempty"`
+}
+
+// ServiceTargets is where a node's proxy may send a flow to a Service.
+type ServiceTargets struct {
+	// Addrs are the endpoints that may be chosen. A proxy may use fewer of
+	// them (topology hints, session affinity), never others.
+	Addrs []netip.AddrPort `json:"addrs,omitempty"`
+	// Local: only endpoints on the node count, because of a traffic policy.
+	Local bool `json:"local,omitempty"`
+	// Elsewhere counts the usable endpoints on other nodes that Local rules
+	// out. Addrs empty and Elsewhere > 0 means "no local endpoints": the proxy
+	// drops by design.
+	Elsewhere int `json:"elsewhere,omitempty"`
+	// Terminating: no endpoint is ready, so those that still serve while they
+	// terminate are used (KEP-1669).
+	Terminating bool `json:"terminating,omitempty"`
+	// SourceRefused: loadBalancerSourceRanges does not hold the client.
+	SourceRefused bool `json:"source_refused,omitempty"`
 }
 
 // ServiceEndpoint is one backend as an EndpointSlice lists it.

@@ -222,9 +222,10 @@ type ServiceRules struct {
 	Any bool `json:"any"`
 	// HasFrontend is true if rules exist for the flow's address, protocol and port.
 	HasFrontend bool `json:"has_frontend"`
-	// NoEndpoints is true if the rules reject or drop this frontend for want of
-	// endpoints.
+	// NoEndpoints is true if the rules turn this frontend away for want of
+	// endpoints, NoLocal if for want of endpoints on this node.
 	NoEndpoints bool `json:"no_endpoints,omitempty"`
+	NoLocal     bool `json:"no_local,omitempty"`
 	// Targets are the endpoints that the rules translate this frontend to.
 	Targets []netip.AddrPort `json:"targets,omitempty"`
 	// IPVS is the virtual server that takes the flow, if IPVS has one.

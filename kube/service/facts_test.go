@@ -204,25 +204,25 @@ func TestExpected(t *testing.T) {
 		policy    string
 		endpoints []string
 		src, dst  string
-		want      Targets // without Addrs
+		want      tracer.ServiceTargets // without Addrs
 		addrs     string
 	}{
-		{"all ready endpoints", "", []string{"10.0.1.10 n1 " + ready, "10.0.2.10 n2 " + ready, "10.0.2.13 n2 " + notReady}, pod1, cluster, Targets{}, "10.0.1.10:8080 10.0.2.10:8080"},
-		{"draining ones do not count while one is ready", "", []string{"10.0.1.10 n1 " + ready, "10.0.2.10 n2 " + draining}, pod1, cluster, Targets{}, "10.0.1.10:8080"},
-		{"draining ones serve if none is ready", "", []string{"10.0.1.10 n1 " + notReady, "10.0.2.10 n2 " + draining, "10.0.2.13 n2 " + dead}, pod1, cluster, Targets{Terminating: true}, "10.0.2.10:8080"},
-		{"none", "", []string{"10.0.1.10 n1 " + notReady}, pod1, cluster, Targets{}, ""},
-		{"internal Local", "internalTrafficPolicy: Local", []string{"10.0.1.10 n1 " + ready, "10.0.2.10 n2 " + ready}, pod1, cluster, Targets{Local: true, LocalNode: "n1", Elsewhere: 1}, "10.0.1.10:8080"},
-		{"internal Local without local ones", "internalTrafficPolicy: Local", []string{"10.0.2.10 n2 " + ready}, pod1, cluster, Targets{Local: true, LocalNode: "n1", Elsewhere: 1}, ""},
-		{"internal Local, a draining one here", "internalTrafficPolicy: Local", []string{"10.0.1.10 n1 " + draining, "10.0.2.10 n2 " + ready}, pod1, cluster, Targets{Local: true, LocalNode: "n1", Elsewhere: 1, Terminating: true}, "10.0.1.10:8080"},
-		{"internal Local does not bind node ports", "internalTrafficPolicy: Local", []string{"10.0.2.10 n2 " + ready}, out, nodePort, Targets{}, "10.0.2.10:8080"},
-		{"external Local from outside", "externalTrafficPolicy: Local", []string{"10.0.1.10 n1 " + ready, "10.0.2.10 n2 " + ready}, out, nodePort, Targets{Local: true, LocalNode: "n1", Elsewhere: 1}, "10.0.1.10:8080"},
-		{"external Local from another node", "externalTrafficPolicy: Local", []string{"10.0.2.10 n2 " + ready}, node2, nodePort, Targets{Local: true, LocalNode: "n1", Elsewhere: 1}, ""},
-		{"external Local from a pod", "externalTrafficPolicy: Local", []string{"10.0.2.10 n2 " + ready}, pod2, nodePort, Targets{}, "10.0.2.10:8080"},
-		{"external Local from the node itself", "externalTrafficPolicy: Local", []string{"10.0.2.10 n2 " + ready}, node1, nodePort, Targets{}, "10.0.2.10:8080"},
-		{"external Local does not bind the ClusterIP", "externalTrafficPolicy: Local", []string{"10.0.2.10 n2 " + ready}, pod1, cluster, Targets{}, "10.0.2.10:8080"},
-		{"source range holds the client", "", []string{"10.0.1.10 n1 " + ready}, out, lb, Targets{}, "10.0.1.10:8080"},
-		{"source range refuses the client", "", []string{"10.0.1.10 n1 " + ready}, "198.51.100.1:4000", lb, Targets{SourceRefused: true}, "10.0.1.10:8080"},
-		{"source ranges do not bind node ports", "", []string{"10.0.1.10 n1 " + ready}, "198.51.100.1:4000", nodePort, Targets{}, "10.0.1.10:8080"},
+		{"all ready endpoints", "", []string{"10.0.1.10 n1 " + ready, "10.0.2.10 n2 " + ready, "10.0.2.13 n2 " + notReady}, pod1, cluster, tracer.ServiceTargets{}, "10.0.1.10:8080 10.0.2.10:8080"},
+		{"draining ones do not count while one is ready", "", []string{"10.0.1.10 n1 " + ready, "10.0.2.10 n2 " + draining}, pod1, cluster, tracer.ServiceTargets{}, "10.0.1.10:8080"},
+		{"draining ones serve if none is ready", "", []string{"10.0.1.10 n1 " + notReady, "10.0.2.10 n2 " + draining, "10.0.2.13 n2 " + dead}, pod1, cluster, tracer.ServiceTargets{Terminating: true}, "10.0.2.10:8080"},
+		{"none", "", []string{"10.0.1.10 n1 " + notReady}, pod1, cluster, tracer.ServiceTargets{}, ""},
+		{"internal Local", "internalTrafficPolicy: Local", []string{"10.0.1.10 n1 " + ready, "10.0.2.10 n2 " + ready}, pod1, cluster, tracer.ServiceTargets{Local: true, Elsewhere: 1}, "10.0.1.10:8080"},
+		{"internal Local without local ones", "internalTrafficPolicy: Local", []string{"10.0.2.10 n2 " + ready}, pod1, cluster, tracer.ServiceTargets{Local: true, Elsewhere: 1}, ""},
+		{"internal Local, a draining one here", "internalTrafficPolicy: Local", []string{"10.0.1.10 n1 " + draining, "10.0.2.10 n2 " + ready}, pod1, cluster, tracer.ServiceTargets{Local: true, Elsewhere: 1, Terminating: true}, "10.0.1.10:8080"},
+		{"internal Local does not bind node ports", "internalTrafficPolicy: Local", []string{"10.0.2.10 n2 " + ready}, out, nodePort, tracer.ServiceTargets{}, "10.0.2.10:8080"},
+		{"external Local from outside", "externalTrafficPolicy: Local", []string{"10.0.1.10 n1 " + ready, "10.0.2.10 n2 " + ready}, out, nodePort, tracer.ServiceTargets{Local: true, Elsewhere: 1}, "10.0.1.10:8080"},
+		{"external Local from another node", "externalTrafficPolicy: Local", []string{"10.0.2.10 n2 " + ready}, node2, nodePort, tracer.ServiceTargets{Local: true, Elsewhere: 1}, ""},
+		{"external Local from a pod", "externalTrafficPolicy: Local", []string{"10.0.2.10 n2 " + ready}, pod2, nodePort, tracer.ServiceTargets{}, "10.0.2.10:8080"},
+		{"external Local from the node itself", "externalTrafficPolicy: Local", []string{"10.0.2.10 n2 " + ready}, node1, nodePort, tracer.ServiceTargets{}, "10.0.2.10:8080"},
+		{"external Local does not bind the ClusterIP", "externalTrafficPolicy: Local", []string{"10.0.2.10 n2 " + ready}, pod1, cluster, tracer.ServiceTargets{}, "10.0.2.10:8080"},
+		{"source range holds the client", "", []string{"10.0.1.10 n1 " + ready}, out, lb, tracer.ServiceTargets{}, "10.0.1.10:8080"},
+		{"source range refuses the client", "", []string{"10.0.1.10 n1 " + ready}, "198.51.100.1:4000", lb, tracer.ServiceTargets{SourceRefused: true}, "10.0.1.10:8080"},
+		{"source ranges do not bind node ports", "", []string{"10.0.1.10 n1 " + ready}, "198.51.100.1:4000", nodePort, tracer.ServiceTargets{}, "10.0.1.10:8080"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -7,34 +7,14 @@ import (
 	"github.com/podpath/podpath/tracer"
 )
 
-// Targets is where a node's proxy may send a flow to a Service.
-type Targets struct {
-	// Addrs are the endpoints that may be chosen. A proxy may use fewer of
-	// them (topology hints, session affinity), never others.
-	Addrs []netip.AddrPort
-	// Local: only endpoints on the node count, because of a traffic policy.
-	Local bool
-	// LocalNode is the node whose endpoints count if Local.
-	LocalNode string
-	// Elsewhere counts the usable endpoints on other nodes that Local rules
-	// out. Addrs empty and Elsewhere > 0 means "no local endpoints": the proxy
-	// drops by design.
-	Elsewhere int
-	// Terminating: no endpoint is ready, so those that still serve while they
-	// terminate are used (KEP-1669).
-	Terminating bool
-	// SourceRefused: loadBalancerSourceRanges does not hold the client.
-	SourceRefused bool
-}
-
 // Expected returns where a flow that a node's proxy translates ought to go.
 // facts is what Facts returned for the flow on the same snapshot.
 //
 // externalTrafficPolicy Local binds only traffic from outside: kube-proxy sends
 // a pod's or the node's own traffic to an external address of a Service to any
 // endpoint (kubernetes pkg/proxy/iptables/proxier.go, chain KUBE-EXT).
-func Expected(view *kube.Snapshot, facts *tracer.ServiceFacts, flow tracer.Tuple, node string) Targets {
-	var t Targets
+func Expected(view *kube.Snapshot, facts *tracer.ServiceFacts, flow tracer.Tuple, node string) tracer.ServiceTargets {
+	var t tracer.ServiceTargets
 	if facts == nil || !facts.PortKnown {
 		return t
 	}
@@ -46,30 +26,27 @@ func Expected(view *kube.Snapshot, facts *tracer.ServiceFacts, flow tracer.Tuple
 	case facts.ExternalLocal:
 		t.Local = !fromInside(view, src, node)
 	}
-	if t.Local {
-		t.LocalNode = node
-	}
 	if facts.Frontend == string(kube.FrontendLoadBalancer) {
 		t.SourceRefused = refused(facts.SourceRanges, src)
 	}
-	t.choose(facts.Endpoints, ready)
+	choose(&t, facts.Endpoints, node, ready)
 	if len(t.Addrs) == 0 && t.Elsewhere == 0 {
-		t.choose(facts.Endpoints, servingTerminating)
+		choose(&t, facts.Endpoints, node, servingTerminating)
 		t.Terminating = len(t.Addrs) > 0 || t.Elsewhere > 0
 	} else if len(t.Addrs) == 0 {
 		// Ready endpoints are elsewhere: a local one that still serves is used
 		// before giving up, and then the others no longer matter.
-		t.chooseLocalTerminating(facts.Endpoints)
+		chooseLocalTerminating(&t, facts.Endpoints, node)
 	}
 	return t
 }
 
-func (t *Targets) choose(list []tracer.ServiceEndpoint, usable func(*tracer.ServiceEndpoint) bool) {
+func choose(t *tracer.ServiceTargets, list []tracer.ServiceEndpoint, node string, usable func(*tracer.ServiceEndpoint) bool) {
 	for i := range list {
 		e := &list[i]
 		switch {
 		case !usable(e):
-		case t.Local && e.Node != t.LocalNode:
+		case t.Local && e.Node != node:
 			t.Elsewhere++
 		default:
 			t.Addrs = append(t.Addrs, e.Addr)
@@ -77,9 +54,9 @@ func (t *Targets) choose(list []tracer.ServiceEndpoint, usable func(*tracer.Serv
 	}
 }
 
-func (t *Targets) chooseLocalTerminating(list []tracer.ServiceEndpoint) {
+func chooseLocalTerminating(t *tracer.ServiceTargets, list []tracer.ServiceEndpoint, node string) {
 	for i := range list {
-		if e := &list[i]; servingTerminating(e) && e.Node == t.LocalNode {
+		if e := &list[i]; servingTerminating(e) && e.Node == node {
 			t.Addrs = append(t.Addrs, e.Addr)
 			t.Terminating = true
 		}

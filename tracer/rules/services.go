@@ -207,24 +207,37 @@ func noEndpoints(s *space, rs *ruleset, q tracer.Query, f family, out *tracer.Se
 			w.run(c)
 		}
 		for _, h := range w.hits {
-			if h.drops() && h.sure && wantsEndpoints(h) {
-				out.NoEndpoints, out.HasFrontend, out.Any = true, true, true
+			if !h.drops() || !h.sure {
+				continue
 			}
+			none, local := wants(&h)
+			out.NoEndpoints, out.NoLocal = out.NoEndpoints || none, out.NoLocal || local
 		}
-		for _, name := range w.m.sets {
-			if name == "no-endpoint-services" || name == "no-endpoint-nodeports" {
-				out.NoEndpoints, out.HasFrontend, out.Any = true, true, true
-			}
-		}
+		out.NoEndpoints = out.NoEndpoints || !out.NoLocal && slices.ContainsFunc(w.m.sets, forEmpty)
+	}
+	if out.NoEndpoints || out.NoLocal {
+		out.HasFrontend, out.Any = true, true
 	}
 }
 
-// wantsEndpoints: kube-proxy's words in iptables mode.
-func wantsEndpoints(h hit) bool {
-	if h.rule == nil || match(chainOwners, h.path[len(h.path)-1].name) != "kube-proxy" {
-		return false
+// forEmpty: the maps in which kube-proxy's nftables mode has the frontends without
+// endpoints.
+func forEmpty(set string) bool {
+	return set == "no-endpoint-services" || set == "no-endpoint-nodeports"
+}
+
+// wants: kube-proxy's rule turns the frontend away because the Service has no
+// endpoint at all, which it rejects, or because a traffic policy Local leaves none,
+// which it drops (kubernetes pkg/proxy/nftables/proxier.go; in iptables mode the
+// comment says it).
+func wants(h *hit) (endpoints, local bool) {
+	if forEmpty(h.act.via) {
+		return false, true
 	}
-	return strings.Contains(h.rule.comment, "has no endpoints") || strings.Contains(h.rule.comment, "has no local endpoints")
+	if h.rule == nil || match(chainOwners, h.path[len(h.path)-1].name) != "kube-proxy" {
+		return false, false
+	}
+	return strings.Contains(h.rule.comment, "has no endpoints"), strings.Contains(h.rule.comment, "has no local endpoints")
 }
 
 // masquerades are the rules that would have given the flow the node's address.

@@ -50,7 +50,8 @@ func (l *lab) kubeProxy() {
 		return m
 	}
 	ips := frontends("service-ips", nftables.SetElement{Key: frontendKey(clusterIP, 17, 53), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: svc.Name}})
-	empty := frontends("no-endpoint-services", nftables.SetElement{Key: frontendKey(clusterIP, 17, 54), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: "reject-chain"}})
+	empty := frontends("no-endpoint-services", nftables.SetElement{Key: frontendKey(clusterIP, 17, 54), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: "reject-chain"}},
+		nftables.SetElement{Key: frontendKey(clusterIP, 17, 56), VerdictData: &expr.Verdict{Kind: expr.VerdictDrop}}) // no local ones
 	l.rule(services, "", frontend(), vmap(ips))
 	l.rule(check, "", frontend(), vmap(empty))
 	l.rule(l.natBase(tb, "nat-prerouting", nftables.ChainHookPrerouting, -100), "", jump("services"))
@@ -76,9 +77,10 @@ func TestServices(t *testing.T) {
 		53: {Any: true, HasFrontend: true, Complete: true, Targets: want},
 		54: {Any: true, HasFrontend: true, NoEndpoints: true, Complete: true},
 		55: {Any: true, Complete: true},
+		56: {Any: true, HasFrontend: true, NoLocal: true, Complete: true},
 	} {
 		s := l.collect(serviceFlow(port)).Services
-		if s.Any != exp.Any || s.HasFrontend != exp.HasFrontend || s.NoEndpoints != exp.NoEndpoints || s.Complete != exp.Complete || !slices.Equal(s.Targets, exp.Targets) {
+		if s.Any != exp.Any || s.HasFrontend != exp.HasFrontend || s.NoEndpoints != exp.NoEndpoints || s.NoLocal != exp.NoLocal || s.Complete != exp.Complete || !slices.Equal(s.Targets, exp.Targets) {
 			t.Errorf("port %d: %+v, want %+v", port, *s, exp)
 		}
 		if !slices.Equal(s.Implementations, []string{"kube-proxy-nftables"}) {
@@ -135,6 +137,7 @@ COMMIT
 :KUBE-SERVICES - [0:0]
 -A FORWARD -m conntrack --ctstate NEW -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
 -A KUBE-SERVICES -d 10.96.0.20/32 -p udp -m comment --comment "shop/dns has no endpoints" -m udp --dport 54 -j REJECT --reject-with icmp-port-unreachable
+-A KUBE-SERVICES -d 10.96.0.20/32 -p udp -m comment --comment "shop/near has no local endpoints" -m udp --dport 56 -j DROP
 COMMIT
 `)
 	want := []netip.AddrPort{netip.MustParseAddrPort("10.8.0.2:8080"), netip.MustParseAddrPort("10.8.0.3:8080")}
@@ -149,8 +152,11 @@ COMMIT
 	if len(res.Masquerade) != 1 || res.Masquerade[0].Owner != "kube-proxy" || !res.MasqueradeRead {
 		t.Errorf("masquerade %+v read %v", res.Masquerade, res.MasqueradeRead)
 	}
-	if s := l.collect(serviceFlow(54)).Services; !s.NoEndpoints || !s.HasFrontend {
+	if s := l.collect(serviceFlow(54)).Services; !s.NoEndpoints || s.NoLocal || !s.HasFrontend {
 		t.Errorf("no endpoints: %+v", s)
+	}
+	if s := l.collect(serviceFlow(56)).Services; s.NoEndpoints || !s.NoLocal || !s.HasFrontend {
+		t.Errorf("no local endpoints: %+v", s)
 	}
 	if s := l.collect(serviceFlow(55)).Services; s.HasFrontend || !s.Any {
 		t.Errorf("other port: %+v", s)

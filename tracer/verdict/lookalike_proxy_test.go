@@ -16,6 +16,9 @@ func proxyLookalikes() []lookalike {
 		{"the kubelet keeps others from the loopback addresses", svc(localNodePort, outsideClient, inputDrop, rule("kubelet", "drop", hookIs("input"), chainIs("KUBE-FIREWALL"), func(r *tracer.RuleFact) {
 			r.Comment = "block incoming localnet connections"
 		})), "node-input-blocked", "svc-no-local-endpoints", ""},
+		{"another node asks a Local NodePort", svc(localNodePort, otherNode, inputDrop, rule("kube-proxy", "drop", hookIs("input")), func(s *scene) { s.n.Services.NoLocal = true }), "svc-no-local-endpoints", "svc-stale-endpoint node-input-blocked", ""},
+		{"the node itself asks a Local NodePort, which does not bind it", svc(localNodePort, ownNode, inputDrop, rule("kube-proxy", "drop", hookIs("input")), func(s *scene) { s.n.Services.NoLocal = true }), "svc-stale-endpoint", "svc-no-local-endpoints", ""},
+		{"a NodePort that is not Local", svc(localNodePort, otherNode, inputDrop, rule("kube-proxy", "drop", hookIs("input")), func(s *scene) { s.c.Service.ExternalLocal = false }), "unknown", "svc-no-local-endpoints svc-stale-endpoint", ""},
 		{"Local, and an endpoint is here", svc(localNodePort, outsideClient, inputDrop, rule("kubelet", "drop", hookIs("input"), chainIs("KUBE-FIREWALL")), func(s *scene) {
 			s.c.Service.Endpoints[0].Node = "n1"
 		}), "unknown", "svc-no-local-endpoints node-input-blocked", ""},

@@ -97,11 +97,7 @@ func noLocalEndpoints(in *Input) *Finding {
 	if s == nil || !s.PortKnown || !in.untranslated() || readyEndpoints(s) == 0 || in.delivered() {
 		return nil
 	}
-	// What comes from inside the cluster is not bound by externalTrafficPolicy.
-	fromInside := in.Cluster.Source.Kind == tracer.KindPod || in.Cluster.Source.Kind == tracer.KindNode
-	local := s.InternalLocal && s.Frontend == "cluster-ip" || s.ExternalLocal && s.Frontend != "cluster-ip" && !fromInside
-	here := slices.ContainsFunc(s.Endpoints, func(e tracer.ServiceEndpoint) bool { return e.Node == in.NodeName && (e.Ready || e.Serving) })
-	if !local || here {
+	if t := in.expected(s); !t.Local || len(t.Addrs) > 0 {
 		return nil
 	}
 	d := in.causeIf(in.byProxy)
@@ -200,7 +196,7 @@ func noServiceRules(in *Input) *Finding {
 	if s == nil || !s.PortKnown || readyEndpoints(s) == 0 || !in.untranslated() || in.delivered() || !in.expectsTranslation() {
 		return nil
 	}
-	if r != nil && (r.HasFrontend || r.NoEndpoints || translatesElsewhere(r) || hasIPVS(r) && !r.Complete) {
+	if r != nil && (r.HasFrontend || r.NoEndpoints || r.NoLocal || translatesElsewhere(r) || hasIPVS(r) && !r.Complete) {
 		return nil
 	}
 	unserved := in.drop(func(d *tracer.DropSeen) bool { return in.pastTranslation(d) && d.Drop.Stage == tracer.StageSocket })
@@ -241,8 +237,12 @@ func noServiceRules(in *Input) *Finding {
 // has.
 func staleNoEndpoints(in *Input) *Finding {
 	s, r := in.Cluster.Service, in.Node.Services
-	if s == nil || r == nil || !s.PortKnown || !r.NoEndpoints || readyEndpoints(s) == 0 || !in.untranslated() || in.delivered() {
+	if s == nil || r == nil || !s.PortKnown || !r.NoEndpoints && !r.NoLocal || !in.untranslated() || in.delivered() {
 		return nil
+	}
+	n := len(in.expected(s).Addrs)
+	if n == 0 {
+		return nil // a Service has endpoints, but a traffic policy leaves none
 	}
 	d := in.causeIf(in.byProxy)
 	a := in.icmp(func(a *tracer.Answer) bool { return portUnreachable(a) && in.madeHere(a) })
@@ -251,8 +251,8 @@ func staleNoEndpoints(in *Input) *Finding {
 	}
 	f := &Finding{
 		Code: "svc-stale-endpoint", Confidence: tracer.Confirmed, Object: serviceRef(s),
-		Summary: fmt.Sprintf("node %s still turns Service %s/%s away for want of endpoints, although it has %d", in.NodeName, s.Namespace, s.Name, readyEndpoints(s)),
-		Evidence: []tracer.Evidence{in.seenState("EndpointSlice", "%d ready endpoints", readyEndpoints(s)),
+		Summary: fmt.Sprintf("node %s still turns Service %s/%s away for want of endpoints, although it has %d", in.NodeName, s.Namespace, s.Name, n),
+		Evidence: []tracer.Evidence{in.seenState("EndpointSlice", "%d endpoints that this node may send to", n),
 			in.seenState(in.NodeName, "the rules of %s have none", strings.Join(r.Implementations, ", "))},
 	}
 	if d != nil {

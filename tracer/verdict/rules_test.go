@@ -68,6 +68,15 @@ func faults() []fault {
 			s.c.Service.ExternalLocal, s.c.Service.Frontend, s.c.Service.Endpoints[0].Node = true, "node-port", "n2"
 			s.c.Source, s.c.SourcePod = tracer.Endpoint{IP: addr(world), Kind: tracer.KindExternal}, nil
 		}}},
+		{"no endpoint here for another node", "no-local-endpoints", "svc-no-local-endpoints", confirmed, "Service db/api", []change{toService, localNodePort, otherNode, inputDrop,
+			rule("kube-proxy", "drop", hookIs("input")), func(s *scene) { s.n.Services.NoLocal = true }}},
+		{"no endpoint here for another node, as older recordings have it", "no-local-endpoints", "svc-no-local-endpoints", confirmed, "Service db/api", []change{toService, localNodePort, otherNode, inputDrop,
+			rule("kube-proxy", "drop", hookIs("input")), func(s *scene) { s.n.Services.NoEndpoints = true }}},
+		{"no endpoint here for a pod in another node's network", "no-local-endpoints", "svc-no-local-endpoints", confirmed, "Service db/api", []change{toService, localNodePort,
+			asksFrom(node2IP, tracer.Endpoint{Kind: tracer.KindPod, Namespace: "kube-system", Name: "agent", Node: "n2", HostNetwork: true}), inputDrop,
+			rule("kube-proxy", "drop", hookIs("input")), func(s *scene) { s.n.Services.NoLocal = true }}},
+		{"proxy still drops for want of local endpoints", "stale-no-endpoints", "svc-stale-endpoint", confirmed, "Service db/api", []change{toService, localNodePort, outsideClient, inputDrop,
+			rule("kube-proxy", "drop", hookIs("input")), func(s *scene) { s.n.Services.NoLocal, s.c.Service.Endpoints[0].Node = true, "n1" }}},
 		{"client outside the source ranges", "source-ranges", "svc-lb-source-ranges", confirmed, "Service db/api", []change{toService, filtered(), rule("kube-proxy", "drop"), func(s *scene) {
 			s.c.Service.Frontend, s.c.Service.SourceRanges = "load-balancer", []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
 		}}},

@@ -1,10 +1,6 @@
 package rules
 
-import (
-	"slices"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // shape is the attributes that an expression is understood with. One that is
 // missing, or that a newer kernel added, may change what the expression does:
@@ -45,18 +41,18 @@ var shapes = map[string]shape{
 }
 
 // fits: the expression has what it needs and nothing that is new.
-func (s shape) fits(d attrs) bool {
+func (s *shape) fits(d *attrs) bool {
+	var all uint32
 	for _, t := range s.need {
-		if len(d[t]) == 0 {
+		if len(d.get(t)) == 0 {
 			return false
 		}
+		all |= 1 << t
 	}
-	for t := range d {
-		if !slices.Contains(s.need, t) && !slices.Contains(s.may, t) {
-			return false
-		}
+	for _, t := range s.may {
+		all |= 1 << t
 	}
-	return true
+	return !d.beyond && d.have&^all == 0
 }
 
 // registers names those attributes of expressions that hold a register; a
@@ -77,7 +73,7 @@ var registers = map[string][]uint16{
 }
 
 // understood: decodeExpr may take the expression for what its name says.
-func understood(name string, d attrs) bool {
+func understood(name string, d *attrs) bool {
 	s, ok := shapes[name]
 	if !ok {
 		return true // decided by name alone
@@ -86,7 +82,7 @@ func understood(name string, d attrs) bool {
 		return false
 	}
 	for _, t := range registers[name] {
-		if d[t] != nil && d.reg(t) == -1 {
+		if d.has(t) && d.reg(t) == -1 {
 			return false
 		}
 	}

@@ -1,11 +1,12 @@
 package rules
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,24 +38,88 @@ const (
 	udataElemComment  = 0
 )
 
-// attrs is a decoded level of netlink attributes: values by type, without the
-// nested and byte order bits.
-type attrs map[uint16][]byte
+// attrTypes is more than any attribute that is asked for.
+const attrTypes = 32
 
-func parseAttrs(b []byte) (attrs, error) {
-	as, err := netlink.UnmarshalAttributes(b)
-	if err != nil {
-		return nil, err
-	}
-	out := make(attrs, len(as))
-	for _, a := range as {
-		out[a.Type&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER)] = a.Data
-	}
-	return out, nil
+// attrs is a decoded level of netlink attributes: where the value of each type
+// stands, without the nested and byte order bits. Nothing is copied.
+type attrs struct {
+	b        []byte
+	have     uint32 // by type
+	from, to [attrTypes]uint16
+	// beyond: there are attributes that have no place here.
+	beyond bool
 }
 
-func (a attrs) u32(t uint16) uint32 {
-	if b := a[t]; len(b) >= 4 {
+func parseAttrs(b []byte) (a attrs, err error) {
+	if len(b) > 1<<16-1 {
+		return a, errors.New("netlink attributes are too long")
+	}
+	a.b = b
+	for at := 0; at < len(b); {
+		typ, size, err := attrAt(b[at:])
+		if err != nil {
+			return attrs{}, err
+		}
+		if typ < attrTypes {
+			a.have |= 1 << typ
+			a.from[typ], a.to[typ] = uint16(at+unix.SizeofNlAttr), uint16(at+size)
+		} else {
+			a.beyond = true
+		}
+		at += (size + 3) &^ 3
+	}
+	return a, nil
+}
+
+// attrAt reads the head of an attribute; its size is with the head.
+func attrAt(b []byte) (typ uint16, size int, err error) {
+	if len(b) >= unix.SizeofNlAttr {
+		size = int(native.Uint16(b))
+	}
+	if size < unix.SizeofNlAttr || size > len(b) {
+		return 0, 0, errors.New("netlink attribute is cut off")
+	}
+	return native.Uint16(b[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER), size, nil
+}
+
+// scan walks over netlink attributes.
+func scan(b []byte, take func(typ uint16, value []byte)) error {
+	for len(b) > 0 {
+		typ, size, err := attrAt(b)
+		if err != nil {
+			return err
+		}
+		take(typ, b[unix.SizeofNlAttr:size:size])
+		b = b[min((size+3)&^3, len(b)):]
+	}
+	return nil
+}
+
+// attrOf is one attribute of b, nil if it is not there.
+func attrOf(b []byte, typ uint16) (out []byte) {
+	if scan(b, func(t uint16, v []byte) {
+		if t == typ {
+			out = v
+		}
+	}) != nil {
+		return nil
+	}
+	return out
+}
+
+func (a *attrs) has(t uint16) bool { return t < attrTypes && a.have&(1<<t) != 0 }
+
+// get is the value of a type, nil if it is not there.
+func (a *attrs) get(t uint16) []byte {
+	if !a.has(t) {
+		return nil
+	}
+	return a.b[a.from[t]:a.to[t]:a.to[t]]
+}
+
+func (a *attrs) u32(t uint16) uint32 {
+	if b := a.get(t); len(b) >= 4 {
 		return binary.BigEndian.Uint32(b)
 	}
 	return 0
@@ -65,30 +130,26 @@ const registerBytes = 64
 
 // size is a number of bytes of a packet or of registers, cut off where neither
 // reaches.
-func (a attrs) size(t uint16) int { return int(min(a.u32(t), 1<<16)) }
+func (a *attrs) size(t uint16) int { return int(min(a.u32(t), 1<<16)) }
 
-func (a attrs) u64(t uint16) uint64 {
-	if b := a[t]; len(b) >= 8 {
+func (a *attrs) u64(t uint16) uint64 {
+	if b := a.get(t); len(b) >= 8 {
 		return binary.BigEndian.Uint64(b)
 	}
 	return 0
 }
 
-func (a attrs) str(t uint16) string { return strings.TrimRight(string(a[t]), "\x00") }
+func (a *attrs) str(t uint16) string { return strings.TrimRight(string(a.get(t)), "\x00") }
 
 // data is NFTA_DATA_VALUE of a nested struct nft_data.
-func (a attrs) data(t uint16) []byte {
-	in, err := parseAttrs(a[t])
-	if err != nil {
-		return nil
-	}
-	return in[unix.NFTA_DATA_VALUE]
+func (a *attrs) data(t uint16) []byte {
+	return attrOf(a.get(t), unix.NFTA_DATA_VALUE)
 }
 
 // reg is the byte offset of a register, -1 if the attribute is missing or
 // names none. NFT_REG_1..4 are 16 bytes each and overlay NFT_REG32_00..15.
-func (a attrs) reg(t uint16) int {
-	if a[t] == nil {
+func (a *attrs) reg(t uint16) int {
+	if a.get(t) == nil {
 		return -1
 	}
 	return regOffset(a.u32(t))
@@ -107,23 +168,19 @@ func regOffset(r uint32) int {
 }
 
 // list calls f for each entry of a list of nested attributes.
-func list(b []byte, f func([]byte) error) error {
-	as, err := netlink.UnmarshalAttributes(b)
-	if err != nil {
-		return err
-	}
-	for _, a := range as {
-		if err := f(a.Data); err != nil {
-			return err
+func list(b []byte, f func([]byte) error) (err error) {
+	cut := scan(b, func(_ uint16, v []byte) {
+		if err == nil {
+			err = f(v)
 		}
-	}
-	return nil
+	})
+	return errors.Join(err, cut)
 }
 
 // decodeRule decodes one NFT_MSG_NEWRULE but for its expressions: of a big
 // rule set, few rules are ever looked at.
-func decodeRule(a attrs) *rule {
-	return &rule{handle: a.u64(unix.NFTA_RULE_HANDLE), comment: udata(a[unix.NFTA_RULE_USERDATA], udataRuleComment), raw: a[unix.NFTA_RULE_EXPRESSIONS]}
+func decodeRule(a *attrs) *rule {
+	return &rule{handle: a.u64(unix.NFTA_RULE_HANDLE), comment: udata(a.get(unix.NFTA_RULE_USERDATA), udataRuleComment), raw: a.get(unix.NFTA_RULE_EXPRESSIONS)}
 }
 
 // expressions decodes them once. Bytes that cannot be decoded become an unknown
@@ -138,24 +195,29 @@ func (r *rule) expressions() []any {
 	}
 	raw := r.raw
 	r.raw = nil
-	err := list(raw, func(b []byte) error {
+	n := 0
+	err := scan(raw, func(uint16, []byte) { n++ })
+	if err != nil {
+		raw = nil
+	}
+	r.exprs = make([]any, 0, n)
+	err = errors.Join(err, list(raw, func(b []byte) error {
 		e, err := parseAttrs(b)
 		if err != nil {
 			return err
 		}
-		name := e.str(unix.NFTA_EXPR_NAME)
-		d, err := parseAttrs(e[unix.NFTA_EXPR_DATA])
+		d, err := parseAttrs(e.get(unix.NFTA_EXPR_DATA))
 		if err != nil {
 			return err
 		}
-		x := decodeExpr(name, d)
+		x := decodeExpr(string(bytes.TrimRight(e.get(unix.NFTA_EXPR_NAME), "\x00")), &d)
 		if c, ok := x.(xtComment); ok {
 			r.comment = string(c)
 			return nil
 		}
 		r.exprs = append(r.exprs, x)
 		return nil
-	})
+	}))
 	if err != nil {
 		r.exprs = append(r.exprs, unknown{"undecodable expression", true})
 	}
@@ -163,27 +225,29 @@ func (r *rule) expressions() []any {
 }
 
 // decodeExpr gives an unknown for everything that it does not understand fully.
-func decodeExpr(name string, d attrs) any {
+// It keeps nothing of name: of a big rule set, names would be most of what is
+// made.
+func decodeExpr(name string, d *attrs) any {
 	if !understood(name, d) {
-		return unknown{name, true}
+		return unknown{strings.Clone(name), true}
 	}
 	switch name {
 	case "payload":
-		if d[unix.NFTA_PAYLOAD_DREG] == nil {
+		if d.get(unix.NFTA_PAYLOAD_DREG) == nil {
 			return rewrite{base: d.u32(unix.NFTA_PAYLOAD_BASE), off: d.size(unix.NFTA_PAYLOAD_OFFSET), len: d.size(unix.NFTA_PAYLOAD_LEN)}
 		}
 		return payload{base: d.u32(unix.NFTA_PAYLOAD_BASE), off: d.size(unix.NFTA_PAYLOAD_OFFSET), len: d.size(unix.NFTA_PAYLOAD_LEN), dreg: d.reg(unix.NFTA_PAYLOAD_DREG)}
 	case "meta":
-		if (d[unix.NFTA_META_DREG] == nil) == (d[unix.NFTA_META_SREG] == nil) {
-			return unknown{name, true}
+		if (d.get(unix.NFTA_META_DREG) == nil) == (d.get(unix.NFTA_META_SREG) == nil) {
+			return unknown{strings.Clone(name), true}
 		}
 		return meta{key: d.u32(unix.NFTA_META_KEY), dreg: d.reg(unix.NFTA_META_DREG), sreg: d.reg(unix.NFTA_META_SREG)}
 	case "ct":
-		if (d[unix.NFTA_CT_DREG] == nil) == (d[unix.NFTA_CT_SREG] == nil) {
-			return unknown{name, true}
+		if (d.get(unix.NFTA_CT_DREG) == nil) == (d.get(unix.NFTA_CT_SREG) == nil) {
+			return unknown{strings.Clone(name), true}
 		}
 		x := ct{key: d.u32(unix.NFTA_CT_KEY), dir: -1, dreg: d.reg(unix.NFTA_CT_DREG), sreg: d.reg(unix.NFTA_CT_SREG)}
-		if b := d[unix.NFTA_CT_DIRECTION]; len(b) > 0 {
+		if b := d.get(unix.NFTA_CT_DIRECTION); len(b) > 0 {
 			x.dir = int(b[0])
 		}
 		return x
@@ -192,7 +256,7 @@ func decodeExpr(name string, d attrs) any {
 	case "bitwise":
 		x := bitwise{sreg: d.reg(unix.NFTA_BITWISE_SREG), dreg: d.reg(unix.NFTA_BITWISE_DREG), len: d.size(unix.NFTA_BITWISE_LEN),
 			mask: d.data(unix.NFTA_BITWISE_MASK), xor: d.data(unix.NFTA_BITWISE_XOR)}
-		if d.u32(nftaBitwiseOp) != 0 || d[nftaBitwiseSreg2] != nil || d[nftaBitwiseData] != nil || len(x.mask) != x.len || len(x.xor) != x.len {
+		if d.u32(nftaBitwiseOp) != 0 || d.get(nftaBitwiseSreg2) != nil || d.get(nftaBitwiseData) != nil || len(x.mask) != x.len || len(x.xor) != x.len {
 			// Shifts, and the two-register form of kernel 6.13.
 			return loads{dreg: x.dreg, len: x.len, text: "bitwise"}
 		}
@@ -203,27 +267,27 @@ func decodeExpr(name string, d attrs) any {
 		return rangeCmp{op: d.u32(unix.NFTA_RANGE_OP), sreg: d.reg(unix.NFTA_RANGE_SREG), from: d.data(unix.NFTA_RANGE_FROM_DATA), to: d.data(unix.NFTA_RANGE_TO_DATA)}
 	case "lookup":
 		if d.u32(unix.NFTA_LOOKUP_FLAGS)&^unix.NFT_LOOKUP_F_INV != 0 {
-			return unknown{name, true}
+			return unknown{strings.Clone(name), true}
 		}
 		return lookup{set: d.str(unix.NFTA_LOOKUP_SET), setID: d.u32(unix.NFTA_LOOKUP_SET_ID), sreg: d.reg(unix.NFTA_LOOKUP_SREG),
 			dreg: d.reg(unix.NFTA_LOOKUP_DREG), invert: d.u32(unix.NFTA_LOOKUP_FLAGS)&unix.NFT_LOOKUP_F_INV != 0}
 	case "immediate":
-		in, err := parseAttrs(d[unix.NFTA_IMMEDIATE_DATA])
+		in, err := parseAttrs(d.get(unix.NFTA_IMMEDIATE_DATA))
 		if err != nil {
-			return unknown{name, true}
+			return unknown{strings.Clone(name), true}
 		}
-		if v := in[unix.NFTA_DATA_VERDICT]; v != nil {
+		if v := in.get(unix.NFTA_DATA_VERDICT); v != nil {
 			return decodeVerdict(v)
 		}
-		if len(in[unix.NFTA_DATA_VALUE]) == 0 || d.reg(unix.NFTA_IMMEDIATE_DREG) == verdictReg {
-			return unknown{name, true}
+		if len(in.get(unix.NFTA_DATA_VALUE)) == 0 || d.reg(unix.NFTA_IMMEDIATE_DREG) == verdictReg {
+			return unknown{strings.Clone(name), true}
 		}
-		return immediate{dreg: d.reg(unix.NFTA_IMMEDIATE_DREG), data: in[unix.NFTA_DATA_VALUE]}
+		return immediate{dreg: d.reg(unix.NFTA_IMMEDIATE_DREG), data: in.get(unix.NFTA_DATA_VALUE)}
 	}
 	return decodeStatement(name, d)
 }
 
-func decodeStatement(name string, d attrs) any {
+func decodeStatement(name string, d *attrs) any {
 	switch name {
 	case "counter":
 		return counter{packets: d.u64(unix.NFTA_COUNTER_PACKETS)}
@@ -242,13 +306,13 @@ func decodeStatement(name string, d attrs) any {
 		return redir{protoMin: d.reg(unix.NFTA_REDIR_REG_PROTO_MIN)}
 	case "reject":
 		x := reject{typ: d.u32(unix.NFTA_REJECT_TYPE)}
-		if b := d[unix.NFTA_REJECT_ICMP_CODE]; len(b) > 0 {
+		if b := d.get(unix.NFTA_REJECT_ICMP_CODE); len(b) > 0 {
 			x.code = b[0]
 		}
 		return x
 	case "queue":
 		x := queue{}
-		if b := d[unix.NFTA_QUEUE_NUM]; len(b) >= 2 {
+		if b := d.get(unix.NFTA_QUEUE_NUM); len(b) >= 2 {
 			x.num = binary.BigEndian.Uint16(b)
 		}
 		return x
@@ -268,7 +332,7 @@ func decodeStatement(name string, d attrs) any {
 		return maybe{"ct count"}
 	case "dynset":
 		return dynset{set: d.str(unix.NFTA_DYNSET_SET_NAME), always: d.u32(unix.NFTA_DYNSET_OP) == nftDynsetDelete,
-			never: d[unix.NFTA_DYNSET_EXPR] != nil || d[nftaDynsetExprs] != nil || d.u32(unix.NFTA_DYNSET_FLAGS)&nftDynsetInvert != 0}
+			never: d.get(unix.NFTA_DYNSET_EXPR) != nil || d.get(nftaDynsetExprs) != nil || d.u32(unix.NFTA_DYNSET_FLAGS)&nftDynsetInvert != 0}
 	case "objref":
 		switch d.u32(unix.NFTA_OBJREF_IMM_TYPE) {
 		case unix.NFT_OBJECT_COUNTER:
@@ -280,39 +344,45 @@ func decodeStatement(name string, d attrs) any {
 	case "log":
 		return effect{"log"}
 	case "notrack":
-		return untrack{name}
+		return untrack{strings.Clone(name)}
 	case "flow_offload": // does not match where the flow cannot be offloaded
 		return maybe{"flow add"}
 	case "dup", "last":
-		return effect{name}
+		return effect{strings.Clone(name)}
 	case "match":
-		return decodeMatch(d.str(unix.NFTA_MATCH_NAME), d.u32(unix.NFTA_MATCH_REV), d[unix.NFTA_MATCH_INFO])
+		return decodeMatch(d.str(unix.NFTA_MATCH_NAME), d.u32(unix.NFTA_MATCH_REV), d.get(unix.NFTA_MATCH_INFO))
 	case "target":
-		return decodeTarget(d.str(unix.NFTA_TARGET_NAME), d.u32(unix.NFTA_TARGET_REV), d[unix.NFTA_TARGET_INFO])
+		return decodeTarget(d.str(unix.NFTA_TARGET_NAME), d.u32(unix.NFTA_TARGET_REV), d.get(unix.NFTA_TARGET_INFO))
 	}
 	return decodeLoad(name, d)
 }
 
 // decodeLoad knows the expressions that only fetch something which is not known
 // here, and that do not match where it does not exist.
-func decodeLoad(name string, d attrs) any {
-	dreg := map[string]uint16{"rt": 1, "socket": 2, "osf": 1, "xfrm": 1, "tunnel": 2, "exthdr": nftaExthdrDreg}
-	attr, ok := dreg[name]
-	if !ok {
-		return unknown{name, true}
+func decodeLoad(name string, d *attrs) any {
+	var attr uint16
+	switch name {
+	case "rt", "osf", "xfrm":
+		attr = 1
+	case "socket", "tunnel":
+		attr = 2
+	case "exthdr":
+		attr = nftaExthdrDreg
+	default:
+		return unknown{strings.Clone(name), true}
 	}
-	if name == "exthdr" && d[nftaExthdrSreg] != nil { // writes a TCP option
+	if name == "exthdr" && d.get(nftaExthdrSreg) != nil { // writes a TCP option
 		return maybe{"tcp option set"}
 	}
 	if d.reg(attr) < 0 {
-		return unknown{name, true}
+		return unknown{strings.Clone(name), true}
 	}
-	return loads{dreg: d.reg(attr), len: registerBytes - d.reg(attr), text: name, breaks: true}
+	return loads{dreg: d.reg(attr), len: registerBytes - d.reg(attr), text: strings.Clone(name), breaks: true}
 }
 
 func decodeVerdict(b []byte) any {
 	a, err := parseAttrs(b)
-	if err != nil || len(a[unix.NFTA_VERDICT_CODE]) < 4 {
+	if err != nil || len(a.get(unix.NFTA_VERDICT_CODE)) < 4 {
 		return unknown{"verdict", true}
 	}
 	v := verdict{kind: int32(a.u32(unix.NFTA_VERDICT_CODE)), chain: a.str(unix.NFTA_VERDICT_CHAIN)}
@@ -338,13 +408,13 @@ func udata(b []byte, typ byte) string {
 }
 
 // decodeSet decodes one NFT_MSG_NEWSET, without elements.
-func decodeSet(a attrs) *set {
+func decodeSet(a *attrs) *set {
 	flags := a.u32(unix.NFTA_SET_FLAGS)
 	s := &set{name: a.str(unix.NFTA_SET_NAME), id: a.u32(unix.NFTA_SET_ID), keyLen: int(a.u32(unix.NFTA_SET_KEY_LEN)),
 		isMap: flags&unix.NFT_SET_MAP != 0, interval: flags&unix.NFT_SET_INTERVAL != 0, dynamic: flags&(unix.NFT_SET_EVAL|unix.NFT_SET_TIMEOUT) != 0,
 		verdicts: flags&unix.NFT_SET_MAP != 0 && a.u32(unix.NFTA_SET_DATA_TYPE) == nftDataVerdict}
 	s.opaque = flags&^nftSetKnownFlags != 0
-	desc, err := parseAttrs(a[unix.NFTA_SET_DESC])
+	desc, err := parseAttrs(a.get(unix.NFTA_SET_DESC))
 	if err == nil {
 		s.size = int(desc.u32(unix.NFTA_SET_DESC_SIZE))
 	}
@@ -355,7 +425,7 @@ func decodeSet(a attrs) *set {
 		s.opaque = true
 		return s
 	}
-	_ = list(desc[nftaSetDescConcat], func(b []byte) error {
+	_ = list(desc.get(nftaSetDescConcat), func(b []byte) error {
 		f, err := parseAttrs(b)
 		if err != nil {
 			return err
@@ -367,8 +437,8 @@ func decodeSet(a attrs) *set {
 }
 
 // decodeElements decodes one NFT_MSG_NEWSETELEM.
-func decodeElements(a attrs) (out []element, err error) {
-	err = list(a[unix.NFTA_SET_ELEM_LIST_ELEMENTS], func(b []byte) error {
+func decodeElements(a *attrs) (out []element, err error) {
+	err = list(a.get(unix.NFTA_SET_ELEM_LIST_ELEMENTS), func(b []byte) error {
 		e, err := parseAttrs(b)
 		if err != nil {
 			return err
@@ -376,15 +446,15 @@ func decodeElements(a attrs) (out []element, err error) {
 		flags := e.u32(unix.NFTA_SET_ELEM_FLAGS)
 		x := element{key: e.data(unix.NFTA_SET_ELEM_KEY), keyEnd: e.data(nftaSetElemKeyEnd),
 			end: flags&unix.NFT_SET_ELEM_INTERVAL_END != 0, catchAll: flags&nftElemCatchAll != 0,
-			comment:  udata(e[unix.NFTA_SET_ELEM_USERDATA], udataElemComment),
-			doubtful: flags&^(unix.NFT_SET_ELEM_INTERVAL_END|nftElemCatchAll) != 0 || !onlyCounts(e)}
-		if d := e[unix.NFTA_SET_ELEM_DATA]; d != nil {
+			comment:  udata(e.get(unix.NFTA_SET_ELEM_USERDATA), udataElemComment),
+			doubtful: flags&^(unix.NFT_SET_ELEM_INTERVAL_END|nftElemCatchAll) != 0 || !onlyCounts(&e)}
+		if d := e.get(unix.NFTA_SET_ELEM_DATA); d != nil {
 			in, err := parseAttrs(d)
 			if err != nil {
 				return err
 			}
-			x.data = in[unix.NFTA_DATA_VALUE]
-			if v := in[unix.NFTA_DATA_VERDICT]; v != nil {
+			x.data = in.get(unix.NFTA_DATA_VALUE)
+			if v := in.get(unix.NFTA_DATA_VERDICT); v != nil {
 				if vd, ok := decodeVerdict(v).(verdict); ok {
 					x.verdict = &vd
 				}
@@ -398,14 +468,13 @@ func decodeElements(a attrs) (out []element, err error) {
 
 // onlyCounts: the expressions that an element runs when it is found decide
 // nothing, as a limit or a quota would.
-func onlyCounts(e attrs) bool {
+func onlyCounts(e *attrs) bool {
 	harmless := func(b []byte) bool {
-		x, err := parseAttrs(b)
-		name := x.str(unix.NFTA_EXPR_NAME)
-		return err == nil && (name == "counter" || name == "last")
+		name := string(bytes.TrimRight(attrOf(b, unix.NFTA_EXPR_NAME), "\x00"))
+		return name == "counter" || name == "last"
 	}
-	ok := e[unix.NFTA_SET_ELEM_EXPR] == nil || harmless(e[unix.NFTA_SET_ELEM_EXPR])
-	err := list(e[nftaSetElemExprs], func(b []byte) error {
+	ok := e.get(unix.NFTA_SET_ELEM_EXPR) == nil || harmless(e.get(unix.NFTA_SET_ELEM_EXPR))
+	err := list(e.get(nftaSetElemExprs), func(b []byte) error {
 		ok = ok && harmless(b)
 		return nil
 	})
@@ -413,16 +482,16 @@ func onlyCounts(e attrs) bool {
 }
 
 // decodeChain decodes one NFT_MSG_NEWCHAIN.
-func decodeChain(a attrs) *chain {
+func decodeChain(a *attrs) *chain {
 	c := &chain{name: a.str(unix.NFTA_CHAIN_NAME), handle: a.u64(unix.NFTA_CHAIN_HANDLE)}
-	if a[unix.NFTA_CHAIN_HOOK] == nil {
+	if a.get(unix.NFTA_CHAIN_HOOK) == nil {
 		return c
 	}
-	h, err := parseAttrs(a[unix.NFTA_CHAIN_HOOK])
+	h, err := parseAttrs(a.get(unix.NFTA_CHAIN_HOOK))
 	if err != nil {
 		return c
 	}
 	c.base = &base{hook: h.u32(unix.NFTA_HOOK_HOOKNUM), prio: int32(h.u32(unix.NFTA_HOOK_PRIORITY)), typ: a.str(unix.NFTA_CHAIN_TYPE),
-		drop: a[unix.NFTA_CHAIN_POLICY] != nil && a.u32(unix.NFTA_CHAIN_POLICY) == uint32(vDrop), device: h.str(nftaHookDev)}
+		drop: a.get(unix.NFTA_CHAIN_POLICY) != nil && a.u32(unix.NFTA_CHAIN_POLICY) == uint32(vDrop), device: h.str(nftaHookDev)}
 	return c
 }

@@ -49,7 +49,7 @@ func FuzzRule(f *testing.F) {
 		if err != nil {
 			return
 		}
-		r := decodeRule(a)
+		r := decodeRule(&a)
 		tb := newTable(tableKey{famINet, "t"})
 		tb.sets["s"] = &set{name: "s", keyLen: 4, elems: []element{{key: []byte{1, 2, 3, 4}}}}
 		c := &chain{name: "c", base: &base{hook: hookForward}, rules: []*rule{r}}
@@ -72,7 +72,7 @@ func FuzzElements(f *testing.F) {
 		if err != nil {
 			return
 		}
-		es, err := decodeElements(a)
+		es, err := decodeElements(&a)
 		if err != nil {
 			return
 		}
@@ -151,10 +151,10 @@ func FuzzIPVS(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if v, err := decodeVirtual(as); err == nil && v.mark == 0 && !v.addr.IsValid() {
+		if v, err := decodeVirtual(&as); err == nil && v.mark == 0 && !v.addr.IsValid() {
 			t.Errorf("%+v", v)
 		}
-		if d, err := decodeDestination(as, unix.AF_INET); err == nil && (!d.Addr.IsValid() || d.Method == "") {
+		if d, err := decodeDestination(&as, unix.AF_INET); err == nil && (!d.Addr.IsValid() || d.Method == "") {
 			t.Errorf("%+v", d)
 		}
 	})

@@ -24,7 +24,7 @@ const (
 var errNoSet = errors.New("no such set")
 
 // ipset speaks to ip_set. It asks with the protocol that knows indexes.
-func (c *conn) ipset(cmd uint16, single bool, take func(attrs) error, args ...netlink.Attribute) error {
+func (c *conn) ipset(cmd uint16, single bool, take func(*attrs) error, args ...netlink.Attribute) error {
 	body, err := netlink.MarshalAttributes(append([]netlink.Attribute{{Type: nl.IPSET_ATTR_PROTOCOL, Data: []byte{ipsetProtocol}}}, args...))
 	if err != nil {
 		return err
@@ -34,7 +34,7 @@ func (c *conn) ipset(cmd uint16, single bool, take func(attrs) error, args ...ne
 		if err != nil {
 			return fmt.Errorf("decode ipset message: %w", err)
 		}
-		return take(as)
+		return take(&as)
 	})
 	if errors.Is(err, unix.ENOENT) {
 		return errNoSet
@@ -44,7 +44,7 @@ func (c *conn) ipset(cmd uint16, single bool, take func(attrs) error, args ...ne
 
 // setName finds the name of a set by the index that rules hold.
 func (c *conn) setName(index uint16) (name string, err error) {
-	err = c.ipset(ipsetByIndex, true, func(as attrs) error {
+	err = c.ipset(ipsetByIndex, true, func(as *attrs) error {
 		name = as.str(nl.IPSET_ATTR_SETNAME)
 		return nil
 	}, netlink.Attribute{Type: ipsetAttrIndex, Data: binary.BigEndian.AppendUint16(nil, index)})
@@ -60,9 +60,9 @@ func (c *conn) setName(index uint16) (name string, err error) {
 // setHeader reads what a set is, and the members of a list.
 func (c *conn) setHeader(name string) (*ipset, error) {
 	s := &ipset{name: name}
-	err := c.ipset(nl.IPSET_CMD_HEADER, true, func(as attrs) error {
+	err := c.ipset(nl.IPSET_CMD_HEADER, true, func(as *attrs) error {
 		s.typ = as.str(nl.IPSET_ATTR_TYPENAME)
-		if f := as[nl.IPSET_ATTR_FAMILY]; len(f) > 0 {
+		if f := as.get(nl.IPSET_ATTR_FAMILY); len(f) > 0 {
 			s.family = f[0]
 		}
 		return nil
@@ -83,8 +83,8 @@ func (c *conn) setHeader(name string) (*ipset, error) {
 func (c *conn) setMembers(name string) (out []string, err error) {
 	for range readTries {
 		out = nil
-		err = c.ipset(nl.IPSET_CMD_LIST, false, func(as attrs) error {
-			more, err := decodeMembers(as[nl.IPSET_ATTR_ADT])
+		err = c.ipset(nl.IPSET_CMD_LIST, false, func(as *attrs) error {
+			more, err := decodeMembers(as.get(nl.IPSET_ATTR_ADT))
 			out = append(out, more...)
 			return err
 		}, text(nl.IPSET_ATTR_SETNAME, name))
@@ -101,7 +101,7 @@ func decodeMembers(b []byte) (out []string, err error) {
 		if err != nil {
 			return err
 		}
-		name := strings.TrimRight(string(as[nl.IPSET_ATTR_NAME]), "\x00")
+		name := strings.TrimRight(string(as.get(nl.IPSET_ATTR_NAME)), "\x00")
 		if name == "" {
 			return errors.New("a member of a list has no name")
 		}
@@ -118,7 +118,7 @@ func (c *conn) hasElement(s *ipset, e setElement) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	err = c.ipset(nl.IPSET_CMD_TEST, true, func(attrs) error { return nil },
+	err = c.ipset(nl.IPSET_CMD_TEST, true, func(*attrs) error { return nil },
 		text(nl.IPSET_ATTR_SETNAME, s.name), netlink.Attribute{Type: nl.IPSET_ATTR_DATA | unix.NLA_F_NESTED, Data: data})
 	switch {
 	case err == nil:

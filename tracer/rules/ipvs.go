@@ -80,7 +80,7 @@ func dialIPVS(ctx context.Context) (*ipvsConn, error) {
 	body := append([]byte{unix.CTRL_CMD_GETFAMILY, 1, 0, 0}, nlText(unix.CTRL_ATTR_FAMILY_NAME, ipvsFamily)...)
 	err = c.exchange(unix.GENL_ID_CTRL, true, body, func(data []byte) error {
 		as, err := parseAttrs(data[4:])
-		if id := as[unix.CTRL_ATTR_FAMILY_ID]; err == nil && len(id) >= 2 {
+		if id := as.get(unix.CTRL_ATTR_FAMILY_ID); err == nil && len(id) >= 2 {
 			out.id = native.Uint16(id)
 		}
 		return err
@@ -103,7 +103,7 @@ func nlText(t uint16, s string) []byte {
 
 // ask sends a command about a virtual server, nil for all, and hands on what the
 // answers hold under one attribute.
-func (c *ipvsConn) ask(cmd uint8, v *virtual, single bool, holds uint16, take func(attrs) error) error {
+func (c *ipvsConn) ask(cmd uint8, v *virtual, single bool, holds uint16, take func(*attrs) error) error {
 	body := []byte{cmd, ipvsVersion, 0, 0}
 	if v != nil {
 		key, err := v.key()
@@ -117,11 +117,11 @@ func (c *ipvsConn) ask(cmd uint8, v *virtual, single bool, holds uint16, take fu
 		if err != nil {
 			return err
 		}
-		in, err := parseAttrs(as[holds])
+		in, err := parseAttrs(as.get(holds))
 		if err != nil {
 			return err
 		}
-		return take(in)
+		return take(&in)
 	})
 }
 
@@ -141,7 +141,7 @@ func (v *virtual) key() ([]byte, error) {
 // service is the virtual server with an address, protocol and port, nil if there
 // is none.
 func (c *ipvsConn) service(family family, proto uint8, addr netip.AddrPort) (out *virtual, err error) {
-	err = c.ask(ipvsGetService, &virtual{family: uint16(family), proto: proto, addr: addr}, true, ipvsAttrSvc, func(as attrs) error {
+	err = c.ask(ipvsGetService, &virtual{family: uint16(family), proto: proto, addr: addr}, true, ipvsAttrSvc, func(as *attrs) error {
 		v, err := decodeVirtual(as)
 		out = &v
 		return err
@@ -157,7 +157,7 @@ func (c *ipvsConn) service(family family, proto uint8, addr netip.AddrPort) (out
 
 // services lists every virtual server.
 func (c *ipvsConn) services(take func(virtual)) error {
-	err := c.ask(ipvsGetService, nil, false, ipvsAttrSvc, func(as attrs) error {
+	err := c.ask(ipvsGetService, nil, false, ipvsAttrSvc, func(as *attrs) error {
 		v, err := decodeVirtual(as)
 		if err == nil {
 			take(v)
@@ -172,7 +172,7 @@ func (c *ipvsConn) services(take func(virtual)) error {
 
 // destinations lists those of one virtual server.
 func (c *ipvsConn) destinations(v *virtual) (out []tracer.VirtualDestination, err error) {
-	err = c.ask(ipvsGetDest, v, false, ipvsAttrDest, func(as attrs) error {
+	err = c.ask(ipvsGetDest, v, false, ipvsAttrDest, func(as *attrs) error {
 		d, err := decodeDestination(as, v.family)
 		out = append(out, d)
 		return err
@@ -184,31 +184,31 @@ func (c *ipvsConn) destinations(v *virtual) (out []tracer.VirtualDestination, er
 }
 
 // host reads a number in host order, 0 if it is not there.
-func (a attrs) host16(t uint16) uint16 {
-	if b := a[t]; len(b) >= 2 {
+func (a *attrs) host16(t uint16) uint16 {
+	if b := a.get(t); len(b) >= 2 {
 		return native.Uint16(b)
 	}
 	return 0
 }
 
-func (a attrs) host32(t uint16) uint32 {
-	if b := a[t]; len(b) >= 4 {
+func (a *attrs) host32(t uint16) uint32 {
+	if b := a.get(t); len(b) >= 4 {
 		return native.Uint32(b)
 	}
 	return 0
 }
 
 // ipvsAddr reads union nf_inet_addr and a port.
-func (a attrs) ipvsAddr(addr, port uint16, f uint16) (netip.AddrPort, error) {
+func (a *attrs) ipvsAddr(addr, port uint16, f uint16) (netip.AddrPort, error) {
 	n := map[uint16]int{unix.AF_INET: 4, unix.AF_INET6: 16}[f]
-	if n == 0 || len(a[addr]) < n || len(a[port]) < 2 {
+	if n == 0 || len(a.get(addr)) < n || len(a.get(port)) < 2 {
 		return netip.AddrPort{}, errIPVS
 	}
-	ip, _ := netip.AddrFromSlice(a[addr][:n])
-	return netip.AddrPortFrom(ip, binary.BigEndian.Uint16(a[port])), nil
+	ip, _ := netip.AddrFromSlice(a.get(addr)[:n])
+	return netip.AddrPortFrom(ip, binary.BigEndian.Uint16(a.get(port))), nil
 }
 
-func decodeVirtual(as attrs) (v virtual, err error) {
+func decodeVirtual(as *attrs) (v virtual, err error) {
 	v = virtual{family: as.host16(svcFamily), proto: uint8(as.host16(svcProto)), mark: as.host32(svcMark), sched: as.str(svcSched)}
 	if as.host32(svcFlags)&svcPersists != 0 {
 		v.persist = time.Duration(as.host32(svcTimeout)) * time.Second
@@ -222,11 +222,11 @@ func decodeVirtual(as attrs) (v virtual, err error) {
 
 // decodeDestination reads a real server; f is its virtual server's family, which
 // kernels before 3.18 leave out.
-func decodeDestination(as attrs, f uint16) (d tracer.VirtualDestination, err error) {
+func decodeDestination(as *attrs, f uint16) (d tracer.VirtualDestination, err error) {
 	if own := as.host16(destFamily); own != 0 {
 		f = own
 	}
-	if len(as[destWeight]) < 4 || len(as[destMethod]) < 4 {
+	if len(as.get(destWeight)) < 4 || len(as.get(destMethod)) < 4 {
 		return d, errIPVS
 	}
 	d = tracer.VirtualDestination{Method: "unknown", Weight: int32(as.host32(destWeight)), Active: as.host32(destActive), Inactive: as.host32(destInact)}

@@ -48,10 +48,10 @@ func ipvsDestination(f uint16, at string, method, weight, active, inactive uint3
 }
 
 func TestDecodeIPVS(t *testing.T) {
-	as := func(b []byte) attrs {
+	as := func(b []byte) *attrs {
 		out, err := parseAttrs(b)
 		must(t, err)
-		return out
+		return &out
 	}
 	for _, tc := range []struct {
 		b    []byte
@@ -84,7 +84,7 @@ func TestDecodeIPVS(t *testing.T) {
 	for cut := range ipvsDestination(unix.AF_INET, "10.0.0.9:80", 0, 1, 0, 0)[:60] {
 		b := ipvsDestination(unix.AF_INET, "10.0.0.9:80", 0, 1, 0, 0)[:cut]
 		if in, err := parseAttrs(b); err == nil {
-			if d, err := decodeDestination(in, unix.AF_INET); err == nil && !d.Addr.IsValid() {
+			if d, err := decodeDestination(&in, unix.AF_INET); err == nil && !d.Addr.IsValid() {
 				t.Errorf("%d bytes: %+v", cut, d)
 			}
 		}
@@ -110,16 +110,16 @@ func TestDecodeCapturedIPVS(t *testing.T) {
 		as, err := parseAttrs(raw)
 		must(t, err)
 		if kind == "service" {
-			in, err := parseAttrs(as[ipvsAttrSvc])
+			in, err := parseAttrs(as.get(ipvsAttrSvc))
 			must(t, err)
-			v, err := decodeVirtual(in)
+			v, err := decodeVirtual(&in)
 			must(t, err)
 			services = append(services, v)
 			continue
 		}
-		in, err := parseAttrs(as[ipvsAttrDest])
+		in, err := parseAttrs(as.get(ipvsAttrDest))
 		must(t, err)
-		d, err := decodeDestination(in, unix.AF_INET)
+		d, err := decodeDestination(&in, unix.AF_INET)
 		must(t, err)
 		destinations = append(destinations, d)
 	}

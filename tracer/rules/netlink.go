@@ -56,20 +56,9 @@ type msg struct {
 // takes the square of their number.
 const dumpBuffer = 64 << 10
 
-// each sends one request, a dump unless single, and hands on every answer as it
-// comes: of a big rule set, no more is held than what is kept of it.
-func (c *conn) each(typ uint16, f family, single bool, take func(msg) error, args ...netlink.Attribute) error {
-	return c.raw(typ, f, single, func(data []byte) error {
-		as, err := parseAttrs(data[4:]) // copies
-		if err != nil {
-			return fmt.Errorf("decode nf_tables message: %w", err)
-		}
-		return take(msg{family(data[0]), as})
-	}, args...)
-}
-
-// raw is each for answers as they are: their header and attributes, which are
-// not to be kept.
+// raw sends one request, a dump unless single, and hands on every answer as it
+// comes, header and attributes, which are not to be kept: of a big rule set, no
+// more is held than what is copied of it.
 func (c *conn) raw(typ uint16, f family, single bool, take func([]byte) error, args ...netlink.Attribute) error {
 	body, err := netlink.MarshalAttributes(args)
 	if err != nil {
@@ -146,8 +135,12 @@ func (c *conn) receive(seq uint32, take func([]byte) error) error {
 
 // ask collects the answers.
 func (c *conn) ask(typ uint16, f family, single bool, args ...netlink.Attribute) (out []msg, err error) {
-	err = c.each(typ, f, single, func(m msg) error {
-		out = append(out, m)
+	err = c.raw(typ, f, single, func(data []byte) error {
+		as, err := parseAttrs(bytes.Clone(data[4:]))
+		if err != nil {
+			return fmt.Errorf("decode nf_tables message: %w", err)
+		}
+		out = append(out, msg{family(data[0]), as})
 		return nil
 	}, args...)
 	return out, err
@@ -163,10 +156,10 @@ func (c *conn) generation() (uint32, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read rule generation: %w", err)
 	}
-	if len(ms) == 0 || len(ms[0].attrs[unix.NFTA_GEN_ID]) < 4 {
+	if len(ms) == 0 || len(ms[0].attrs.get(unix.NFTA_GEN_ID)) < 4 {
 		return 0, nil
 	}
-	return binary.BigEndian.Uint32(ms[0].attrs[unix.NFTA_GEN_ID]), nil
+	return binary.BigEndian.Uint32(ms[0].attrs.get(unix.NFTA_GEN_ID)), nil
 }
 
 // read dumps tables, chains, rules and sets, all of one generation. Elements
@@ -214,7 +207,7 @@ func (c *conn) readOnce(elems func(family, string, string) ([]element, error)) (
 	}
 	for _, m := range ms {
 		if t := byKey[tableKey{m.family, m.attrs.str(unix.NFTA_CHAIN_TABLE)}]; t != nil {
-			t.addChain(decodeChain(m.attrs))
+			t.addChain(decodeChain(&m.attrs))
 		}
 	}
 	if err = c.raw(unix.NFT_MSG_GETRULE, 0, false, func(data []byte) error { return addRule(byKey, data) }); err != nil {
@@ -228,7 +221,7 @@ func (c *conn) readOnce(elems func(family, string, string) ([]element, error)) (
 		if t == nil {
 			continue
 		}
-		s := decodeSet(m.attrs)
+		s := decodeSet(&m.attrs)
 		s.load = func() ([]element, error) { return elems(t.family, t.name, s.name) }
 		t.sets[s.name] = s
 	}
@@ -275,19 +268,6 @@ func addRule(byKey map[tableKey]*table, data []byte) error {
 	return nil
 }
 
-// scan walks over netlink attributes without copying them.
-func scan(b []byte, take func(typ uint16, value []byte)) error {
-	for len(b) >= unix.SizeofNlAttr {
-		size := int(native.Uint16(b))
-		if size < unix.SizeofNlAttr || size > len(b) {
-			return errors.New("netlink attribute is cut off")
-		}
-		take(native.Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), b[unix.SizeofNlAttr:size])
-		b = b[min((size+3)&^3, len(b)):]
-	}
-	return nil
-}
-
 // dump asks again while changes interrupt the answer.
 func (c *conn) dump(typ uint16, f family, args ...netlink.Attribute) (ms []msg, err error) {
 	for range readTries {
@@ -306,7 +286,7 @@ func (c *conn) elements(f family, table, set string) ([]element, error) {
 	}
 	var out []element
 	for _, m := range ms {
-		es, err := decodeElements(m.attrs)
+		es, err := decodeElements(&m.attrs)
 		if err != nil {
 			return nil, fmt.Errorf("decode elements of %s in table %s: %w", set, table, err)
 		}
@@ -323,7 +303,7 @@ func (c *conn) counters(ch *chain) (map[uint64]uint64, error) {
 	}
 	out := map[uint64]uint64{}
 	for _, m := range ms {
-		r := decodeRule(m.attrs)
+		r := decodeRule(&m.attrs)
 		if n, ok := r.packets(); ok {
 			out[r.handle] = n
 		}
@@ -386,15 +366,6 @@ func countedIn(raw []byte) (n uint64, ok bool) {
 		}
 	})
 	return n, ok && err == nil
-}
-
-func attrOf(b []byte, typ uint16) (out []byte) {
-	_ = scan(b, func(t uint16, v []byte) {
-		if t == typ {
-			out = v
-		}
-	})
-	return out
 }
 
 // engineOf tells the tables that iptables-nft writes: its fixed names with

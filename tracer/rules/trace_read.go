@@ -114,7 +114,7 @@ func (r *traceReader) message(m netlink.Message) {
 			return
 		}
 		if as, err := parseAttrs(m.Data[4:]); err == nil {
-			r.trace(family(m.Data[0]), as)
+			r.trace(family(m.Data[0]), &as)
 		}
 	default:
 		if ch := r.fence[m.Header.Sequence]; ch != nil {
@@ -126,10 +126,10 @@ func (r *traceReader) message(m netlink.Message) {
 
 // trace takes one message. The headers of the packet come with the first of
 // each base chain.
-func (r *traceReader) trace(f family, as attrs) {
+func (r *traceReader) trace(f family, as *attrs) {
 	id := as.u32(unix.NFTA_TRACE_ID)
 	way := r.open[id]
-	if as[unix.NFTA_TRACE_NETWORK_HEADER] != nil {
+	if as.get(unix.NFTA_TRACE_NETWORK_HEADER) != nil {
 		way = &traceWay{tuple: tracedTuple(as)}
 		if len(r.open) >= maxTraceOpen {
 			clear(r.open)
@@ -166,13 +166,13 @@ func (w *traceWay) enter(chain string) {
 }
 
 // traceVerdict is the verdict of a message, and whether it ends the base chain.
-func traceVerdict(as attrs) (kind int32, ends bool) {
+func traceVerdict(as *attrs) (kind int32, ends bool) {
 	switch as.u32(unix.NFTA_TRACE_TYPE) {
 	case unix.NFT_TRACETYPE_POLICY:
 		return int32(as.u32(unix.NFTA_TRACE_POLICY)), true
 	case unix.NFT_TRACETYPE_RULE:
-		in, err := parseAttrs(as[unix.NFTA_TRACE_VERDICT])
-		if err != nil || len(in[unix.NFTA_VERDICT_CODE]) < 4 {
+		in, err := parseAttrs(as.get(unix.NFTA_TRACE_VERDICT))
+		if err != nil || len(in.get(unix.NFTA_VERDICT_CODE)) < 4 {
 			return 0, false
 		}
 		kind = int32(in.u32(unix.NFTA_VERDICT_CODE))
@@ -184,8 +184,8 @@ func traceVerdict(as attrs) (kind int32, ends bool) {
 }
 
 // tracedTuple reads the headers that come with a trace message.
-func tracedTuple(as attrs) (t tracer.Tuple) {
-	ip, l4 := as[unix.NFTA_TRACE_NETWORK_HEADER], as[unix.NFTA_TRACE_TRANSPORT_HEADER]
+func tracedTuple(as *attrs) (t tracer.Tuple) {
+	ip, l4 := as.get(unix.NFTA_TRACE_NETWORK_HEADER), as.get(unix.NFTA_TRACE_TRANSPORT_HEADER)
 	var src, dst netip.Addr
 	switch {
 	case len(ip) >= 20 && ip[0]>>4 == 4:

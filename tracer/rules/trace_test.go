@@ -288,7 +288,7 @@ func FuzzTraceMessage(f *testing.F) {
 		for range 3 {
 			for _, m := range [][]byte{a, b} {
 				if as, err := parseAttrs(m); err == nil {
-					r.trace(famIP, as)
+					r.trace(famIP, &as)
 				}
 			}
 		}

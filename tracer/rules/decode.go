@@ -183,45 +183,75 @@ func decodeRule(a *attrs) *rule {
 	return &rule{handle: a.u64(unix.NFTA_RULE_HANDLE), comment: udata(a.get(unix.NFTA_RULE_USERDATA), udataRuleComment), raw: a.get(unix.NFTA_RULE_EXPRESSIONS)}
 }
 
-// expressions decodes them once. Bytes that cannot be decoded become an unknown
-// expression, which leaves the rule undecided.
+// expressions decodes what was not decoded yet.
 func (r *rule) expressions() []any {
-	if r.unparsed {
-		r.unparsed = false
-		r.parseText()
-	}
-	if r.raw == nil {
-		return r.exprs
-	}
-	raw := r.raw
-	r.raw = nil
-	n := 0
-	err := scan(raw, func(uint16, []byte) { n++ })
-	if err != nil {
-		raw = nil
-	}
-	r.exprs = make([]any, 0, n)
-	err = errors.Join(err, list(raw, func(b []byte) error {
-		e, err := parseAttrs(b)
-		if err != nil {
-			return err
-		}
-		d, err := parseAttrs(e.get(unix.NFTA_EXPR_DATA))
-		if err != nil {
-			return err
-		}
-		x := decodeExpr(string(bytes.TrimRight(e.get(unix.NFTA_EXPR_NAME), "\x00")), &d)
-		if c, ok := x.(xtComment); ok {
-			r.comment = string(c)
-			return nil
-		}
-		r.exprs = append(r.exprs, x)
-		return nil
-	}))
-	if err != nil {
-		r.exprs = append(r.exprs, unknown{"undecodable expression", true})
+	for r.decodeNext() {
 	}
 	return r.exprs
+}
+
+// expression is one of them, decoded when it is asked for: of most rules, the
+// first few tell that a packet does not match. false if there are no more.
+func (r *rule) expression(i int) (any, bool) {
+	for i >= len(r.exprs) {
+		if !r.decodeNext() {
+			return nil, false
+		}
+	}
+	return r.exprs[i], true
+}
+
+// decodeNext decodes the next part of the rule; false if there is none. Bytes
+// that cannot be decoded become an unknown expression, which leaves the rule
+// undecided.
+func (r *rule) decodeNext() bool {
+	switch {
+	case r.unparsed:
+		r.unparsed = false
+		r.parseText()
+	case !r.begun && r.raw != nil:
+		r.begin()
+	case len(r.left) > 0:
+		_, size, err := attrAt(r.left)
+		if err == nil {
+			err = r.decodeOne(r.left[unix.SizeofNlAttr:size])
+			r.left = r.left[min((size+3)&^3, len(r.left)):]
+		}
+		if err != nil {
+			r.exprs, r.left = append(r.exprs, unknown{"undecodable expression", true}), nil
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+// begin makes room. Of expressions that are cut off anywhere, nothing is decoded.
+func (r *rule) begin() {
+	n := 0
+	err := scan(r.raw, func(uint16, []byte) { n++ })
+	r.begun, r.left, r.exprs = true, r.raw, make([]any, 0, n)
+	if err != nil {
+		r.exprs, r.left = append(r.exprs, unknown{"undecodable expression", true}), nil
+	}
+}
+
+func (r *rule) decodeOne(b []byte) error {
+	e, err := parseAttrs(b)
+	if err != nil {
+		return err
+	}
+	d, err := parseAttrs(e.get(unix.NFTA_EXPR_DATA))
+	if err != nil {
+		return err
+	}
+	x := decodeExpr(string(bytes.TrimRight(e.get(unix.NFTA_EXPR_NAME), "\x00")), &d)
+	if c, ok := x.(xtComment); ok {
+		r.comment = string(c)
+		return nil
+	}
+	r.exprs = append(r.exprs, x)
+	return nil
 }
 
 // decodeExpr gives an unknown for everything that it does not understand fully.

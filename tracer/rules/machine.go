@@ -23,6 +23,10 @@ type machine struct {
 	err error
 	// rewritten are the bytes of the packet that rules changed.
 	rewritten []rewrite
+	// headers are the packet's, once they were asked for: network and transport.
+	headers [2]bytes3
+	// scratch is room for a value on its way to a register.
+	scratch bytes3
 	// ctMarked: rules changed the connection's mark.
 	ctMarked bool
 	// so is how far the rule that is being evaluated matched up to here.
@@ -31,7 +35,7 @@ type machine struct {
 
 func newMachine(p *packet, env environment) *machine {
 	own := *p // rules change packets
-	return &machine{pkt: &own, env: env, reg: unknownBytes(registerBytes), mark: p.mark, markKnown: p.markKnown}
+	return &machine{pkt: &own, env: env, reg: unknownBytes(registerBytes), scratch: unknownBytes(registerBytes), mark: p.mark, markKnown: p.markKnown}
 }
 
 // action is a possible result of a rule.
@@ -55,9 +59,16 @@ func perhapsDrop(x unknown) action {
 // surely false, whatever the others are. What stands before that expression has
 // had its effect, as in the kernel.
 func (m *machine) rule(r *rule) (match tri, acts []action) {
-	m.reg = unknownBytes(registerBytes)
+	m.reg.forget()
 	m.so = triYes
-	for _, x := range r.expressions() {
+	if r.unparsed && otherAddress(r.text, m.pkt) {
+		return triNo, nil
+	}
+	for i := 0; ; i++ {
+		x, ok := r.expression(i)
+		if !ok {
+			break
+		}
 		t, as := m.expr(r.chain.table, x)
 		m.so = and(m.so, t)
 		if m.so == triNo {
@@ -85,7 +96,7 @@ func (m *machine) expr(t *table, x any) (tri, []action) {
 	case ct:
 		m.ct(x)
 	case immediate:
-		v := unknownBytes(len(x.data))
+		v := m.blank(len(x.data))
 		v.put(0, x.data...)
 		m.store(x.dreg, v)
 	case bitwise:
@@ -95,7 +106,7 @@ func (m *machine) expr(t *table, x any) (tri, []action) {
 	case fib:
 		m.fib(x)
 	case loads:
-		v := unknownBytes(min(max(x.len, 0), registerBytes))
+		v := m.blank(x.len)
 		v.put(0, x.value...)
 		m.store(x.dreg, v)
 		if x.breaks {
@@ -127,7 +138,8 @@ func (m *machine) expr(t *table, x any) (tri, []action) {
 		return triMaybe, nil
 	case unknown:
 		if x.acts {
-			m.reg, m.markKnown, m.ctMarked = unknownBytes(registerBytes), false, true
+			m.reg.forget()
+			m.markKnown, m.ctMarked = false, true
 			return triMaybe, []action{perhapsDrop(x)}
 		}
 		return triMaybe, nil
@@ -183,15 +195,26 @@ func (m *machine) store(dreg int, v bytes3) {
 func (m *machine) payload(x payload) bytes3 {
 	switch x.base {
 	case unix.NFT_PAYLOAD_NETWORK_HEADER:
-		return m.unwritten(x.base, m.pkt.network()).slice(x.off, min(x.len, registerBytes))
+		return m.header(0, x.base, m.pkt.network).view(x.off, min(x.len, registerBytes))
 	case unix.NFT_PAYLOAD_TRANSPORT_HEADER:
-		return m.unwritten(x.base, m.pkt.transport()).slice(x.off, min(x.len, registerBytes))
+		return m.header(1, x.base, m.pkt.transport).view(x.off, min(x.len, registerBytes))
 	}
-	return unknownBytes(min(x.len, registerBytes))
+	return m.blank(x.len)
 }
 
-// unwritten forgets the bytes of a header that rules changed.
-func (m *machine) unwritten(base uint32, v bytes3) bytes3 {
+// blank is room for a value of which nothing is known yet, until the next call.
+func (m *machine) blank(n int) bytes3 {
+	v := m.scratch.view(0, min(max(n, 0), registerBytes))
+	v.forget()
+	return v
+}
+
+// header is one of the packet's, without the bytes that rules changed.
+func (m *machine) header(i int, base uint32, build func() bytes3) bytes3 {
+	if m.headers[i].b == nil {
+		m.headers[i] = build()
+	}
+	v := m.headers[i]
 	for _, w := range m.rewritten {
 		for i := w.off; w.base == base && i < min(w.off+w.len, len(v.known)); i++ {
 			v.known[i] = false
@@ -250,7 +273,7 @@ func (m *machine) meta(x meta) {
 	case unix.NFT_META_PROTOCOL, unix.NFT_META_IIFTYPE, unix.NFT_META_OIFTYPE:
 		n = 2
 	}
-	v := unknownBytes(n)
+	v := m.blank(n)
 	m.metaValue(x.key, v)
 	m.store(x.dreg, v)
 }
@@ -315,7 +338,7 @@ func (m *machine) ct(x ct) {
 	case unix.NFT_CT_PKTS, unix.NFT_CT_BYTES, unix.NFT_CT_AVGPKT:
 		n = 8
 	}
-	v := unknownBytes(n)
+	v := m.blank(n)
 	m.ctValue(x, v)
 	m.store(x.dreg, v)
 }
@@ -385,7 +408,7 @@ func (p *packet) ctTuple(dir int) (tracer.Tuple, bool) {
 
 func (m *machine) bitwise(x bitwise) {
 	if x.sreg < 0 || len(x.mask) != x.len || len(x.xor) != x.len {
-		m.reg = unknownBytes(registerBytes)
+		m.reg.forget()
 		return
 	}
 	v := m.reg.slice(x.sreg, x.len)
@@ -399,7 +422,7 @@ func (m *machine) bitwise(x bitwise) {
 
 func (m *machine) byteorder(x byteorder) {
 	if x.sreg < 0 || x.size <= 0 || x.len > registerBytes {
-		m.reg = unknownBytes(registerBytes)
+		m.reg.forget()
 		return
 	}
 	v := m.reg.slice(x.sreg, x.len)
@@ -414,9 +437,9 @@ func (m *machine) byteorder(x byteorder) {
 
 // fib knows address types without further restrictions.
 func (m *machine) fib(x fib) {
-	v := unknownBytes(4)
+	v := m.blank(4)
 	if x.result != unix.NFT_FIB_RESULT_ADDRTYPE {
-		v = unknownBytes(16)
+		v = m.blank(16)
 	} else {
 		a := m.pkt.Dst.Addr()
 		if x.flags&unix.NFTA_FIB_F_SADDR != 0 {
@@ -455,7 +478,7 @@ func (m *machine) compare(x cmp) tri {
 	if x.sreg < 0 || len(x.data) == 0 {
 		return triMaybe
 	}
-	v := m.reg.slice(x.sreg, len(x.data))
+	v := m.reg.view(x.sreg, len(x.data))
 	switch x.op {
 	case unix.NFT_CMP_EQ:
 		return same(v, x.data)
@@ -483,7 +506,7 @@ func (m *machine) inRange(x rangeCmp) tri {
 	if x.sreg < 0 || len(x.from) == 0 || len(x.from) != len(x.to) {
 		return triMaybe
 	}
-	v := m.reg.slice(x.sreg, len(x.from))
+	v := m.reg.view(x.sreg, len(x.from))
 	if !allKnown(v) {
 		return triMaybe
 	}

@@ -75,8 +75,10 @@ type rule struct {
 	chain   *chain
 	handle  uint64
 	index   int    // from 1, as iptables --line-numbers counts
-	raw     []byte // expressions as the kernel sent them, until asked for
-	exprs   []any
+	raw     []byte // expressions as the kernel sent them
+	exprs   []any  // those that were asked for
+	left    []byte // of raw, not decoded yet
+	begun   bool
 	comment string
 	// text is set for rules that were read as text, unparsed until they were asked
 	// for what it says. Such rules count all that they act on.

@@ -318,7 +318,7 @@ func (r *rule) packets() (uint64, bool) {
 	if r.counted {
 		return r.count, true
 	}
-	if r.raw != nil {
+	if r.raw != nil { // most rules are asked for nothing else
 		return countedIn(r.raw)
 	}
 	n, ok := uint64(0), false

@@ -142,6 +142,20 @@ func (x bytes3) slice(off, n int) bytes3 {
 	return out
 }
 
+// view is slice without a copy, where all of it is there: for reading at once.
+func (x bytes3) view(off, n int) bytes3 {
+	if off < 0 || n < 0 || off+n > len(x.b) {
+		return x.slice(off, n)
+	}
+	return bytes3{x.b[off : off+n : off+n], x.known[off : off+n : off+n]}
+}
+
+// forget makes every byte unknown.
+func (x bytes3) forget() {
+	clear(x.b)
+	clear(x.known)
+}
+
 // network is the IP header as far as it is known.
 func (p *packet) network() bytes3 {
 	src, dst := p.Src.Addr().Unmap(), p.Dst.Addr().Unmap()

@@ -10,14 +10,25 @@ import (
 	"github.com/podpath/podpath/tracer"
 )
 
+// What iptables-save calls things. The tables and chains are of linux/netfilter_ipv4.h.
+var (
+	legacyHooks      = map[string]uint32{"PREROUTING": hookPrerouting, "INPUT": hookInput, "FORWARD": hookForward, "OUTPUT": hookOutput, "POSTROUTING": hookPostrouting}
+	legacyPriorities = map[string]int32{"raw": -300, "mangle": -150, "filter": 0, "security": 50}
+	saveProtocols    = map[string]uint8{"tcp": tracer.ProtoTCP, "udp": tracer.ProtoUDP, "icmp": tracer.ProtoICMP, "ipv6-icmp": tracer.ProtoICMPv6, "icmpv6": tracer.ProtoICMPv6,
+		"sctp": tracer.ProtoSCTP, "ipencap": tracer.ProtoIPIP, "ipv4": tracer.ProtoIPIP}
+	saveStates = map[string]uint16{"INVALID": xtInvalid, "NEW": xtNew, "ESTABLISHED": xtEstablished, "RELATED": xtRelated, "UNTRACKED": xtUntracked, "SNAT": xtSNAT, "DNAT": xtDNAT}
+	saveFlags  = map[string]uint8{"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32, "ALL": 63, "NONE": 0}
+	saveTypes  = map[string]uint16{"UNICAST": 1, "LOCAL": 2, "BROADCAST": 3, "ANYCAST": 4, "MULTICAST": 5}
+)
+
 // legacyBase gives the hook and priority of a built-in chain
 // (linux/netfilter_ipv4.h, enum nf_ip_hook_priorities).
 func legacyBase(table, chain string) *base {
-	hook, ok := map[string]uint32{"PREROUTING": hookPrerouting, "INPUT": hookInput, "FORWARD": hookForward, "OUTPUT": hookOutput, "POSTROUTING": hookPostrouting}[chain]
+	hook, ok := legacyHooks[chain]
 	if !ok {
 		return nil
 	}
-	prio := map[string]int32{"raw": -300, "mangle": -150, "filter": 0, "security": 50}[table]
+	prio := legacyPriorities[table]
 	typ := "filter"
 	if table == "nat" {
 		typ, prio = "nat", -100
@@ -129,6 +140,28 @@ func unchanged(before *table, c *chain, line string) *rule {
 	return nil
 }
 
+// otherAddress: the first thing that a line asks for is an address that the packet
+// does not have. Of many rules no more has to be read.
+func otherAddress(line string, p *packet) bool {
+	rest, ok := strings.CutPrefix(line, "-A ")
+	name, rest, _ := strings.Cut(rest, " ")
+	if !ok || strings.IndexByte(name, '"') >= 0 {
+		return false
+	}
+	option, rest, _ := strings.Cut(rest, " ")
+	text, _, _ := strings.Cut(rest, " ")
+	have := p.Src.Addr()
+	switch option {
+	case "-d":
+		have = p.Dst.Addr()
+	case "-s":
+	default:
+		return false
+	}
+	want, ok := saveAddr(text)
+	return ok && !want.Contains(have.Unmap())
+}
+
 // parseText understands a rule that was read as text.
 func (r *rule) parseText() {
 	words := splitWords(r.text)
@@ -155,6 +188,38 @@ func (w word) is(texts ...string) bool { return !w.quoted && slices.Contains(tex
 // splitWords splits like a shell, as far as iptables-save quotes: "..." with
 // backslashes.
 func splitWords(s string) []word {
+	if out, ok := plainWords(s); ok {
+		return out
+	}
+	return quotedWords(s)
+}
+
+// plainWords splits a line in which quotes stand only around whole words, as in
+// nearly all. It copies nothing.
+func plainWords(s string) (out []word, ok bool) {
+	if strings.IndexByte(s, '\\') >= 0 {
+		return nil, false
+	}
+	out = make([]word, 0, strings.Count(s, " ")+1)
+	for s = strings.TrimLeft(s, " "); s != ""; s = strings.TrimLeft(s, " ") {
+		if s[0] != '"' {
+			w, rest, _ := strings.Cut(s, " ")
+			if strings.IndexByte(w, '"') >= 0 {
+				return nil, false
+			}
+			out, s = append(out, word{w, false}), rest
+			continue
+		}
+		end := strings.IndexByte(s[1:], '"') + 2
+		if end < 2 || end < len(s) && s[end] != ' ' {
+			return nil, false
+		}
+		out, s = append(out, word{s[1 : end-1], true}), s[end:]
+	}
+	return out, true
+}
+
+func quotedWords(s string) []word {
 	var out []word
 	var cur strings.Builder
 	in, have, quoted := false, false, false
@@ -320,16 +385,21 @@ func (p *saveParser) use(name string) {
 }
 
 func (p *saveParser) addr(s string, invert bool, of func(*machine) netip.Addr) {
-	pre, err := netip.ParsePrefix(s)
-	if err != nil {
-		a, err := netip.ParseAddr(s)
-		if err != nil { // a mask that is no prefix
-			p.unknown(s)
-			return
-		}
-		pre = netip.PrefixFrom(a, a.BitLen())
+	pre, ok := saveAddr(s)
+	if !ok {
+		p.unknown(s)
+		return
 	}
 	p.add(s, func(m *machine) tri { return yesIf(pre.Contains(of(m).Unmap()) != invert) })
+}
+
+// saveAddr reads an address or a prefix; false for a mask that is no prefix.
+func saveAddr(s string) (netip.Prefix, bool) {
+	if pre, err := netip.ParsePrefix(s); err == nil {
+		return pre, true
+	}
+	a, err := netip.ParseAddr(s)
+	return netip.PrefixFrom(a, a.BitLen()), err == nil
 }
 
 func (p *saveParser) device(s string, invert bool, of func(*machine) device) {
@@ -347,8 +417,7 @@ func (p *saveParser) device(s string, invert bool, of func(*machine) device) {
 }
 
 func (p *saveParser) proto(s string, invert bool) {
-	n, ok := map[string]uint8{"tcp": tracer.ProtoTCP, "udp": tracer.ProtoUDP, "icmp": tracer.ProtoICMP, "ipv6-icmp": tracer.ProtoICMPv6, "icmpv6": tracer.ProtoICMPv6,
-		"sctp": tracer.ProtoSCTP, "ipencap": tracer.ProtoIPIP, "ipv4": tracer.ProtoIPIP}[s]
+	n, ok := saveProtocols[s]
 	if !ok {
 		v, err := strconv.ParseUint(s, 10, 8)
 		if err != nil {
@@ -362,7 +431,7 @@ func (p *saveParser) proto(s string, invert bool) {
 
 func (p *saveParser) ports(w, s string, invert bool) {
 	var ranges [][2]uint16
-	for _, one := range strings.Split(s, ",") {
+	for one := range strings.SplitSeq(s, ",") {
 		lo, hi, isRange := strings.Cut(one, ":")
 		if lo == "" {
 			lo = "0"
@@ -392,10 +461,9 @@ func (p *saveParser) ports(w, s string, invert bool) {
 }
 
 func (p *saveParser) state(s string, invert bool) {
-	bits := map[string]uint16{"INVALID": xtInvalid, "NEW": xtNew, "ESTABLISHED": xtEstablished, "RELATED": xtRelated, "UNTRACKED": xtUntracked, "SNAT": xtSNAT, "DNAT": xtDNAT}
 	var mask uint16
-	for _, one := range strings.Split(s, ",") {
-		b, ok := bits[one]
+	for one := range strings.SplitSeq(s, ",") {
+		b, ok := saveStates[one]
 		if !ok {
 			p.unknown("--ctstate " + s)
 			return
@@ -426,9 +494,8 @@ func valueMask(s string) (value, mask uint32, ok bool) {
 
 func (p *saveParser) flags(mask, want string, invert bool) {
 	parse := func(s string) (out uint8, ok bool) {
-		bits := map[string]uint8{"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32, "ALL": 63, "NONE": 0}
-		for _, f := range strings.Split(s, ",") {
-			b, known := bits[f]
+		for f := range strings.SplitSeq(s, ",") {
+			b, known := saveFlags[f]
 			if !known {
 				return 0, false
 			}
@@ -447,8 +514,8 @@ func (p *saveParser) flags(mask, want string, invert bool) {
 
 func (p *saveParser) addrType(w, s string, invert bool) {
 	var mask uint16
-	for _, one := range strings.Split(s, ",") {
-		n, ok := map[string]uint16{"UNICAST": 1, "LOCAL": 2, "BROADCAST": 3, "ANYCAST": 4, "MULTICAST": 5}[one]
+	for one := range strings.SplitSeq(s, ",") {
+		n, ok := saveTypes[one]
 		if !ok {
 			p.unknown(w + " " + s)
 			return

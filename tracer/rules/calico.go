@@ -88,7 +88,7 @@ func felixGroup(name string) bool {
 // at the end of each, and only the last tier's policies count.
 func felixApplied(c *chain, end *rule) []tracer.Ref {
 	var out []tracer.Ref
-	for _, r := range c.rules {
+	for _, r := range c.all() {
 		if r == end {
 			break
 		}
@@ -98,7 +98,7 @@ func felixApplied(c *chain, end *rule) []tracer.Ref {
 			out = nil
 		case to == nil:
 		case felixGroup(to.name):
-			for _, inner := range to.rules {
+			for _, inner := range to.all() {
 				out = appendPolicy(out, jumpOf(inner))
 			}
 		default:
@@ -131,7 +131,7 @@ func jumpOf(r *rule) *chain {
 // felixPolicyOf is the policy that a chain is written for. The comment of its
 // first rule names it: "Policy NAME ingress".
 func felixPolicyOf(c *chain) (tracer.Ref, bool) {
-	if len(c.rules) == 0 {
+	if len(c.all()) == 0 {
 		return tracer.Ref{}, false
 	}
 	first := c.rules[0]

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -18,8 +19,28 @@ import (
 func (r *Reader) Collect(ctx context.Context, q tracer.Query) Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	var why error
+	for range readTries {
+		var res Result
+		if res, why = r.collect(ctx, q); why == nil {
+			return res
+		}
+		r.log.DebugContext(ctx, "rules are read again", slog.Any("error", why))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	// A part of one generation and a part of another may make a way that no packet
+	// could take.
+	r.giveUp = why
+	defer func() { r.giveUp = nil }()
+	res, _ := r.collect(ctx, q)
+	return res
+}
+
+// collect is one attempt. Its error says that the rules changed meanwhile.
+func (r *Reader) collect(ctx context.Context, q tracer.Query) (res Result, changed error) {
 	defer r.leaveAll()
-	var res Result
 	took, begun := []slog.Attr{}, time.Now()
 	lap := func(name string) {
 		took = append(took, slog.Duration(name, time.Since(begun)))
@@ -30,14 +51,14 @@ func (r *Reader) Collect(ctx context.Context, q tracer.Query) Result {
 	for _, site := range q.Drops {
 		if err := ctx.Err(); err != nil {
 			res.Blind = append(res.Blind, tracer.Blind{What: "rules", Effect: fmt.Sprintf("reading stopped early: %v", err)})
-			return res
+			return res, r.settled()
 		}
 		r.dropSite(ctx, q, site, &res)
 	}
 	lap("drops")
 	if err != nil {
 		res.Blind = append(res.Blind, tracer.Blind{What: "rules of the node", Effect: err.Error()})
-		return res
+		return res, r.settled()
 	}
 	res.Services = services(ctx, host, q)
 	lap("services")
@@ -52,7 +73,17 @@ func (r *Reader) Collect(ctx context.Context, q tracer.Query) Result {
 		res.Blind = append(res.Blind, s.blind...)
 	}
 	r.log.LogAttrs(ctx, slog.LevelDebug, "rules evaluated", append(took, slog.Int("rules", len(res.Rules)), slog.Int("blind", len(res.Blind)))...)
-	return res
+	return res, r.settled()
+}
+
+// settled is nil if no namespace's rules changed while they were evaluated.
+func (r *Reader) settled() (err error) {
+	for _, s := range r.spaces {
+		if s.conn != nil {
+			err = errors.Join(err, s.settled())
+		}
+	}
+	return err
 }
 
 // elsewhere is the same flow to a public address.
@@ -259,10 +290,11 @@ func dropHits(rs *ruleset, p *packet, env environment, f family, hook uint32, en
 // packet instead: an undecided rule's counter may have moved for others.
 func (r *Reader) choose(s *space, hits []hit) []tracer.RuleFact {
 	var sure, left []candidate
+	fresh := s.fresh(hits)
 	for _, h := range hits {
 		c := candidate{hit: h, how: "computed"}
-		if h.rule != nil {
-			n, known := r.moved(s, h.rule)
+		if now, ok := fresh[h.rule]; ok {
+			n, known := r.moved(s, h.rule, now)
 			if known && n == 0 {
 				continue
 			}

@@ -177,12 +177,6 @@ func list(b []byte, f func([]byte) error) (err error) {
 	return errors.Join(err, cut)
 }
 
-// decodeRule decodes one NFT_MSG_NEWRULE but for its expressions: of a big
-// rule set, few rules are ever looked at.
-func decodeRule(a *attrs) *rule {
-	return &rule{handle: a.u64(unix.NFTA_RULE_HANDLE), comment: udata(a.get(unix.NFTA_RULE_USERDATA), udataRuleComment), raw: a.get(unix.NFTA_RULE_EXPRESSIONS)}
-}
-
 // expressions decodes what was not decoded yet.
 func (r *rule) expressions() []any {
 	for r.decodeNext() {

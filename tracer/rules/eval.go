@@ -120,7 +120,7 @@ func (w *walk) chain(c *chain, sure bool) tri {
 	}
 	defer func() { w.path, w.sureTo = w.path[:len(w.path)-1], sureTo }()
 	ended := triNo
-	for _, r := range c.rules {
+	for _, r := range c.all() {
 		match, acts := w.m.rule(r)
 		if match == triNo {
 			continue

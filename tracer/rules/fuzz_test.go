@@ -46,11 +46,11 @@ func FuzzRule(f *testing.F) {
 		f.Add(seedRule("target", nest(attr(1, append([]byte(m), 0)), attr(2, []byte{0, 0, 0, 2}), attr(3, make([]byte, 48)))))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		a, err := parseAttrs(b)
+		m, err := decodeRule(append([]byte{byte(famINet), 0, 0, 0}, b...))
 		if err != nil {
 			return
 		}
-		r := decodeRule(&a)
+		r := &rule{handle: m.handle, comment: udata(m.custom, udataRuleComment), raw: m.expressions}
 		tb := newTable(tableKey{famINet, "t"})
 		tb.sets["s"] = &set{name: "s", keyLen: 4, elems: []element{{key: []byte{1, 2, 3, 4}}}}
 		c := &chain{name: "c", base: &base{hook: hookForward}, rules: []*rule{r}}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"os"
 	"os/exec"
 	"strings"
@@ -11,46 +12,107 @@ import (
 	"github.com/podpath/podpath/tracer/netns"
 )
 
-// readLegacy reads what ip_tables and ip6_tables hold in a namespace, with
-// their own tools: the kernel's interface is a private C structure. It returns
-// nil if there are no such tables, without starting anything. Rules of old that
-// did not change are taken over.
-func readLegacy(ctx context.Context, space *os.File, proc string, old *ruleset) (*ruleset, error) {
-	type kind struct {
-		names, tool string
-		family      family
-	}
-	rs := &ruleset{}
+// legacyReader reads what ip_tables and ip6_tables hold in a namespace. The rules
+// come from their own tools, which take long; only those of tables that changed
+// since old are read. Counters are those of now.
+type legacyReader struct {
+	ctx  context.Context
+	proc string
+	seed maphash.Seed
+	old  *ruleset
+	read ruleset
+}
+
+var legacyKinds = []struct {
+	names, tool string
+	family      family
+}{{"ip_tables_names", "iptables-legacy-save", famIP}, {"ip6_tables_names", "ip6tables-legacy-save", famIP6}}
+
+// readLegacy returns nil if there are no such tables, without starting anything.
+func (l *legacyReader) readLegacy(space *os.File) (*ruleset, error) {
 	var errs []error
 	err := netns.Do(int(space.Fd()), func() error {
-		for _, k := range []kind{{"ip_tables_names", "iptables-legacy-save", famIP}, {"ip6_tables_names", "ip6tables-legacy-save", famIP6}} {
-			b, err := os.ReadFile(proc + "/thread-self/net/" + k.names)
+		for _, k := range legacyKinds {
+			b, err := os.ReadFile(l.proc + "/thread-self/net/" + k.names)
 			if errors.Is(err, os.ErrPermission) {
 				errs = append(errs, fmt.Errorf("only root may see which tables exist: %w", err))
 			}
-			if err != nil || strings.TrimSpace(string(b)) == "" {
-				continue
-			}
-			path, err := exec.LookPath(k.tool)
 			if err != nil {
-				errs = append(errs, fmt.Errorf("tables %s exist, and %s is not installed to read them", strings.Join(strings.Fields(string(b)), ", "), k.tool))
 				continue
 			}
-			// The child inherits the namespace of this thread.
-			out, err := exec.CommandContext(ctx, path, "-c").Output()
-			if err != nil {
-				errs = append(errs, fmt.Errorf("run %s: %w", k.tool, err))
-				continue
+			for _, name := range strings.Fields(string(b)) {
+				if err := l.table(tableKey{k.family, name}, k.tool); err != nil {
+					errs = append(errs, err)
+				}
 			}
-			parseSaveAfter(old, rs, string(out), k.family)
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	if len(rs.tables) == 0 {
-		rs = nil
+	if len(l.read.tables) == 0 {
+		return nil, errors.Join(errs...)
 	}
-	return rs, errors.Join(errs...)
+	return &l.read, errors.Join(errs...)
+}
+
+// table takes over what did not change, and reads it otherwise.
+func (l *legacyReader) table(k tableKey, tool string) error {
+	now, err := readXtable(k.family, k.name, l.seed)
+	if err != nil {
+		return err
+	}
+	t := l.old.legacyTable(k)
+	for range readTries {
+		if t != nil && t.sum == now.sum {
+			if err := t.count(now); err != nil {
+				return err
+			}
+			l.read.tables = append(l.read.tables, t)
+			return nil
+		}
+		out, err := l.save(k, tool)
+		if err != nil {
+			return err
+		}
+		then := ruleset{}
+		parseSaveAfter(l.old, &then, out, k.family)
+		if t = then.legacyTable(k); t == nil {
+			return fmt.Errorf("run %s: it says nothing of table %s", tool, k.name)
+		}
+		// What the tool read stands if the table is now as it was before.
+		t.sum = now.sum
+		if now, err = readXtable(k.family, k.name, l.seed); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("table %s: %w", k.name, errChanging)
+}
+
+// save prints the rules. The child inherits the namespace of this thread.
+func (l *legacyReader) save(k tableKey, tool string) (string, error) {
+	path, err := exec.LookPath(tool)
+	if err != nil {
+		return "", fmt.Errorf("table %s exists, and %s is not installed to read it", k.name, tool)
+	}
+	out, err := exec.CommandContext(l.ctx, path, "-t", k.name).Output()
+	if err != nil {
+		return "", fmt.Errorf("run %s: %w", tool, err)
+	}
+	return string(out), nil
+}
+
+// count gives the rules the counters that the kernel has for them now.
+func (t *table) count(now *xtable) error {
+	for _, x := range now.chains {
+		c := t.chain(x.name)
+		if c == nil || len(c.rules) != len(x.packets) {
+			return fmt.Errorf("table %s, chain %s: %w", t.name, x.name, errEntries)
+		}
+		for i, r := range c.rules {
+			r.count = x.packets[i]
+		}
+	}
+	return nil
 }

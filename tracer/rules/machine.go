@@ -238,7 +238,7 @@ func (m *machine) connmark(x connmark) {
 
 // dynset adds an element, which a full set refuses.
 func (m *machine) dynset(t *table, x dynset) tri {
-	s := t.sets[x.set]
+	s := t.set(x.set)
 	switch {
 	case x.always:
 		return triYes

@@ -33,6 +33,10 @@ func (f family) String() string {
 // ruleset is everything read from one namespace by one engine.
 type ruleset struct {
 	tables []*table
+	// byKey has the tables of nf_tables.
+	byKey map[tableKey]*table
+	// fetched counts the chains whose rules were asked for.
+	fetched int
 }
 
 type tableKey struct {
@@ -48,7 +52,11 @@ type table struct {
 	engine  string // "nftables", "iptables-nft" or "iptables-legacy"
 	chains  map[string]*chain
 	order   []*chain
-	sets    map[string]*set
+	// sum is what xtable.sum was when the rules of iptables-legacy were read.
+	sum  uint64
+	sets map[string]*set // those that were asked for; nil stands for none
+	// findSet reads what a set is; nil where all are known.
+	findSet func(name string) *set
 	// ipsetName finds the name of a set of ipset, "" if it is not known; nil in
 	// rules read as text, which have the names.
 	ipsetName func(index uint16) string
@@ -60,6 +68,17 @@ type chain struct {
 	handle uint64
 	base   *base // nil for a chain that is only jumped to
 	rules  []*rule
+	// fetch reads the rules; nil where they were read.
+	fetch func(*chain)
+}
+
+// all are the rules, which are read when they are first asked for: of a big rule
+// set, a packet meets few chains.
+func (c *chain) all() []*rule {
+	if c.fetch != nil {
+		c.fetch(c)
+	}
+	return c.rules
 }
 
 // base is what hooks a chain to the packet path.
@@ -89,6 +108,16 @@ type rule struct {
 }
 
 func (t *table) chain(name string) *chain { return t.chains[name] }
+
+// set finds one by its name, nil if there is none.
+func (t *table) set(name string) *set {
+	s, known := t.sets[name]
+	if !known && t.findSet != nil {
+		s = t.findSet(name)
+		t.sets[name] = s
+	}
+	return s
+}
 
 func (t *table) addChain(c *chain) {
 	c.table = t

@@ -51,8 +51,11 @@ func TestImplementations(t *testing.T) {
 				}
 				rs.tables = append(rs.tables, tb)
 			}
-			for _, name := range strings.Fields(tt.links) {
-				s.links = append(s.links, &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: name}})
+			s.linkNamed = func(name string) (netlink.Link, error) {
+				if !slices.Contains(strings.Fields(tt.links), name) {
+					return nil, netlink.LinkNotFoundError{}
+				}
+				return &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: name}}, nil
 			}
 			if got := implementations(rs, s, famIP); !slices.Equal(got, tt.want) {
 				t.Errorf("%v, want %v", got, tt.want)

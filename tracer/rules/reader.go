@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
-	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -40,21 +40,17 @@ type Reader struct {
 	open   func(uint32) (*os.File, error)
 	host   *os.File
 	hostNS uint32
+	seed   maphash.Seed
 
 	mu     sync.Mutex
 	spaces map[uint32]*space
-	base   map[counterKey]uint64
+	base   map[counterKey][]counted
 	based  map[uint32]bool // namespaces with a baseline
+	// giveUp is why nf_tables is not read in this call: it could not be read of one
+	// generation.
+	giveUp error
 	// tracing is the kernel's own trace, if one was begun.
 	tracing *Tracing
-}
-
-type counterKey struct {
-	netns  uint32
-	table  tableKey
-	engine string
-	chain  string
-	handle uint64
 }
 
 // Result is what the rules of the node say about one flow.
@@ -100,8 +96,8 @@ func New(c Config) (*Reader, error) {
 	if open == nil {
 		open = func(uint32) (*os.File, error) { return nil, errors.New("no way to open other namespaces was given") }
 	}
-	return &Reader{log: c.Logger, proc: c.ProcRoot, open: open, host: f, hostNS: uint32(st.Ino),
-		spaces: map[uint32]*space{}, base: map[counterKey]uint64{}, based: map[uint32]bool{}}, nil
+	return &Reader{log: c.Logger, proc: c.ProcRoot, open: open, host: f, hostNS: uint32(st.Ino), seed: maphash.MakeSeed(),
+		spaces: map[uint32]*space{}, based: map[uint32]bool{}}, nil
 }
 
 // Close releases the node's namespace.
@@ -117,9 +113,13 @@ type space struct {
 	conn   *conn
 	rt     *netlink.Handle
 	legacy *ruleset
-	links  []netlink.Link
-	blind  []tracer.Blind
-	failed bool // rules could not be read
+	links  map[uint32]netlink.Link // those that were asked for; nil stands for none
+	// linkNamed asks for a device by its name.
+	linkNamed func(string) (netlink.Link, error)
+	blind     []tracer.Blind
+	failed    bool // rules could not be read
+	// broken is why what was read in this call does not fit together.
+	broken error
 	types  map[netip.Addr]uint8
 	// Sets of ipset by name, and names by index.
 	ipsets     map[string]*ipset
@@ -142,8 +142,8 @@ func (r *Reader) enter(ctx context.Context, inode uint32) (*space, error) {
 		return nil, err
 	}
 	old := s.legacy
-	s.file, s.blind, s.legacy, s.failed, s.types = f, nil, nil, false, map[netip.Addr]uint8{}
-	s.ipsets, s.ipsetNames = map[string]*ipset{}, map[uint16]string{}
+	s.file, s.blind, s.legacy, s.failed, s.broken, s.types = f, nil, nil, false, nil, map[netip.Addr]uint8{}
+	s.ipsets, s.ipsetNames, s.links = map[string]*ipset{}, map[uint16]string{}, map[uint32]netlink.Link{}
 	err = netns.Do(int(f.Fd()), func() (err error) {
 		if s.rt, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 			return fmt.Errorf("open rtnetlink: %w", err)
@@ -155,29 +155,13 @@ func (r *Reader) enter(ctx context.Context, inode uint32) (*space, error) {
 		s.leave()
 		return nil, fmt.Errorf("netns %d: %w", inode, err)
 	}
-	if err = s.readLinks(s.rt.LinkList); err != nil {
-		s.leave()
-		return nil, fmt.Errorf("list links in netns %d: %w", inode, err)
-	}
-	s.refresh()
-	s.legacy, err = readLegacy(ctx, f, r.proc, old)
-	if err != nil {
+	s.linkNamed = s.rt.LinkByName
+	s.refresh(r.giveUp)
+	legacy := legacyReader{ctx: ctx, proc: r.proc, seed: r.seed, old: old}
+	if s.legacy, err = legacy.readLegacy(f); err != nil {
 		s.missing("iptables-legacy rules", err)
 	}
 	return s, nil
-}
-
-// readLinks lists the devices, again if a change interrupts the list. One that stays
-// incomplete may lack the device by which a proxy is told (kube-ipvs0), so that what
-// is absent proves nothing.
-func (s *space) readLinks(list func() ([]netlink.Link, error)) (err error) {
-	for range readTries {
-		if s.links, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return err
-		}
-	}
-	s.missing("devices", err)
-	return nil
 }
 
 func (r *Reader) openFile(inode uint32) (*os.File, error) {
@@ -195,34 +179,57 @@ func (r *Reader) openFile(inode uint32) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "netns"), nil
 }
 
-// refresh reads nf_tables again if the generation changed.
-func (s *space) refresh() {
+// refresh lists the tables of nf_tables again if the generation changed. What is
+// to be given up is not read, and missing for that reason.
+func (s *space) refresh(giveUp error) {
 	gen, err := s.conn.generation()
 	if errors.Is(err, errUnsupported) {
-		s.nft = &ruleset{}
+		s.nft, s.gen = &ruleset{}, 0
 		return
+	}
+	if err == nil {
+		err = giveUp
 	}
 	if err == nil && s.nft != nil && gen == s.gen && gen != 0 {
 		for _, t := range s.nft.tables {
 			for _, x := range t.sets {
-				if x.dynamic {
+				if x != nil && x.dynamic {
 					x.loaded = false // packets change it without a generation
 				}
 			}
 		}
 		return
 	}
-	rs, gen, err := s.conn.read(func(f family, table, set string) ([]element, error) { return s.conn.elements(f, table, set) })
+	var rs *ruleset
+	if err == nil {
+		rs, err = s.conn.tables(s)
+	}
+	if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENOENT) {
+		s.nft, s.gen, s.broken = &ruleset{}, 0, err
+		return
+	}
 	if err != nil {
-		s.nft = &ruleset{}
-		s.gen = 0
+		s.nft, s.gen = &ruleset{}, 0
 		s.missing("nf_tables rules", err)
 		return
 	}
-	for _, t := range rs.tables {
-		t.ipsetName = s.nameOf
-	}
 	s.nft, s.gen = rs, gen
+}
+
+// settled is nil if what was read in this call is of one generation, and still
+// stands.
+func (s *space) settled() error {
+	if s.broken != nil {
+		s.gen = 0
+		return s.broken
+	}
+	if s.gen == 0 { // nothing was read
+		return nil
+	}
+	if gen, err := s.conn.generation(); err != nil || gen != s.gen {
+		return errors.Join(errChanging, err)
+	}
+	return nil
 }
 
 // nameOf is for texts of rules, which hold sets of ipset by index.
@@ -262,7 +269,7 @@ func (s *space) leave() {
 	if s.file != nil {
 		_ = s.file.Close()
 	}
-	s.conn, s.rt, s.file, s.links = nil, nil, nil, nil
+	s.conn, s.rt, s.file, s.links, s.linkNamed = nil, nil, nil, nil, nil
 }
 
 // leaveAll ends a call.
@@ -286,22 +293,36 @@ func (s *space) all() *ruleset {
 	return out
 }
 
+// link asks for one device: a node may have very many. nil if there is none.
 func (s *space) link(index uint32) netlink.Link {
-	for _, l := range s.links {
-		if uint32(l.Attrs().Index) == index {
-			return l
-		}
+	l, known := s.links[index]
+	if !known && index != 0 && s.rt != nil {
+		l = s.asked(s.rt.LinkByIndex(int(index)))
+		s.links[index] = l
 	}
-	return nil
+	return l
 }
 
+// hasLink: the kernel also finds devices by other names that they have.
 func (s *space) hasLink(name string) bool {
-	for _, l := range s.links {
-		if l.Attrs().Name == name || strings.HasSuffix(name, "*") && strings.HasPrefix(l.Attrs().Name, strings.TrimSuffix(name, "*")) {
-			return true
-		}
+	if s.linkNamed == nil {
+		return false
 	}
-	return false
+	l := s.asked(s.linkNamed(name))
+	return l != nil && l.Attrs().Name == name
+}
+
+// asked is nil if there is no such device. One that cannot be asked for may be the
+// device by which a proxy is told (kube-ipvs0), so that what is absent then proves
+// nothing.
+func (s *space) asked(l netlink.Link, err error) netlink.Link {
+	if err == nil {
+		return l
+	}
+	if !errors.As(err, &netlink.LinkNotFoundError{}) {
+		s.missing("devices", err)
+	}
+	return nil
 }
 
 func (s *space) device(index uint32) device {
@@ -362,59 +383,4 @@ func (s *space) output(t tracer.Tuple, iif uint32, mark uint32) device {
 		return device{}
 	}
 	return s.device(uint32(rs[0].LinkIndex))
-}
-
-// Baseline remembers the counters of the node's own rules, so that Collect can
-// tell which of them moved during the trace.
-func (r *Reader) Baseline(ctx context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	defer r.leaveAll()
-	delete(r.spaces, r.hostNS) // cached rules carry old counters
-	s, err := r.enter(ctx, r.hostNS)
-	if err != nil {
-		return err
-	}
-	if s.failed {
-		return fmt.Errorf("read rules: %s", s.blind[0].Effect)
-	}
-	r.base = map[counterKey]uint64{}
-	for _, t := range s.all().tables {
-		for _, c := range t.order {
-			for _, rl := range c.rules {
-				if n, ok := rl.packets(); ok {
-					r.base[keyOf(r.hostNS, rl)] = n
-				}
-			}
-		}
-	}
-	r.based = map[uint32]bool{r.hostNS: true}
-	return nil
-}
-
-func keyOf(netns uint32, rl *rule) counterKey {
-	return counterKey{netns, rl.chain.table.tableKey, rl.chain.table.engine, rl.chain.name, rl.handle}
-}
-
-// moved is how far a rule's counter went since the baseline; false if it has
-// no counter or there is no baseline.
-func (r *Reader) moved(s *space, rl *rule) (uint64, bool) {
-	now, ok := rl.packets()
-	if !ok || !r.based[s.inode] {
-		return 0, false
-	}
-	if rl.chain.table.engine != "iptables-legacy" {
-		fresh, err := s.conn.counters(rl.chain)
-		if err != nil {
-			return 0, false
-		}
-		if now, ok = fresh[rl.handle]; !ok {
-			return 0, false
-		}
-	}
-	before := r.base[keyOf(s.inode, rl)]
-	if now < before {
-		before = 0 // a table was made anew under the same handles
-	}
-	return now - before, true
 }

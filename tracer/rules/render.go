@@ -382,7 +382,7 @@ func (w *renderer) set(name string) *set {
 	if w.rule.chain == nil {
 		return nil
 	}
-	return w.rule.chain.table.sets[name]
+	return w.rule.chain.table.set(name)
 }
 
 // shownElements bounds how much of an anonymous set is printed.

@@ -26,10 +26,10 @@ func isServiceChain(c *chain) bool {
 // services says what translates Services in the node, and what it does with
 // the flow as the client addressed it.
 func services(ctx context.Context, s *space, q tracer.Query) *tracer.ServiceRules {
-	out := &tracer.ServiceRules{Complete: !s.failed}
 	rs := s.all()
 	f := (&packet{Tuple: q.Flow}).family()
-	out.Implementations = implementations(rs, s, f)
+	out := &tracer.ServiceRules{Implementations: implementations(rs, s, f)}
+	out.Complete = !s.failed // of devices, too
 	out.Any = anyService(rs, f)
 	translate(s, rs, q, f, out)
 	noEndpoints(s, rs, q, f, out)
@@ -99,7 +99,7 @@ func anyService(rs *ruleset, f family) bool {
 			continue
 		}
 		for _, name := range []string{"service-ips", "no-endpoint-services", "cluster-ips"} {
-			if x := t.sets[name]; x != nil {
+			if x := t.set(name); x != nil {
 				if es, err := x.elements(); err == nil && len(es) > 0 {
 					return true
 				}

@@ -6,7 +6,7 @@ import (
 
 // lookup evaluates a set match, a map or a verdict map.
 func (m *machine) lookup(t *table, x lookup) (tri, []action) {
-	s := t.sets[x.set]
+	s := t.set(x.set)
 	if s == nil || s.opaque || x.sreg < 0 || s.keyLen <= 0 || s.keyLen > 64-x.sreg {
 		return triMaybe, nil
 	}

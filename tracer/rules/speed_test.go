@@ -78,12 +78,13 @@ func BenchmarkManyRules(b *testing.B) {
 	read := func() *ruleset {
 		tb := newTable(tableKey{famIP, "t"})
 		tb.addChain(&chain{name: "forward", base: &base{hook: hookForward, typ: "filter"}})
+		rs := &ruleset{tables: []*table{tb}, byKey: map[tableKey]*table{tb.tableKey: tb}}
 		for _, m := range messages {
-			if err := addRule(map[tableKey]*table{tb.tableKey: tb}, m); err != nil {
+			if err := rs.addRule(m, func(*chain) bool { return true }); err != nil {
 				b.Fatal(err)
 			}
 		}
-		return &ruleset{tables: []*table{tb}}
+		return rs
 	}
 	text := savedRules(5000, speedRules)
 	parse := func() *ruleset {

@@ -184,7 +184,7 @@ func (e *traceEnd) fact(t *table, base *chain) tracer.RuleFact {
 	if e.policy {
 		return h.fact("observed")
 	}
-	for _, r := range h.path[len(h.path)-1].rules {
+	for _, r := range h.path[len(h.path)-1].all() {
 		if r.handle == e.handle {
 			h.rule = r
 			h.act.stmt = endOf(r)

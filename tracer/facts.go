@@ -15,6 +15,9 @@ type Query struct {
 	// an end is not here. DstNetNS follows the translated destination.
 	SrcNetNS uint32 `json:"src_netns,omitempty"`
 	DstNetNS uint32 `json:"dst_netns,omitempty"`
+	// Since is when the flow was first seen: counters count from the last reading
+	// before it. Zero: from the first one.
+	Since time.Time `json:"since,omitzero"`
 	// Drops are the distinct drops of the flow, for the rule and route look-ups.
 	Drops []DropSite `json:"drops,omitempty"`
 }
@@ -62,7 +65,8 @@ type NodeFacts struct {
 	// of another namespace carry its inode: "4026532000:net.ipv4...".
 	Sysctls map[string]string `json:"sysctls,omitempty"`
 	// Counters are netns counters ("IpOutNoRoutes", "TcpExtListenDrops",
-	// "IPReversePathFilter", ...) as deltas since the trace began, by netns.
+	// "IPReversePathFilter", ...) by netns, as deltas since the last reading before
+	// the flow was first seen, or since the trace began.
 	Counters map[uint32]map[string]uint64 `json:"counters,omitempty"`
 	// Ports are the bridge ports that the flow uses, with their settings.
 	Ports []BridgePort `json:"ports,omitempty"`

@@ -51,8 +51,9 @@ type live struct {
 	alarmed bool
 	stepped time.Duration // of the wall clock, as it was said last
 
-	// countAfter is when reading the flow counts is due again.
-	countAfter time.Time
+	// countAfter is when reading the flow counts is due again, readAfter when it is
+	// for the counters of the namespaces.
+	countAfter, readAfter time.Time
 }
 
 type countKey struct {
@@ -72,7 +73,7 @@ func (l *live) start(ctx context.Context, traceRules time.Duration) error {
 			return err
 		}
 	}
-	if err := l.node.Baseline(ctx); err != nil {
+	if err := l.readCounters(ctx); err != nil {
 		l.log.Warn("counters are not available as a baseline", "error", err)
 	}
 	if err := l.rules.Baseline(ctx); err != nil {
@@ -221,6 +222,11 @@ func (l *live) loop(ctx context.Context, done <-chan struct{}, changed <-chan st
 		case <-count.C:
 			l.clock()
 			l.counts(l.probe.Now())
+			if time.Now().After(l.readAfter) {
+				if err := l.readCounters(ctx); err != nil {
+					l.log.Debug("counters were not read again", "error", err)
+				}
+			}
 		case <-beat.C:
 			l.heartbeat()
 			if l.outdated != nil { // perhaps nothing changes any more
@@ -313,6 +319,19 @@ func (l *live) flows(now time.Time) bool {
 	return true
 }
 
+// The node's counters are read again so often that a flow's begin close to it, and
+// so seldom that this takes no more than one part of readShare of the time.
+const (
+	readEvery = 5 * time.Second
+	readShare = 200
+)
+
+func (l *live) readCounters(ctx context.Context) error {
+	began := time.Now()
+	defer func() { l.readAfter = time.Now().Add(max(readEvery, readShare*time.Since(began))) }()
+	return l.node.Baseline(ctx)
+}
+
 // recount reads the counters at this moment.
 func (l *live) recount() session.Stats {
 	st, err := l.probe.Stats()
@@ -354,7 +373,9 @@ func (l *live) heartbeat() {
 // that fail alike (a client that tries again and again) share one answer for a
 // moment, so that a storm of failures does not become a storm of questions.
 func (l *live) ask(_ uint64, q tracer.Query) *tracer.NodeFacts {
-	key := askKey(q)
+	// The trace has a clock of its own, and the node's readings have Go's.
+	q.Since = time.Now().Add(q.Since.Sub(l.probe.Now()))
+	key := fmt.Sprintf("%d %s", l.node.CountedFrom(q.Since).UnixNano(), askKey(q))
 	if f := l.asked[key]; f != nil && time.Since(f.At) < factsAge {
 		return f
 	}

@@ -465,11 +465,12 @@ func (c *collector) readSysctl(name, path string) {
 
 func (c *collector) counters() {
 	c.facts.Counters = map[uint32]map[string]uint64{}
+	from := c.n.countedFrom(c.q.Since)
 	for _, inode := range slices.Sorted(maps.Keys(c.views)) {
 		if c.inside(inode) == nil {
 			continue
 		}
-		d, err := c.n.deltas(inode)
+		d, err := c.n.deltas(inode, from)
 		if err != nil {
 			c.blind(fmt.Sprintf("counters of netns %d", inode), err)
 		}

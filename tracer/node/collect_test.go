@@ -216,6 +216,17 @@ func TestCollectCountersAndNeighbours(t *testing.T) {
 	if _, ok := f.Counters[c.n1.inode]; !ok {
 		t.Error("the node's counters were not read")
 	}
+	// What a counter did before a flow is not the flow's.
+	before := time.Now()
+	if err := n.Baseline(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	for since, want := range map[time.Time]uint64{before: 1, time.Now(): 0, {}: 1} {
+		f := collect(t, n, tracer.Query{Flow: tcp("10.91.1.10:40000", "203.0.113.9:99"), SrcNetNS: c.p1.inode, DstNetNS: c.p2.inode, Since: since})
+		if got := f.Counters[c.p2.inode]["IpOutNoRoutes"]; got != want {
+			t.Errorf("since %s: IpOutNoRoutes = %d, want %d", since, got, want)
+		}
+	}
 	for _, x := range f.Neighbours {
 		if x.Dev == "eth0" && x.NetNS == c.n1.inode && x.Addr == netip.MustParseAddr("172.31.0.1") && x.State == "FAILED" {
 			return

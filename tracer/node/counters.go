@@ -8,8 +8,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -35,9 +37,19 @@ var wanted = map[string]string{
 	"Udp6NoPorts": "", "Udp6InErrors": "", "Udp6RcvbufErrors": "", "Udp6InCsumErrors": "",
 }
 
+// reading is what the counters of every namespace were, and when they had been read.
+type reading struct {
+	at      time.Time
+	byNetNS map[uint32]counters
+}
+
+// keptReadings bounds the memory: the first reading, and the latest ones.
+const keptReadings = 8
+
 // Baseline remembers every counter of every namespace of the node, so that
 // Collect can give deltas. Namespaces that appear later count from zero, which
-// is what they began with.
+// is what they began with. Called again, now and then, it lets the deltas of a
+// flow begin closer to the flow.
 func (n *Node) Baseline(ctx context.Context) error {
 	inv := n.Last()
 	if inv.HostNetNS == 0 {
@@ -60,11 +72,38 @@ func (n *Node) Baseline(ctx context.Context) error {
 		}
 		base[ns.Inode] = c
 	}
-	n.mu.Lock()
-	n.base = base
-	n.mu.Unlock()
+	n.keep(reading{time.Now(), base})
 	return nil
 }
+
+func (n *Node) keep(r reading) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.base = append(n.base, r)
+	if len(n.base) > keptReadings {
+		n.base = slices.Delete(n.base, 1, 2)
+	}
+}
+
+// countedFrom is the last reading before a moment, or else the first one: an empty
+// one if there is none.
+func (n *Node) countedFrom(since time.Time) reading {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.base) == 0 {
+		return reading{}
+	}
+	for _, r := range slices.Backward(n.base) {
+		if r.at.Before(since) {
+			return r
+		}
+	}
+	return n.base[0]
+}
+
+// CountedFrom is when the reading was done that the counters of a flow are counted
+// from, zero if there is none.
+func (n *Node) CountedFrom(since time.Time) time.Time { return n.countedFrom(since).at }
 
 // readCounters reads one namespace; with an error what was read is still valid.
 func (n *Node) readCounters(inode uint32) (counters, error) {
@@ -202,16 +241,13 @@ func be32(b []byte) uint32 {
 	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
 }
 
-// deltas are the counters that moved since the baseline.
-func (n *Node) deltas(inode uint32) (map[string]uint64, error) {
+// deltas are the counters that moved since a reading.
+func (n *Node) deltas(inode uint32, from reading) (map[string]uint64, error) {
 	now, err := n.readCounters(inode)
 	if now == nil {
 		return nil, err
 	}
-	n.mu.Lock()
-	base := n.base[inode]
-	n.mu.Unlock()
-	out := map[string]uint64{}
+	base, out := from.byNetNS[inode], map[string]uint64{}
 	for k, v := range now {
 		if v > base[k] {
 			out[k] = v - base[k]

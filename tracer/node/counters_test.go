@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -30,6 +31,35 @@ func TestParseCounters(t *testing.T) {
 		if err := parsePairs(strings.NewReader(bad), counters{}); err == nil {
 			t.Errorf("%q was taken for counters", bad)
 		}
+	}
+}
+
+// Deltas begin at the last reading before a flow, or at the first one. As many as
+// are kept, the first is among them.
+func TestCountedFrom(t *testing.T) {
+	n := &Node{}
+	begun := time.Now()
+	at := func(s int) time.Time { return begun.Add(time.Duration(s) * time.Second) }
+	if r := n.countedFrom(at(1)); !r.at.IsZero() || r.byNetNS[1]["x"] != 0 {
+		t.Errorf("without a reading: %+v", r)
+	}
+	for s := range 3 * keptReadings {
+		n.keep(reading{at: at(s), byNetNS: map[uint32]counters{1: {"x": uint64(s)}}})
+	}
+	const last = 3*keptReadings - 1
+	for _, tt := range []struct {
+		since time.Time
+		want  uint64
+	}{
+		{at(last + 10), last}, {at(last).Add(time.Millisecond), last}, {at(last), last - 1}, {at(last - keptReadings + 2), 0},
+		{at(3), 0}, {at(-5), 0}, {time.Time{}, 0},
+	} {
+		if got := n.countedFrom(tt.since).byNetNS[1]["x"]; got != tt.want || !n.CountedFrom(tt.since).Equal(at(int(tt.want))) {
+			t.Errorf("since %s: counted from %d, want %d", tt.since.Sub(begun), got, tt.want)
+		}
+	}
+	if len(n.base) != keptReadings {
+		t.Errorf("%d readings are kept", len(n.base))
 	}
 }
 

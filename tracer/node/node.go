@@ -44,7 +44,7 @@ type Node struct {
 	paths   map[uint32]string // last known way to open a namespace
 	last    tracer.Inventory
 	hints   map[netip.Addr]bool
-	base    map[uint32]counters
+	base    []reading // oldest first; the first one stays
 }
 
 // New opens the node's namespace. Close releases it.
@@ -82,7 +82,6 @@ func New(c Config) (*Node, error) {
 		host: f, hostInode: inode, confined: netns.Allowed() != nil,
 		paths: map[uint32]string{inode: path},
 		hints: map[netip.Addr]bool{},
-		base:  map[uint32]counters{},
 	}, nil
 }
 

@@ -758,7 +758,7 @@ func TestQuery(t *testing.T) {
 	w.tx(dev(podANS, eth0), req, flags(syn))
 	w.drop(dev(hostNS, bridge), dnat, "NETFILTER_DROP", "nft_do_chain", flags(syn), ct(req, dnat, false))
 	q := w.jn.Query(w.only())
-	if q.Flow != req || q.Translated != dnat || q.SrcNetNS != podANS || q.DstNetNS != podBNS || len(q.Drops) != 1 {
+	if q.Flow != req || q.Translated != dnat || q.SrcNetNS != podANS || q.DstNetNS != podBNS || len(q.Drops) != 1 || q.Since != w.only().First {
 		t.Errorf("%+v", q)
 	}
 }

@@ -4,7 +4,7 @@ import "github.com/podpath/podpath/tracer"
 
 // Query derives from a journey what the node should be asked.
 func (jn *Joiner) Query(j *tracer.Journey) tracer.Query {
-	q := tracer.Query{Flow: j.Flow, Translated: j.Translated}
+	q := tracer.Query{Flow: j.Flow, Translated: j.Translated, Since: j.First}
 	if d, ok := jn.inv.Owner(j.Flow.Src.Addr()); ok {
 		q.SrcNetNS = d.NetNS
 	}

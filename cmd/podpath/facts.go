@@ -33,6 +33,9 @@ func clusterFacts(view *kube.Snapshot, j *tracer.Journey, node string) *tracer.C
 	}
 	if view.ServicesKnown() {
 		c.Service = service.Facts(view, j.Flow)
+		if c.Service != nil {
+			c.Service.Expected = service.Expected(view, c.Service, j.Flow, node)
+		}
 	}
 	if !view.PoliciesKnown() {
 		return c

@@ -45,3 +45,32 @@ func TestPolicySeesTranslatedSource(t *testing.T) {
 		}
 	}
 }
+
+// shopDump: shop/web has an endpoint on each node, of which one is ready, and keeps
+// its clients on their node.
+const shopDump = `{"kind":"List","items":[
+ {"kind":"Node","metadata":{"name":"n1"},"status":{"addresses":[{"type":"InternalIP","address":"172.30.0.1"}]}},
+ {"kind":"Node","metadata":{"name":"n2"},"status":{"addresses":[{"type":"InternalIP","address":"172.30.0.2"}]}},
+ {"kind":"Service","metadata":{"namespace":"shop","name":"web"},"spec":{"clusterIP":"10.96.0.20","internalTrafficPolicy":"Local","ports":[{"name":"http","port":80,"targetPort":8080,"protocol":"TCP"}]}},
+ {"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","addressType":"IPv4","metadata":{"namespace":"shop","name":"web-1","labels":{"kubernetes.io/service-name":"web"}},
+  "ports":[{"name":"http","port":8080,"protocol":"TCP"}],"endpoints":[{"addresses":["10.1.0.11"],"nodeName":"n1","conditions":{"ready":true}},{"addresses":["10.2.0.11"],"nodeName":"n2","conditions":{"ready":true}}]}]}`
+
+// The facts say where the traced node's proxy may send the flow.
+func TestExpectedTargets(t *testing.T) {
+	view, _, err := kube.ReadDump(strings.NewReader(shopDump), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	flow := tracer.Tuple{Src: netip.MustParseAddrPort("10.1.0.9:4000"), Dst: netip.MustParseAddrPort("10.96.0.20:80"), Proto: tracer.ProtoTCP}
+	c := clusterFacts(view, &tracer.Journey{Flow: flow, Translated: flow}, "n2")
+	if c.Service == nil || c.Service.Expected == nil {
+		t.Fatalf("%+v", c.Service)
+	}
+	if x := c.Service.Expected; !x.Local || x.Elsewhere != 1 || len(x.Addrs) != 1 || x.Addrs[0].String() != "10.2.0.11:8080" {
+		t.Errorf("%+v", x)
+	}
+	flow.Dst = netip.MustParseAddrPort("10.1.0.11:8080")
+	if c := clusterFacts(view, &tracer.Journey{Flow: flow, Translated: flow}, "n2"); c.Service != nil {
+		t.Errorf("a pod's own address: %+v", c.Service)
+	}
+}

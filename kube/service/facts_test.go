@@ -234,7 +234,7 @@ func TestExpected(t *testing.T) {
 				addrs = append(addrs, a.String())
 			}
 			got.Addrs = nil
-			if d := cmp.Diff(tt.want, got); d != "" {
+			if d := cmp.Diff(&tt.want, got); d != "" {
 				t.Errorf("(-want +got)\n%s", d)
 			}
 			if a := strings.Join(addrs, " "); a != tt.addrs {
@@ -242,8 +242,17 @@ func TestExpected(t *testing.T) {
 			}
 		})
 	}
-	if got := Expected(nil, nil, tracer.Tuple{}, "n1"); len(got.Addrs) != 0 {
+	if got := Expected(nil, nil, tracer.Tuple{}, "n1"); got != nil {
 		t.Errorf("without facts nothing is expected, got %+v", got)
+	}
+	s := load(t, fmt.Sprintf(web, "LoadBalancer", "internalTrafficPolicy: Local"), slice("a", "IPv4", "10.0.1.10 n1 "+ready))
+	f := tuple(pod1, cluster, tracer.ProtoTCP)
+	if got := Expected(s, Facts(s, f), f, "elsewhere"); got != nil {
+		t.Errorf("of a node that the cluster does not have nothing local is expected, got %+v", got)
+	}
+	f.Dst = netip.MustParseAddrPort("10.96.0.20:8080")
+	if got := Expected(s, Facts(s, f), f, "n1"); got != nil {
+		t.Errorf("on a port that the Service does not have nothing is expected, got %+v", got)
 	}
 }
 

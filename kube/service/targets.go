@@ -2,21 +2,24 @@ package service
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/podpath/podpath/kube"
 	"github.com/podpath/podpath/tracer"
 )
 
-// Expected returns where a flow that a node's proxy translates ought to go.
-// facts is what Facts returned for the flow on the same snapshot.
+// Expected returns where a flow that a node's proxy translates ought to go, nil if
+// that cannot be said: the Service does not have the port, or its traffic policy is
+// Local and the node is not one of the cluster's. facts is what Facts returned for
+// the flow on the same snapshot.
 //
 // externalTrafficPolicy Local binds only traffic from outside: kube-proxy sends
 // a pod's or the node's own traffic to an external address of a Service to any
 // endpoint (kubernetes pkg/proxy/iptables/proxier.go, chain KUBE-EXT).
-func Expected(view *kube.Snapshot, facts *tracer.ServiceFacts, flow tracer.Tuple, node string) tracer.ServiceTargets {
+func Expected(view *kube.Snapshot, facts *tracer.ServiceFacts, flow tracer.Tuple, node string) *tracer.ServiceTargets {
 	var t tracer.ServiceTargets
 	if facts == nil || !facts.PortKnown {
-		return t
+		return nil
 	}
 	src := flow.Src.Addr().Unmap()
 	external := facts.Frontend != string(kube.FrontendClusterIP)
@@ -25,6 +28,9 @@ func Expected(view *kube.Snapshot, facts *tracer.ServiceFacts, flow tracer.Tuple
 		t.Local = facts.InternalLocal
 	case facts.ExternalLocal:
 		t.Local = !fromInside(view, src, node)
+	}
+	if t.Local && !slices.ContainsFunc(view.Nodes(), func(n tracer.NodeInfo) bool { return n.Name == node }) {
+		return nil
 	}
 	if facts.Frontend == string(kube.FrontendLoadBalancer) {
 		t.SourceRefused = refused(facts.SourceRanges, src)
@@ -38,7 +44,7 @@ func Expected(view *kube.Snapshot, facts *tracer.ServiceFacts, flow tracer.Tuple
 		// before giving up, and then the others no longer matter.
 		chooseLocalTerminating(&t, facts.Endpoints, node)
 	}
-	return t
+	return &t
 }
 
 func choose(t *tracer.ServiceTargets, list []tracer.ServiceEndpoint, node string, usable func(*tracer.ServiceEndpoint) bool) {

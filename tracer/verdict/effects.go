@@ -36,6 +36,15 @@ func effects() []effect {
 			},
 		},
 		{
+			does:   "which sends the packets to an endpoint that ought not to get them",
+			causes: []string{"svc-stale-endpoint", "svc-stale-udp-conntrack"},
+			signs: []string{"cni-stale-neigh", "cni-host-route-missing", "cni-route-none", "app-no-listener", "app-localhost-only", "app-hang", "app-reset", "svc-wrong-targetport",
+				tracer.CodeBeyondNode},
+			holds: func(in *Input, cause, sign *Finding) bool {
+				return in.servedBy() != nil && behindTranslation(in, cause, sign)
+			},
+		},
+		{
 			does:   "which sends the packets to a pod whose place is being taken away",
 			causes: []string{"svc-terminating-endpoint"},
 			signs: []string{"cni-stale-neigh", "cni-host-route-missing", "cni-route-none", "cni-route-blackhole", "cni-route-missing", "cni-veth-down", "cni-pod-eth-down",

@@ -353,14 +353,17 @@ func staleEndpoint(in *Input) *Finding {
 		return nil // the data lacks the EndpointSlices
 	}
 	ev := []tracer.Evidence{in.seenTranslation(t)}
-	for _, e := range s.Endpoints {
-		if e.Addr.Addr() != t.To.Addr() {
-			continue
-		}
-		if p := in.Cluster.TargetPod; e.Terminating && p != nil && p.Terminating {
-			return in.terminatingEndpoint(&e, ev)
-		}
+	e := listed(s, t.To)
+	switch p := in.Cluster.TargetPod; {
+	case e == nil:
+	case e.Terminating && p != nil && p.Terminating:
+		return in.terminatingEndpoint(e, ev)
+	case s.Expected == nil:
 		return nil
+	case e.Addr != t.To:
+		return in.oldPort(s, t, e, ev)
+	default:
+		return in.notExpected(s, t, e, ev)
 	}
 	ev = append(ev, in.seenState("EndpointSlice", "%s is not among the %d endpoints of %s/%s", t.To, len(s.Endpoints), s.Namespace, s.Name))
 	if d := in.cause(); d != nil {

@@ -48,10 +48,30 @@ func workloadCommand() *cobra.Command {
 	dial.Flags().IntVar(&size, "bytes", 64, "bytes to send")
 	dial.Flags().DurationVar(&every, "every", 200*time.Millisecond, "how long after one try the next begins, whether or not that has ended")
 	dial.Flags().DurationVar(&limit, "limit", 3*time.Second, "time for a try")
-	c.AddCommand(&cobra.Command{Use: "wait", Args: cobra.NoArgs, Run: func(c *cobra.Command, _ []string) { <-c.Context().Done() }})
+	c.AddCommand(noiseCommand(), &cobra.Command{Use: "wait", Args: cobra.NoArgs, Run: func(c *cobra.Command, _ []string) { <-c.Context().Done() }})
 	for _, sub := range []*cobra.Command{listen, dial} {
 		sub.Flags().StringVar(&network, "network", "tcp", "tcp or udp")
 		c.AddCommand(sub)
 	}
+	return c
+}
+
+// noiseCommand is what others do beside a flow that is traced.
+func noiseCommand() *cobra.Command {
+	var n workload.Noise
+	var group string
+	c := &cobra.Command{Use: "noise ADDR:PORT", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, args []string) error {
+		var err error
+		if n.Server, err = netip.ParseAddrPort(args[0]); err != nil {
+			return err
+		}
+		if n.Group, err = netip.ParseAddrPort(group); err != nil {
+			return err
+		}
+		return n.Make(c.Context())
+	}}
+	c.Flags().Uint16Var(&n.Closed, "closed", 0, "a port on which nobody listens")
+	c.Flags().Uint16Var(&n.Dropped, "dropped", 0, "a port to which nothing gets through")
+	c.Flags().StringVar(&group, "group", "", "a multicast ADDR:PORT")
 	return c
 }

@@ -2,7 +2,6 @@ package scenario
 
 import (
 	"context"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -17,7 +16,7 @@ var healthy = Want{Component: "none", Code: "ok"}
 
 // controls are healthy, with noise around them: podpath must blame nobody.
 func controls() []Scenario {
-	return []Scenario{
+	all := []Scenario{
 		{Name: "ok-pod-same-node", Beside: true, About: "pod to pod on one node", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
 			n := s.Pick()
 			return s.podToPod(ctx, n, n, "tcp")
@@ -76,6 +75,10 @@ func controls() []Scenario {
 		{Name: "ok-host-endpoint", About: "policies for the node that deny another port than this one", Flavours: calicoOnly, Build: protectedNode},
 		{Name: "ok-felix-dead", About: "Felix is dead, and nothing has changed since", Flavours: calicoOnly, Build: deadFelix},
 	}
+	for i := range all {
+		all[i].Noisy = true
+	}
+	return all
 }
 
 // podToPod is a client on one node and a server on another, or the same.
@@ -91,8 +94,7 @@ func (s *Stage) podToPod(ctx context.Context, from, to *k8s.Node, network string
 	}
 	return &Scene{
 		Client: client, Network: network, Target: at(server.Addr.String(), port), Node: from,
-		From: s.ref("pod", client.Name), To: s.ref("pod", server.Name) + ":" + itoa(port),
-		Noise: s.noise(client.Space, server.Addr.String(), port), Want: healthy,
+		From: s.ref("pod", client.Name), To: s.ref("pod", server.Name) + ":" + itoa(port), Want: healthy,
 	}, nil
 }
 
@@ -114,8 +116,7 @@ func (s *Stage) podToService(ctx context.Context, from *k8s.Node, network string
 	}
 	return &Scene{
 		Client: client, Network: network, Target: at(svc.Spec.ClusterIP, port), Node: from,
-		From: s.ref("pod", client.Name), To: s.ref("svc", app) + ":" + itoa(port), Service: app,
-		Noise: s.noise(client.Space, svc.Spec.ClusterIP, port), Want: healthy,
+		From: s.ref("pod", client.Name), To: s.ref("svc", app) + ":" + itoa(port), Service: app, Want: healthy,
 	}, nil
 }
 
@@ -171,23 +172,6 @@ func (s *Stage) lookup(ctx context.Context, from *k8s.Node, name string) (*Scene
 		Client: client, Network: "udp", Target: at(s.DNSAddr(), 53), Lookup: name, Node: from,
 		From: s.ref("pod", client.Name), To: "kube-system/svc/kube-dns:53", Want: healthy,
 	}, nil
-}
-
-// noise is what goes on beside any flow: closed ports, refused connections,
-// silence, and short connections that end badly, all of others.
-func (s *Stage) noise(client *k8s.Space, addr string, port int32) func(context.Context) {
-	return func(ctx context.Context) {
-		for ctx.Err() == nil {
-			for _, target := range []string{at(s.loopback(), 9), at(s.OutsideAddr(), 9)} {
-				_, _ = s.Outside.Output(s.Self, "workload", "dial", target, "--limit", "100ms")
-			}
-			_, _ = s.Outside.Output(s.Self, "workload", "dial", "192.0.2.77:9", "--limit", "100ms", "--network", "udp")
-			select {
-			case <-ctx.Done():
-			case <-time.After(100 * time.Millisecond):
-			}
-		}
-	}
 }
 
 // allowedByPolicy has a policy that lets one pod in, and another pod that goes

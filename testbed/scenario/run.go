@@ -88,6 +88,11 @@ func (r *Runner) run(ctx context.Context, s Scenario, out *Result) (err error) {
 			return fmt.Errorf("break something else: %w", err)
 		}
 	}
+	if s.Noisy {
+		if scene.others, err = stage.makeNoise(ctx, scene.Node); err != nil {
+			return fmt.Errorf("make noise: %w", err)
+		}
+	}
 	out.Want = scene.Want.answer().String()
 	healthy := []workload.Outcome{scene.Healthy}
 	if scene.Healthy == "" {
@@ -190,7 +195,7 @@ func (r *Runner) trace(ctx context.Context, scene *Scene, out *Result) error {
 		go func() { defer close(done); scene.Noise(noise) }()
 		defer func() { stop(); <-done }()
 	}
-	got, err := r.tries(scene, n, 5*time.Second)
+	got, err := r.amidNoise(ctx, scene, n)
 	if err != nil {
 		return errors.Join(err, p.stop())
 	}
@@ -207,6 +212,23 @@ func (r *Runner) trace(ctx context.Context, scene *Scene, out *Result) error {
 	out.replay = scene.replay()
 	out.Detail = fmt.Sprintf("client: %v\n%s\n%s\n%s", got, &p.errors, out.Misnamed, p.text())
 	return nil
+}
+
+// amidNoise has the client try, and others make noise of every kind meanwhile, if
+// there are any.
+func (r *Runner) amidNoise(ctx context.Context, scene *Scene, n int) (Tries, error) {
+	if scene.others == nil {
+		return r.tries(scene, n, 5*time.Second)
+	}
+	before, err := scene.others.counts()
+	if err != nil {
+		return nil, fmt.Errorf("count the noise: %w", err)
+	}
+	got, err := r.tries(scene, n, 5*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	return got, scene.others.heard(ctx, before)
 }
 
 // recording is where podpath records what it traces.

@@ -31,6 +31,9 @@ type Scenario struct {
 	// Beside has another thing broken on the same node, with traffic of others
 	// that meets it. It must not change the answer.
 	Beside bool
+	// Noisy has others of the node make every kind of noise that is nobody's fault,
+	// while podpath looks.
+	Noisy bool
 }
 
 // Shown says whether the scenario belongs to a flavour.
@@ -55,6 +58,8 @@ type Scene struct {
 	// Noise, if set, goes on while podpath traces, and is not what it is asked
 	// about.
 	Noise func(ctx context.Context)
+	// others make noise, too, which the kernel counts.
+	others *noise
 	// GoesOn: others send what podpath is asked about, too, before and after. Flows
 	// that began just before the end may be left open then; there have to be as many
 	// others as the client makes tries.

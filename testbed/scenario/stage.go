@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -98,7 +99,7 @@ func (s *Stage) Pod(ctx context.Context, node *k8s.Node, app string, ports ...co
 }
 
 func (s *Stage) pod(ctx context.Context, spec k8s.PodSpec) (*k8s.Pod, error) {
-	spec.Namespace = s.Namespace
+	spec.Namespace = cmp.Or(spec.Namespace, s.Namespace)
 	if spec.Name == "" {
 		spec.Name = fmt.Sprintf("%s-%s", spec.Labels["app"], s.Word())
 	}

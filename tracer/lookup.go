@@ -19,6 +19,9 @@ type Lookup struct {
 	Slowest time.Duration `json:"slowest_ns,omitempty"`
 	// Repeated counts questions that were sent more than once before the answer.
 	Repeated int `json:"repeated,omitempty"`
+	// Unasked: only an answer was seen, which is a failure. Its question came before
+	// the trace, and how long it took is not known.
+	Unasked bool `json:"unasked,omitempty"`
 	// FoundLater: the client asked on, and was answered with records shortly
 	// after: what had no answer was one try of its search list.
 	FoundLater bool `json:"found_later,omitempty"`

@@ -79,6 +79,7 @@ type flow struct {
 	tuples           []tracer.Tuple
 	opened           uint64 // MonoNS of the event that opened it
 	questions        map[uint16]*question
+	unasked          uint8 // the gravest failure among answers to questions from before
 	// asker is its place in askers.moved, nil if it does not ask DNS. Its last
 	// packet passed at touched, or before.
 	asker   *list.Element

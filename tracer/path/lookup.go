@@ -42,6 +42,7 @@ func (jn *Joiner) lookup(f *flow, ev *tracer.Event, dir tracer.Direction) {
 	q := f.questions[d.ID]
 	if q == nil {
 		if d.Response {
+			f.answeredUnasked(d.RCode)
 			return
 		}
 		q = &question{sent: ev.Time}
@@ -56,6 +57,15 @@ func (jn *Joiner) lookup(f *flow, ev *tracer.Event, dir tracer.Direction) {
 	q.answered, q.rcode, q.records, q.truncated = ev.Time, d.RCode, d.Answers, d.Truncated
 	if d.RCode == tracer.RCodeNoError && d.Answers > 0 {
 		jn.found(f.j.Flow.Src.Addr(), ev.Time)
+	}
+}
+
+// answeredUnasked notes a failure that answers a question which was not seen, as
+// it was sent before the trace began. A name that does not exist may be one try of
+// a search list, of which the rest was not seen either.
+func (f *flow) answeredUnasked(rcode uint8) {
+	if rcode != tracer.RCodeNXDomain && graver(rcode, f.unasked) {
+		f.unasked = rcode
 	}
 }
 
@@ -91,11 +101,15 @@ func (jn *Joiner) found(client netip.Addr, at time.Time) {
 	}
 }
 
-// Lookup sums up what a flow asked of DNS, nil if it did not ask.
+// Lookup sums up what a flow asked of DNS, nil if it did not ask. If no question of
+// it was seen, that is an answer that failed, if there was one.
 func (jn *Joiner) Lookup(id uint64) *tracer.Lookup {
 	f := jn.flows[id]
-	if f == nil || len(f.questions) == 0 {
+	switch {
+	case f == nil, len(f.questions) == 0 && f.unasked == tracer.RCodeNoError:
 		return nil
+	case len(f.questions) == 0:
+		return &tracer.Lookup{Asked: 1, Answered: 1, RCode: f.unasked, Unasked: true}
 	}
 	l := &tracer.Lookup{Asked: len(f.questions), Together: f.together()}
 	var failed time.Time

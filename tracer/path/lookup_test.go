@@ -3,6 +3,7 @@ package path
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"testing"
 	"time"
 
@@ -79,6 +80,36 @@ func TestLookup(t *testing.T) {
 				t.Errorf("got %+v, want %+v", *j.Lookup, tt.want)
 			}
 		})
+	}
+}
+
+// Of a lookup whose question came before the trace, an answer that failed counts,
+// unless the socket has asked since.
+func TestLookupUnasked(t *testing.T) {
+	say := func(id uint16, rcode uint8) message { return message{port: 4000, id: id, answer: true, rcode: rcode} }
+	failed := func(rcode uint8) *tracer.Lookup {
+		return &tracer.Lookup{Asked: 1, Answered: 1, RCode: rcode, Unasked: true}
+	}
+	for name, tt := range map[string]struct {
+		messages []message
+		want     *tracer.Lookup
+	}{
+		"failed":                       {[]message{say(1, tracer.RCodeServFail), say(1, tracer.RCodeServFail)}, failed(tracer.RCodeServFail)},
+		"refused":                      {[]message{say(1, tracer.RCodeRefused)}, failed(tracer.RCodeRefused)},
+		"one of two":                   {[]message{say(1, tracer.RCodeServFail), say(2, tracer.RCodeNoError)}, failed(tracer.RCodeServFail)},
+		"found":                        {[]message{say(1, tracer.RCodeNoError)}, nil},
+		"one try of a search list":     {[]message{say(1, tracer.RCodeNXDomain)}, nil},
+		"the socket has asked since":   {[]message{say(1, tracer.RCodeServFail), {port: 4000, id: 2}}, &tracer.Lookup{Asked: 1}},
+		"the same question once again": {[]message{say(1, tracer.RCodeServFail), {port: 4000, id: 1}, {after: time.Millisecond, port: 4000, id: 1, answer: true}}, &tracer.Lookup{Asked: 1, Answered: 1, Slowest: time.Millisecond}},
+	} {
+		jn := New(func(t tracer.Tuple) bool { return t.Dst.Port() == dnsPort })
+		var id uint64
+		for i, m := range tt.messages {
+			id = jn.Add(m.event(uint64(i + 1)))
+		}
+		if got := jn.Lookup(id); !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: %+v, want %+v", name, got, tt.want)
+		}
 	}
 }
 

@@ -133,12 +133,26 @@ func (in *Input) servfail(f *Finding, l *tracer.Lookup) {
 	f.Code = "dns-servfail"
 	f.Summary = fmt.Sprintf("%s could not resolve what %s asked for (%s after %s): the path to it is fine, its own source of answers is not",
 		in.resolver(), in.source(), tracer.RCodeName(l.RCode), inShort(l.Slowest))
+	if l.Unasked {
+		in.servfailUnasked(f, l)
+		return
+	}
 	if u := in.failingUpstream(); u != nil {
 		f.Summary = fmt.Sprintf("%s could not resolve what %s asked for (%s after %s), because its upstream %s answers %s",
 			in.resolver(), in.source(), tracer.RCodeName(l.RCode), inShort(l.Slowest), u.Resolver, tracer.RCodeName(u.RCode))
 	}
 	f.Evidence = append(f.Evidence, in.seenUpstream()...)
 	f.Blind = append(f.Blind, in.upstreamUnseen()...)
+}
+
+// servfailUnasked: only the answer was seen. What the resolver asked of others
+// meanwhile was before the trace, too, and may be what is at fault.
+func (in *Input) servfailUnasked(f *Finding, l *tracer.Lookup) {
+	f.Confidence = tracer.Probable
+	f.Summary = fmt.Sprintf("%s could not resolve what %s had asked for before the trace began (%s): the path back is fine, its own source of answers is not",
+		in.resolver(), in.source(), tracer.RCodeName(l.RCode))
+	f.Blind = append(f.Blind, tracer.Blind{What: "the question, and what the resolver asked of others until it answered: they were before the trace",
+		Effect: "why it could not resolve it is not known"})
 }
 
 func (in *Input) slow(f *Finding, l *tracer.Lookup) {
@@ -183,6 +197,9 @@ func (in *Input) foreignResolver() bool {
 }
 
 func lookupText(l *tracer.Lookup) string {
+	if l.Unasked {
+		return "answered " + tracer.RCodeName(l.RCode) + ", to a question from before the trace"
+	}
 	s := fmt.Sprintf("%d questions, %d answered: %s, slowest after %s", l.Asked, l.Answered, tracer.RCodeName(l.RCode), inShort(l.Slowest))
 	if l.Repeated > 0 {
 		s += fmt.Sprintf(", %d sent again", l.Repeated)

@@ -85,6 +85,8 @@ func TestLookups(t *testing.T) {
 	blockLists.Misses, blockLists.Took = 20, 1200*ms
 	slowBlockLists.Misses, slowBlockLists.Slowest = 20, 1500*ms
 	failed := answered(tracer.RCodeServFail, 4*time.Second)
+	late, lateRefusal := answered(tracer.RCodeServFail, 0), answered(tracer.RCodeRefused, 0)
+	late.Unasked, lateRefusal.Unasked = true, true
 	raced := counted(hostNS, "conntrack.insert_failed", 1)
 	tests := []struct {
 		name   string
@@ -111,6 +113,9 @@ func TestLookups(t *testing.T) {
 		{"twenty block lists, one after the other", []change{asks(blockLists)}, "ok", confirmed, ""},
 		{"twenty block lists, and a slow answer", []change{asks(slowBlockLists)}, "dns-slow", probable, ""},
 		{"a search list", []change{asks(searched)}, "ok", confirmed, ""},
+		{"it fails on what was asked before the trace", []change{asks(late)}, "dns-servfail", probable, "Pod db/api"},
+		{"the same, and the client has gone", []change{asks(late), noSocket(at3(on(webNS, eth0)), ofReply, times(1))}, "dns-servfail", probable, "Pod db/api"},
+		{"it refuses what was asked before the trace", []change{asks(lateRefusal)}, "dns-refused", confirmed, "Pod db/api"},
 		{"the upstream is silent", []change{asks(failed), silentUpstream}, "dns-upstream-unreachable", probable, "Pod db/api"},
 		{"it fails at once, while another client's upstream is silent", []change{asks(answered(tracer.RCodeServFail, ms)), silentUpstream}, "dns-servfail", confirmed, "Pod db/api"},
 		{"the upstream refuses", []change{asks(failed), behind(tracer.ComponentExternal, "egr-remote-refused", confirmed)}, "dns-upstream-unreachable", probable, "Pod db/api"},
@@ -178,6 +183,7 @@ func TestLookupEvidence(t *testing.T) {
 		{"the Service", []change{service}, "asked Service kube-system/kube-dns, 10.9.0.5:53, translated to 10.1.0.11:53 (db/api)", ""},
 		{"rcode and latency", nil, "1 questions, 1 answered: SERVFAIL, slowest after 4s", ""},
 		{"not followed", nil, "", "not followed"},
+		{"asked before the trace", []change{func(s *scene) { s.j.Lookup.Unasked = true }}, "answered SERVFAIL, to a question from before the trace", "the question, and what the resolver asked of others"},
 		{"on another node", []change{far}, "", "DNS pod db/api runs on node n2"},
 		{"asked nobody", []change{followed}, "", "no question of DNS pod db/api to a server outside"},
 		{"silent upstream", []change{silentUpstream}, "meanwhile it asked 198.51.100.1:53 over UDP 2 times, without an answer", "for whom db/api asked its upstream"},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/podpath/podpath/testbed/workload"
 )
@@ -15,13 +16,18 @@ import (
 func workloadCommand() *cobra.Command {
 	c := &cobra.Command{Use: "workload", Hidden: true}
 	var network, name string
+	var rcode uint16
 	listen := &cobra.Command{Use: "listen ADDR:PORT", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, args []string) error {
 		at, err := netip.ParseAddrPort(args[0])
 		if err != nil {
 			return err
 		}
+		if network == "dns" {
+			return workload.Resolve(c.Context(), at, dnsmessage.RCode(rcode))
+		}
 		return workload.Serve(c.Context(), network, at, name)
 	}}
+	listen.Flags().Uint16Var(&rcode, "rcode", 0, "of dns: the failure that every lookup is answered with")
 	listen.Flags().StringVar(&name, "name", "server", "what it calls itself")
 	var count, size int
 	var every, limit time.Duration
@@ -50,7 +56,7 @@ func workloadCommand() *cobra.Command {
 	dial.Flags().DurationVar(&limit, "limit", 3*time.Second, "time for a try")
 	c.AddCommand(noiseCommand(), &cobra.Command{Use: "wait", Args: cobra.NoArgs, Run: func(c *cobra.Command, _ []string) { <-c.Context().Done() }})
 	for _, sub := range []*cobra.Command{listen, dial} {
-		sub.Flags().StringVar(&network, "network", "tcp", "tcp or udp")
+		sub.Flags().StringVar(&network, "network", "tcp", "tcp or udp, or, to listen, dns")
 		c.AddCommand(sub)
 	}
 	return c

@@ -29,7 +29,7 @@ func (c *Cluster) startDNS(ctx context.Context) error {
 	if c.Flavour.Full {
 		return c.deployDNS(ctx)
 	}
-	if err := os.WriteFile(c.file("Corefile"), []byte(corefile("kubeconfig "+c.podKubeconfig()+" testbed")), 0o644); err != nil {
+	if err := os.WriteFile(c.file("Corefile"), []byte(c.lightCorefile("")), 0o644); err != nil {
 		return err
 	}
 	var err error
@@ -37,6 +37,23 @@ func (c *Cluster) startDNS(ctx context.Context) error {
 		Namespace: metav1.NamespaceSystem, Name: dnsPod, Node: c.nodes[0].Name, Labels: dnsLabels(), Ports: dnsPorts(),
 	})
 	if err != nil {
+		return err
+	}
+	return c.ServeDNS(ctx)
+}
+
+func (c *Cluster) lightCorefile(upstream string) string {
+	return corefile("kubeconfig "+c.podKubeconfig()+" testbed", upstream)
+}
+
+// ForwardDNS starts CoreDNS anew, in the pod that the testbed made: names that are
+// none of the cluster's are asked for at upstream, ADDRESS:PORT, or nowhere if
+// that is empty.
+func (c *Cluster) ForwardDNS(ctx context.Context, upstream string) error {
+	if err := c.dns.Crash(); err != nil {
+		return err
+	}
+	if err := os.WriteFile(c.file("Corefile"), []byte(c.lightCorefile(upstream)), 0o644); err != nil {
 		return err
 	}
 	return c.ServeDNS(ctx)
@@ -78,8 +95,13 @@ func (c *Cluster) ServeDNS(ctx context.Context) error {
 	return dns.await(ctx, "CoreDNS", func() bool { return c.dns.healthy("http://127.0.0.1:8181/ready") })
 }
 
-// corefile is CoreDNS's configuration; api says how it finds the API server.
-func corefile(api string) string {
+// corefile is CoreDNS's configuration; api says how it finds the API server, and
+// upstream, if any, whom it asks for other names than the cluster's.
+func corefile(api, upstream string) string {
+	forward := ""
+	if upstream != "" {
+		forward = "    forward . " + upstream + "\n"
+	}
 	return `.:53 {
     errors
     health
@@ -88,7 +110,7 @@ func corefile(api string) string {
         ` + api + `
         pods insecure
     }
-    loop
+` + forward + `    loop
     reload
     loadbalance
 }
@@ -103,7 +125,7 @@ func (c *Cluster) deployDNS(ctx context.Context) error {
 	}
 	name := metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "coredns"}
 	_, err := c.Client.CoreV1().ConfigMaps(name.Namespace).Create(ctx, &corev1.ConfigMap{
-		ObjectMeta: name, Data: map[string]string{"Corefile": corefile("")},
+		ObjectMeta: name, Data: map[string]string{"Corefile": corefile("", "")},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		return err

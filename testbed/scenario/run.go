@@ -140,7 +140,7 @@ func (r *Runner) check(ctx context.Context, s Scenario, stage *Stage, out *Resul
 func (r *Runner) prove(ctx context.Context, stage *Stage, scene *Scene, want []workload.Outcome, what string) error {
 	var last string
 	err := stage.await(ctx, what, func() bool {
-		got, err := r.tries(scene, 3, stage.patience())
+		got, err := r.tries(scene, 3, cmp.Or(scene.Patience, stage.patience()))
 		last = fmt.Sprint(got, err)
 		if err == nil && !got.all(want...) && got.any(want...) {
 			// The kernel sends a host six ICMP errors at once, and then one a
@@ -217,14 +217,15 @@ func (r *Runner) trace(ctx context.Context, scene *Scene, out *Result) error {
 // amidNoise has the client try, and others make noise of every kind meanwhile, if
 // there are any.
 func (r *Runner) amidNoise(ctx context.Context, scene *Scene, n int) (Tries, error) {
+	limit := max(scene.Patience, 5*time.Second)
 	if scene.others == nil {
-		return r.tries(scene, n, 5*time.Second)
+		return r.tries(scene, n, limit)
 	}
 	before, err := scene.others.counts()
 	if err != nil {
 		return nil, fmt.Errorf("count the noise: %w", err)
 	}
-	got, err := r.tries(scene, n, 5*time.Second)
+	got, err := r.tries(scene, n, limit)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ package scenario
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/podpath/podpath/testbed/accuracy"
 	"github.com/podpath/podpath/testbed/k8s"
@@ -47,6 +48,10 @@ type Scene struct {
 	// Network is tcp or udp, Target HOST:PORT; Lookup, if set, is a name to ask
 	// the cluster's DNS for instead.
 	Network, Target, Lookup string
+	// Patience is how long a try may take before it counts as silent; 0: what is
+	// usual. Servers that answer a failure later than that answer nobody, which is
+	// traffic of its own in the trace that follows.
+	Patience time.Duration
 	// Bytes to send with each try.
 	Bytes int
 	// Healthy is how the client's tries end when nothing is broken; "": ok.

@@ -487,6 +487,21 @@ func listening(addrs ...string) change {
 	}
 }
 
+// declares has the target's pod declare these ports, and no others.
+func declares(ports ...uint16) change {
+	return func(s *scene) {
+		s.c.TargetPod.Ports = nil
+		for _, p := range ports {
+			s.c.TargetPod.Ports = append(s.c.TargetPod.Ports, tracer.ContainerPort{Port: p, Proto: s.j.Flow.Proto})
+		}
+	}
+}
+
+// unwell: the target's pod is not Ready.
+func unwell(restarts int32) change {
+	return func(s *scene) { s.c.TargetPod.Ready, s.c.TargetPod.Restarts = false, restarts }
+}
+
 func linkDown(which func(*tracer.NodeFacts) *tracer.Device) change {
 	return func(s *scene) { which(s.n).Up = false }
 }

@@ -23,5 +23,12 @@ func proxyLookalikes() []lookalike {
 			s.c.Service.Endpoints[0].Node = "n1"
 		}), "unknown", "svc-no-local-endpoints node-input-blocked", ""},
 		{"kube-network-policies drops what policies allow", []change{filtered(), rule("kube-network-policies", "drop")}, "pol-agent-stale", "node-forward-drop", suspected},
+		// A refusal: the Service's port, or nobody there.
+		{"a sidecar declares its port, the application has crashed", svc(translated(apiIP, 8080), refusedByTarget, listening("0.0.0.0:15090"), declares(15090), unwell(7)), "app-no-listener", "svc-wrong-targetport", ""},
+		{"only the sidecar listens", svc(translated(apiIP, 8080), refusedByTarget, listening("0.0.0.0:15090", "0.0.0.0:15006"), declares()), "app-no-listener", "svc-wrong-targetport", ""},
+		{"Linkerd's proxy listens, the application starts", svc(translated(apiIP, 8080), refusedByTarget, listening("0.0.0.0:4143"), declares(4143, 4191), unwell(0)), "app-no-listener", "svc-wrong-targetport", ""},
+		{"the application has its metrics up, and not yet its port", svc(translated(apiIP, 8080), refusedByTarget, listening("0.0.0.0:9100"), declares(), unwell(0)), "app-no-listener", "svc-wrong-targetport", ""},
+		{"declares another port, and crashes", svc(translated(apiIP, 8080), refusedByTarget, declares(9090), func(s *scene) { s.c.TargetPod.Restarts = 3 }), "app-no-listener", "svc-wrong-targetport", ""},
+		{"a far pod that declares another port, and is not Ready", []change{toFarService, farRefuses, declares(9090), unwell(2)}, "app-no-listener", "svc-wrong-targetport", probable},
 	}
 }

@@ -40,12 +40,15 @@ func (in *Input) whyRefusedOutside(f *Finding) (code, summary string) {
 	p, s := in.Cluster.TargetPod, in.Cluster.Service
 	who := fmt.Sprintf("%s refused %s; it runs on node %s, which is not observed here", in.target(), in.targetPort(), p.Node)
 	switch {
-	case s != nil && in.wrongTargetPort(false):
+	case s != nil && in.wrongTargetPort(nil, false):
 		f.Object = serviceRef(s)
 		return "svc-wrong-targetport", who + "; the Service's targetPort is not a port that the pod declares"
 	case in.asksClusterDNS():
 		f.Evidence = append(f.Evidence, in.seenState("EndpointSlice", "%s", in.standing(p)))
 		return "dns-coredns-down", "DNS pod " + who + ": the cluster's lookups are sent there, and nothing listens"
+	}
+	if !p.Ready || p.Restarts > 0 {
+		f.Evidence = append(f.Evidence, in.seenState(in.target(), "%s", health(p)))
 	}
 	return "app-no-listener", who
 }

@@ -77,6 +77,7 @@ func (in *Input) whyRefused(f *Finding) (code, summary string) {
 	port, proto := in.Journey.Translated.Dst.Port(), in.Journey.Flow.Proto
 	var loopback *tracer.Listener
 	var others []string
+	var elsewhere []uint16
 	for i := range in.Node.Listeners {
 		l := &in.Node.Listeners[i]
 		if l.Proto != proto {
@@ -86,6 +87,7 @@ func (in *Input) whyRefused(f *Finding) (code, summary string) {
 		case l.Addr.Port() != port:
 			if !l.Addr.Addr().IsLoopback() {
 				others = append(others, l.Addr.String())
+				elsewhere = append(elsewhere, l.Addr.Port())
 			}
 		case l.Addr.Addr().IsLoopback():
 			loopback = l
@@ -111,7 +113,7 @@ func (in *Input) whyRefused(f *Finding) (code, summary string) {
 	if in.Node.ListenersRead {
 		f.Evidence = append(f.Evidence, in.seenState(where, "no socket for %s; listening: %s", in.targetPort(), orNone(others)))
 	}
-	if s := in.Cluster.Service; s != nil && in.wrongTargetPort(len(others) > 0) {
+	if s := in.Cluster.Service; s != nil && in.wrongTargetPort(elsewhere, in.Node.ListenersRead) {
 		f.Object = serviceRef(s)
 		return "svc-wrong-targetport", fmt.Sprintf("Service %s/%s sends port %d to targetPort %s of pod %s, where nothing listens; the pod listens on %s%s",
 			s.Namespace, s.Name, s.Port, s.TargetPort, where, orNone(others), in.declared())
@@ -119,19 +121,56 @@ func (in *Input) whyRefused(f *Finding) (code, summary string) {
 	if in.asksClusterDNS() {
 		return "dns-coredns-down", fmt.Sprintf("%s is an endpoint of the cluster DNS Service, but nothing listens on %s", what, in.targetPort())
 	}
+	if p := in.Cluster.TargetPod; p != nil && (!p.Ready || p.Restarts > 0) {
+		f.Evidence = append(f.Evidence, in.seenState(where, "%s", health(p)))
+	}
 	return "app-no-listener", fmt.Sprintf("%s is reachable, but nothing listens on %s", what, in.targetPort())
 }
 
-// wrongTargetPort: the target's port is not one that the pod declares; for a pod that declares none, another listening port is the sign.
-func (in *Input) wrongTargetPort(listensElsewhere bool) bool {
+// health is how a pod's containers do.
+func health(p *tracer.PodFacts) string {
+	if p.Ready {
+		return fmt.Sprintf("the pod is Ready, and its containers were restarted %d times", p.Restarts)
+	}
+	return fmt.Sprintf("the pod is not Ready, and its containers were restarted %d times", p.Restarts)
+}
+
+// wrongTargetPort: the pod serves another port than the Service sends to, and not
+// none. A declared port only informs (ContainerPort in core/v1), and a proxy that was
+// injected declares and serves its own: what speaks for it is that the application
+// listens elsewhere, or is well and declares others. elsewhere are the other ports on
+// which the pod listens, if they were read.
+func (in *Input) wrongTargetPort(elsewhere []uint16, read bool) bool {
 	p := in.Cluster.TargetPod
-	if p == nil || in.untranslated() {
+	if p == nil || in.untranslated() || in.declares(p) {
 		return false
 	}
-	if len(p.Ports) == 0 {
-		return listensElsewhere
+	elsewhere = slices.DeleteFunc(slices.Clone(elsewhere), ofSidecar)
+	var declared []uint16
+	for _, c := range p.Ports {
+		if c.Proto == in.Journey.Flow.Proto && !ofSidecar(c.Port) {
+			declared = append(declared, c.Port)
+		}
 	}
-	return !in.declares(p)
+	switch {
+	case !p.Ready: // it may be about to listen, or have stopped
+		return slices.ContainsFunc(elsewhere, func(n uint16) bool { return slices.Contains(declared, n) })
+	case len(elsewhere) > 0:
+		return true
+	}
+	return len(declared) > 0 && (p.Restarts == 0 || !read)
+}
+
+// ofSidecar: a port of a proxy that is injected into pods (Istio's and Linkerd's
+// documentation of the ports that they use).
+func ofSidecar(port uint16) bool {
+	switch port {
+	case 15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090:
+		return true
+	case 4140, 4143, 4190, 4191:
+		return true
+	}
+	return false
 }
 
 // declares: the pod declares the port that it is asked on.

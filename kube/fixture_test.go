@@ -32,7 +32,7 @@ const shopDump = `{
    "metadata":{"name":"api-5c-aaaaa","namespace":"payments","uid":"u2","creationTimestamp":"2026-11-22T09:00:00Z",
     "labels":{"app":"api","pod-template-hash":"5c"},
     "ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"api-5c","uid":"r2","controller":true}]},
-   "spec":{"nodeName":"n2","containers":[{"name":"c","ports":[{"name":"web","containerPort":8080}]}]},
+   "spec":{"nodeName":"n2","containers":[{"name":"c","ports":[{"name":"web","containerPort":8080,"hostPort":18080,"hostIP":"172.30.0.12"}]}]},
    "status":{"phase":"Running","podIP":"10.244.2.9","conditions":[{"type":"Ready","status":"True"}]}},
   {"apiVersion":"v1","kind":"Pod",
    "metadata":{"name":"batch-1","namespace":"shop","labels":{"app":"checkout"}},

@@ -272,6 +272,28 @@ func (s *Snapshot) HostPod(ip netip.Addr, port uint16, proto uint8) (*Pod, bool)
 	return list[0], true
 }
 
+// PublishedBy returns the pod that wants a port of its node's address to lead to it
+// (hostPort), if exactly one does that has an address and is not being deleted.
+func (s *Snapshot) PublishedBy(ip netip.Addr, port uint16, proto uint8) (*Pod, bool) {
+	ip = ip.Unmap()
+	n, ok := s.nodes.byIP[ip]
+	if !ok {
+		return nil, false
+	}
+	list, _ := s.published.get(publishedPort{n.Name, port, proto})
+	var found *Pod
+	for _, p := range list {
+		switch {
+		case !p.Deleting.IsZero() || !p.Publishes(ip, port, proto):
+		case found != nil:
+			return nil, false
+		default:
+			found = p
+		}
+	}
+	return found, found != nil
+}
+
 // Counts is the number of objects by kind ("Pod", "Service", ...).
 func (s *Snapshot) Counts() map[string]int {
 	out := map[string]int{

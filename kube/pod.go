@@ -156,6 +156,7 @@ func containerPorts(p *corev1.Pod) []tracer.ContainerPort {
 		for _, c := range ports {
 			out = append(out, tracer.ContainerPort{
 				Name: c.Name, Port: uint16(c.ContainerPort), Proto: protoNumber(c.Protocol),
+				HostPort: uint16(c.HostPort), HostIP: hostIP(c.HostIP),
 			})
 		}
 	}
@@ -169,6 +170,53 @@ func containerPorts(p *corev1.Pod) []tracer.ContainerPort {
 		add(p.Spec.Containers[i].Ports)
 	}
 	return out
+}
+
+// hostIP is the address that a hostPort is bound to, zero if none is given.
+func hostIP(s string) netip.Addr {
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Unmap()
+}
+
+// Publishes reports whether the pod wants a port of its node's address to lead to
+// it: a port without an address means all of them, an unspecified address all of
+// its family.
+func (p *Pod) Publishes(ip netip.Addr, port uint16, proto uint8) bool {
+	if p.HostNetwork || port == 0 {
+		return false
+	}
+	for _, c := range p.Ports {
+		any := !c.HostIP.IsValid() || c.HostIP.IsUnspecified() && c.HostIP.Is4() == ip.Is4()
+		if c.HostPort == port && c.Proto == proto && (any || c.HostIP == ip) {
+			return p.hasFamily(ip)
+		}
+	}
+	return false
+}
+
+// eachPublished yields the ports of its node that lead to the pod.
+func (p *Pod) eachPublished(yield func(publishedPort)) {
+	if !p.ownsIPs() || p.Node == "" {
+		return
+	}
+	for _, c := range p.Ports {
+		if c.HostPort != 0 {
+			yield(publishedPort{p.Node, c.HostPort, c.Proto})
+		}
+	}
+}
+
+// hasFamily reports whether the pod has an address of the same family.
+func (p *Pod) hasFamily(ip netip.Addr) bool {
+	for _, have := range p.IPs {
+		if have.Is4() == ip.Is4() {
+			return true
+		}
+	}
+	return false
 }
 
 func waiting(p *corev1.Pod) string {

@@ -75,6 +75,7 @@ func restorePod(p *Pod) *corev1.Pod {
 	for _, port := range p.Ports {
 		c.Ports = append(c.Ports, corev1.ContainerPort{
 			Name: port.Name, ContainerPort: int32(port.Port), Protocol: protocolName(port.Proto),
+			HostPort: int32(port.HostPort), HostIP: addrText(port.HostIP),
 		})
 	}
 	out.Spec.Containers = []corev1.Container{c}
@@ -93,6 +94,14 @@ func restorePod(p *Pod) *corev1.Pod {
 		out.Status.PodIPs = append(out.Status.PodIPs, corev1.PodIP{IP: ip.String()})
 	}
 	return out
+}
+
+// addrText is an address in words, "" for none.
+func addrText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }
 
 func restoreService(s *Service) *corev1.Service {

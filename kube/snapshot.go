@@ -24,6 +24,7 @@ type Snapshot struct {
 	pods       index[Key, *Pod]
 	podIPs     index[netip.Addr, []*Pod]
 	hostPorts  index[hostPort, []*Pod]
+	published  index[publishedPort, []*Pod]
 	former     index[netip.Addr, Former]
 	services   index[Key, *Service]
 	vips       index[netip.Addr, []vip]
@@ -56,6 +57,13 @@ type Snapshot struct {
 // hostPort is a port that a hostNetwork pod declares on a node's address.
 type hostPort struct {
 	ip    netip.Addr
+	port  uint16
+	proto uint8
+}
+
+// publishedPort is a port of a node that a pod of it wants to lead to it.
+type publishedPort struct {
+	node  string
 	port  uint16
 	proto uint8
 }
@@ -156,6 +164,7 @@ type builder struct {
 	pods       *editor[Key, *Pod]
 	podIPs     *editor[netip.Addr, []*Pod]
 	hostPorts  *editor[hostPort, []*Pod]
+	published  *editor[publishedPort, []*Pod]
 	former     *editor[netip.Addr, Former]
 	services   *editor[Key, *Service]
 	vips       *editor[netip.Addr, []vip]
@@ -176,7 +185,7 @@ type builder struct {
 func newBuilder(s *Snapshot) *builder {
 	b := &builder{
 		next: *s, formerSet: make(map[netip.Addr]time.Time),
-		pods: s.pods.edit(), podIPs: s.podIPs.edit(), hostPorts: s.hostPorts.edit(), former: s.former.edit(),
+		pods: s.pods.edit(), podIPs: s.podIPs.edit(), hostPorts: s.hostPorts.edit(), published: s.published.edit(), former: s.former.edit(),
 		services: s.services.edit(), vips: s.vips.edit(), nodePorts: s.nodePorts.edit(),
 		slices: s.slices.edit(), ofService: s.ofService.edit(), namespaces: s.namespaces.edit(),
 		policies: s.policies.edit(), ofNS: s.ofNS.edit(), replicas: s.replicas.edit(), cidrs: s.cidrs.edit(),
@@ -334,6 +343,7 @@ func (b *builder) note(k kind) {
 }
 
 func (b *builder) indexPod(p *Pod, _ op) {
+	p.eachPublished(func(k publishedPort) { addTo(b.published, k, p) })
 	for _, ip := range p.IPs {
 		switch {
 		case p.ownsIPs():
@@ -348,6 +358,7 @@ func (b *builder) indexPod(p *Pod, _ op) {
 }
 
 func (b *builder) unindexPod(p *Pod, o op) {
+	p.eachPublished(func(k publishedPort) { removeFrom(b.published, k, p) })
 	for _, ip := range p.IPs {
 		if p.ownsIPs() {
 			removeFrom(b.podIPs, ip, p)
@@ -424,7 +435,7 @@ func (b *builder) applyNode(o op) {
 func (b *builder) done(taken time.Time) *Snapshot {
 	s := b.next
 	s.taken = taken
-	s.pods, s.podIPs, s.hostPorts, s.former = b.pods.done(), b.podIPs.done(), b.hostPorts.done(), b.former.done()
+	s.pods, s.podIPs, s.hostPorts, s.published, s.former = b.pods.done(), b.podIPs.done(), b.hostPorts.done(), b.published.done(), b.former.done()
 	s.services, s.vips, s.nodePorts = b.services.done(), b.vips.done(), b.nodePorts.done()
 	s.slices, s.ofService = b.slices.done(), b.ofService.done()
 	s.namespaces, s.replicas, s.cidrs = b.namespaces.done(), b.replicas.done(), b.cidrs.done()

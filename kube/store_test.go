@@ -5,6 +5,10 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/podpath/podpath/tracer"
 )
 
 var ip7 = netip.MustParseAddr("10.0.0.7")
@@ -214,6 +218,74 @@ func TestHostPodNeedsOneCandidate(t *testing.T) {
 	two := newSnapshot([]object{node, host("a"), host("b")}, at(0))
 	if e := two.Endpoint(netip.MustParseAddr("10.0.0.1"), 9100, 6); e.Name != "n1" {
 		t.Errorf("got %+v, want the node", e)
+	}
+}
+
+// A pod with a hostPort is found by its node's address, if it is there and is the
+// only one.
+func TestPublishedBy(t *testing.T) {
+	publisher := func(name, hostIP string, with func(*Pod)) *Pod {
+		p := ipPod(name, at(0), "10.244.1.7")
+		p.Ports = containerPorts(&corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Ports: []corev1.ContainerPort{{ContainerPort: 80, HostPort: 9000, HostIP: hostIP}}}}}})
+		if with != nil {
+			with(p)
+		}
+		return p
+	}
+	node := &Node{Meta: Meta{Name: "n1"}, IPs: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")}}
+	tests := map[string]struct {
+		pods  []object
+		ip    string
+		port  uint16
+		proto uint8
+		want  string
+	}{
+		"every address":               {[]object{publisher("a", "", nil)}, "10.0.0.1", 9000, 6, "a"},
+		"every address of a family":   {[]object{publisher("a", "0.0.0.0", nil)}, "10.0.0.1", 9000, 6, "a"},
+		"this address":                {[]object{publisher("a", "10.0.0.1", nil)}, "10.0.0.1", 9000, 6, "a"},
+		"another address":             {[]object{publisher("a", "127.0.0.1", nil)}, "10.0.0.1", 9000, 6, ""},
+		"the other family":            {[]object{publisher("a", "::", nil)}, "10.0.0.1", 9000, 6, ""},
+		"a family the pod has not":    {[]object{publisher("a", "", nil)}, "fd00::1", 9000, 6, ""},
+		"the container's port":        {[]object{publisher("a", "", nil)}, "10.0.0.1", 80, 6, ""},
+		"another protocol":            {[]object{publisher("a", "", nil)}, "10.0.0.1", 9000, 17, ""},
+		"no node's address":           {[]object{publisher("a", "", nil)}, "10.0.0.2", 9000, 6, ""},
+		"a pod of another node":       {[]object{publisher("a", "", func(p *Pod) { p.Node = "n2" })}, "10.0.0.1", 9000, 6, ""},
+		"a pod of the node's network": {[]object{publisher("a", "", func(p *Pod) { p.HostNetwork = true })}, "10.0.0.1", 9000, 6, ""},
+		"a pod that has ended":        {[]object{publisher("a", "", func(p *Pod) { p.Phase = "Failed" })}, "10.0.0.1", 9000, 6, ""},
+		"a pod being deleted":         {[]object{publisher("a", "", func(p *Pod) { p.Deleting = at(1) })}, "10.0.0.1", 9000, 6, ""},
+		"the heir of one":             {[]object{publisher("a", "", func(p *Pod) { p.Deleting = at(1) }), publisher("b", "", nil)}, "10.0.0.1", 9000, 6, "b"},
+		"two of them":                 {[]object{publisher("a", "", nil), publisher("b", "", nil)}, "10.0.0.1", 9000, 6, ""},
+		"two, by address":             {[]object{publisher("a", "10.0.0.1", nil), publisher("b", "127.0.0.1", nil)}, "10.0.0.1", 9000, 6, "a"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := newSnapshot(append(tt.pods, node), at(0))
+			got := ""
+			if p, ok := s.PublishedBy(netip.MustParseAddr(tt.ip), tt.port, tt.proto); ok {
+				got = p.Name
+			}
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// A pod that is gone, or that does not want the port any more, publishes nothing.
+func TestPublishedNoMore(t *testing.T) {
+	node := netip.MustParseAddr("10.0.0.1")
+	with := func(port uint16) *Pod {
+		p := ipPod("a", at(0), "10.244.1.7")
+		p.Ports = []tracer.ContainerPort{{Port: 80, Proto: 6, HostPort: port}}
+		return p
+	}
+	st := NewStore(newSnapshot([]object{&Node{Meta: Meta{Name: "n1"}, IPs: []netip.Addr{node}}, with(9000)}, at(0)))
+	put(st, with(9001), at(5))
+	if _, ok := st.At(at(5)).PublishedBy(node, 9000, 6); ok {
+		t.Error("the old port is still published")
+	}
+	if _, ok := st.At(at(5)).PublishedBy(node, 9001, 6); !ok {
+		t.Error("the new port is not published")
 	}
 }
 

@@ -62,6 +62,10 @@ type ClusterFacts struct {
 	// Bystanders are the other pods of the traced node in whose namespaces
 	// packets of the flow were seen.
 	Bystanders []Bystander `json:"bystanders,omitempty"`
+	// Published is the pod that wants Destination, a port of its own node, to lead
+	// to it (hostPort), nil if none does, or more than one. A pod that uses its
+	// node's network is not meant.
+	Published *PodFacts `json:"published,omitempty"`
 	// Service is set if Destination is a Service's frontend.
 	Service *ServiceFacts `json:"service,omitempty"`
 
@@ -132,6 +136,11 @@ type ContainerPort struct {
 	Name  string `json:"name,omitempty"`
 	Port  uint16 `json:"port"`
 	Proto uint8  `json:"proto"`
+	// HostPort is the port of the node that leads to it, 0 if none; HostIP is
+	// the only address of the node that has it, zero for all, unspecified for all
+	// of its family.
+	HostPort uint16     `json:"host_port,omitempty"`
+	HostIP   netip.Addr `json:"host_ip,omitzero"`
 }
 
 // ServiceFacts is what a Service promises for the frontend that was used.

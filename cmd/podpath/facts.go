@@ -31,6 +31,9 @@ func clusterFacts(view *kube.Snapshot, j *tracer.Journey, node string) *tracer.C
 	if dstOK {
 		c.TargetPod = view.PodFacts(dst)
 	}
+	if p, ok := view.PublishedBy(j.Flow.Dst.Addr(), j.Flow.Dst.Port(), proto); ok {
+		c.Published = view.PodFacts(p)
+	}
 	if view.ServicesKnown() {
 		c.Service = service.Facts(view, j.Flow)
 		if c.Service != nil {

@@ -74,3 +74,21 @@ func TestExpectedTargets(t *testing.T) {
 		t.Errorf("a pod's own address: %+v", c.Service)
 	}
 }
+
+const publishedDump = `{"kind":"List","items":[
+ {"kind":"Node","metadata":{"name":"n1"},"status":{"addresses":[{"type":"InternalIP","address":"172.30.0.1"}]}},
+ {"kind":"Pod","metadata":{"namespace":"db","name":"api"},"spec":{"nodeName":"n1","containers":[{"ports":[{"containerPort":8080,"hostPort":9000}]}]},"status":{"phase":"Running","podIP":"10.1.0.11"}}]}`
+
+// A port of a node has the pod that wants it beside it, and no other.
+func TestPublishedPod(t *testing.T) {
+	view, _, err := kube.ReadDump(strings.NewReader(publishedDump), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for to, want := range map[string]bool{"172.30.0.1:9000": true, "172.30.0.1:8080": false, "172.30.0.9:9000": false, "10.1.0.11:9000": false} {
+		flow := tracer.Tuple{Src: netip.MustParseAddrPort("198.51.100.7:4000"), Dst: netip.MustParseAddrPort(to), Proto: tracer.ProtoTCP}
+		if c := clusterFacts(view, &tracer.Journey{Flow: flow, Translated: flow}, "n1"); (c.Published != nil) != want {
+			t.Errorf("%s: %+v, want a pod: %t", to, c.Published, want)
+		}
+	}
+}

@@ -27,9 +27,9 @@ func newCluster(p *plan) *cluster {
 
 func (c *cluster) addPods() {
 	p := c.p
-	web := []podPort{{"http", p.podPort, "TCP"}, {"quic", p.podPort, "UDP"}}
-	far := []podPort{{"https", p.farPort, "TCP"}, {"https-udp", p.farPort, "UDP"}}
-	dns := []podPort{{"dns", 53, "UDP"}, {"dns-tcp", 53, "TCP"}}
+	web := []podPort{{name: "http", port: p.podPort, proto: "TCP"}, {name: "quic", port: p.podPort, proto: "UDP"}}
+	far := []podPort{{name: "https", port: p.farPort, proto: "TCP"}, {name: "https-udp", port: p.farPort, proto: "UDP"}}
+	dns := []podPort{{name: "dns", port: 53, proto: "UDP"}, {name: "dns-tcp", port: 53, proto: "TCP"}}
 	local := []*pod{
 		c.workload(p.clientNS, p.client, nil),
 		c.workload(p.serverNS, p.server, web),

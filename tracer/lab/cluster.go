@@ -27,6 +27,7 @@ type podPort struct {
 	name  string
 	port  uint16
 	proto string // "TCP", "UDP"
+	host  uint16 // hostPort, 0 for none
 }
 
 func (p *pod) ip(six bool) netip.Addr {

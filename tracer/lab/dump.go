@@ -124,7 +124,7 @@ func (d *dumper) pod(p *pod) corev1.Pod {
 	}
 	box := corev1.Container{Name: p.app, Image: "registry.example/" + p.app + ":1.0"}
 	for _, port := range p.ports {
-		box.Ports = append(box.Ports, corev1.ContainerPort{Name: port.name, ContainerPort: int32(port.port), Protocol: corev1.Protocol(port.proto)})
+		box.Ports = append(box.Ports, corev1.ContainerPort{Name: port.name, ContainerPort: int32(port.port), Protocol: corev1.Protocol(port.proto), HostPort: int32(port.host)})
 	}
 	return corev1.Pod{
 		TypeMeta: typeMeta("v1", "Pod"), ObjectMeta: m,

@@ -27,6 +27,8 @@ type ruleState struct {
 	noMasquerade bool
 	// hostPort4 and hostPort6 are where a port of the node is mapped to.
 	hostPort4, hostPort6 netip.Addr
+	// noPortmap: the port mapping plugin has no table.
+	noPortmap bool
 	// noExternalMark: kube-proxy does not mark what comes by a load balancer.
 	noExternalMark bool
 	// noHairpinMark: kube-proxy does not mark what a pod sends to itself.

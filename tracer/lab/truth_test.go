@@ -175,6 +175,7 @@ func proofs() map[string]evidence {
 		"firewall-reject":      denied(onNode, inet, hostTable),
 		"no-endpoints":         denied(onNode, nftables.TableFamilyIPv4, named("filter")),
 		"mtu-blackhole":        denied(onNode, inet, hostTable),
+		"host-port-flushed":    denied(onNode, inet, hostTable),
 		"external-silent":      denied(onOutside, inet, named("filter")),
 		"no-service-rules":     stat(onOutside, "IpExt", "InNoRoutes"),
 		"masquerade-missing":   stat(onOutside, "Ip", "OutNoRoutes"),

@@ -42,6 +42,7 @@ func Known() []KnownFault {
 		{"cni-gateway-arp", "cni-gateway-arp", ""},
 		{"cni-hairpin-off", "cni-hairpin-off", ""},
 		{"cni-host-route-missing", "cni-host-route-missing", ""},
+		{"cni-hostport-missing", "cni-hostport-missing", ""},
 		{"cni-hostport-stale", "cni-hostport-stale", ""},
 		{"cni-ipv6-missing", "cni-pod-no-default-route", "for the family that was used"},
 		{"cni-mtu-blackhole", "cni-mtu-blackhole", ""},

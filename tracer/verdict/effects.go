@@ -69,6 +69,12 @@ func effects() []effect {
 			holds:  anyway,
 		},
 		{
+			does:   "which leaves the packets to the node itself, that does not serve this port",
+			causes: []string{"cni-hostport-missing"},
+			signs:  []string{"app-no-listener", "app-localhost-only", "node-input-blocked", "node-firewall-reject", "node-forward-drop", "pol-host-firewall", "pol-cni-policy", "pol-agent-stale", "app-hang"},
+			holds:  anyway,
+		},
+		{
 			does:   "which lets another pod take the packets",
 			causes: []string{"cni-duplicate-ip"},
 			signs:  []string{"app-no-listener", "app-localhost-only", "app-reset", "app-hang", "cni-stale-neigh", "svc-wrong-targetport", "dns-coredns-down"},

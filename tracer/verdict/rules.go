@@ -21,6 +21,7 @@ func Rules() []Rule {
 		{Name: "unallocated-cluster-ip", Eval: unallocatedClusterIP},
 		{Name: "stale-endpoint", Eval: staleEndpoint},
 		{Name: "stale-host-port", Eval: hostPortStale},
+		{Name: "no-host-port", Eval: hostPortMissing},
 		{Name: "hairpin", Eval: hairpin},
 		{Name: "reply-not-translated", Eval: replyNotTranslated},
 		// Programs and filters on the way.

@@ -70,3 +70,79 @@ func hostPortStale(in *Input) *Finding {
 	}
 	return f
 }
+
+// hostPortMissing: a pod of this node wants a port of the node to lead to it, and
+// the node took the packets for its own: nothing sent them to the pod.
+func hostPortMissing(in *Input) *Finding {
+	c, p := in.Cluster, in.Cluster.Published
+	if p == nil || c.Service != nil || !in.servicesKnown() || !in.untranslated() || in.delivered() || p.Node != in.NodeName || in.mapped() {
+		return nil
+	}
+	d := in.causeIf(in.tookItself)
+	if d == nil {
+		d = in.drop(in.tookItself)
+	}
+	a := in.refusedByNode()
+	if d == nil && a == nil {
+		return nil
+	}
+	f := &Finding{
+		Code: "cni-hostport-missing", Confidence: tracer.Confirmed, Object: podRef(p),
+		Summary: fmt.Sprintf("pod %s/%s wants %s of node %s to lead to it (hostPort), and nothing on the node maps that port: the node took the packets for its own",
+			p.Namespace, p.Name, in.port(), in.NodeName),
+		Evidence: []tracer.Evidence{in.seenState("Pod", "%s/%s has hostPort %d for %s", p.Namespace, p.Name, in.Journey.Flow.Dst.Port(), in.publishedPort(p))},
+	}
+	if d != nil {
+		f.Evidence = append(f.Evidence, in.seenDrop(d))
+	}
+	if a != nil {
+		f.Evidence = append(f.Evidence, in.seenAnswer(a))
+	}
+	in.unmapped(f)
+	if c.Stale > 0 {
+		f.Confidence = tracer.Probable
+		f.Blind = append(f.Blind, tracer.Blind{What: fmt.Sprintf("the cluster data is %s old", c.Stale.Round(time.Second)), Effect: "the pod may be gone since"})
+	}
+	return f
+}
+
+// mapped: the node's rules translate what the client asked for.
+func (in *Input) mapped() bool { r := in.Node.Services; return r != nil && r.HasFrontend }
+
+// unmapped says what is known of the node's rules for a port that was not mapped.
+func (in *Input) unmapped(f *Finding) {
+	r := in.Node.Services
+	if r != nil && r.Complete && !translatesElsewhere(r) {
+		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "no rule translates %s", in.Journey.Flow.Dst))
+		return
+	}
+	f.Confidence = tracer.Probable
+	f.Blind = append(f.Blind, tracer.Blind{What: "what maps ports of the node could not be read fully", Effect: "that nothing maps this one is inferred from the untranslated packet"})
+}
+
+// tookItself: the packet died as one for the node itself, behind the hook where its
+// ports are mapped.
+func (in *Input) tookItself(d *tracer.DropSeen) bool {
+	return in.onHost(d.Device) && d.Direction == tracer.DirRequest && (d.Drop.Stage == tracer.StageInput || d.Drop.Stage == tracer.StageSocket)
+}
+
+// refusedByNode is the refusal that the node's own namespace made, nil if it came
+// from elsewhere.
+func (in *Input) refusedByNode() *tracer.Answer {
+	a := in.refusal()
+	if a == nil || !in.targetHere() || !in.onHost(in.Journey.DstDevice) || !in.onHost(a.Device) || a.Hook != tracer.EventTX {
+		return nil
+	}
+	return a
+}
+
+// publishedPort is the pod's own port behind the one of its node.
+func (in *Input) publishedPort(p *tracer.PodFacts) string {
+	to := in.Journey.Flow.Dst
+	for _, c := range p.Ports {
+		if c.HostPort == to.Port() && c.Proto == in.Journey.Flow.Proto {
+			return portOf(c.Proto, c.Port)
+		}
+	}
+	return in.port()
+}

@@ -66,6 +66,7 @@ type aim struct {
 	behind    []netip.Prefix
 	inside    []netip.Prefix
 	upstream  upstream
+	named     *byName
 }
 
 func (e *endpoints) resolve(ctx context.Context, view *kube.Snapshot) (*aim, error) {
@@ -92,6 +93,9 @@ func (e *endpoints) resolve(ctx context.Context, view *kube.Snapshot) (*aim, err
 	a.selection = probe.Selection{
 		A: a.from.Prefixes(), B: append(a.to.Prefixes(), a.behind...),
 		AnyA: a.from.Any || a.from.Internet, AnyB: a.to.Any || a.to.Internet,
+	}
+	if a.named = namedBy(view, a, from, e.to.Kind); a.named != nil {
+		a.selection.B = append(a.selection.B, a.named.resolvers...)
 	}
 	for p := range view.Pods() {
 		if p.Node == e.node && !p.HostNetwork {

@@ -30,6 +30,9 @@ type analyser struct {
 	unwatched unwatched
 	// followed are the DNS pods whose questions to servers outside are watched.
 	followed []netip.Addr
+	// untried follows the lookups for a destination that was given by name; nil if it
+	// was not.
+	untried *untried
 	// told is what was found out in this tick of what DNS servers asked of others
 	// in vain. It is not kept where behindOnce is false: older recordings have the
 	// facts for each.
@@ -76,6 +79,7 @@ func (a *analyser) event(ev *tracer.Event) {
 	a.rec.event(ev)
 	id := a.joiner.Add(ev)
 	if id == 0 {
+		a.untried.note(ev, nil)
 		return
 	}
 	state, known := a.known[id]
@@ -83,6 +87,9 @@ func (a *analyser) event(ev *tracer.Event) {
 	case !known:
 		a.known[id] = isOpen
 		a.open = append(a.open, id)
+		if j, ok := a.joiner.Peek(id); ok {
+			a.untried.note(ev, j)
+		}
 		a.prune()
 	case state == isHealthy && (ev.Drop != nil || ev.Retransmit || ev.TCPFlags&tracer.TCPRst != 0 || ev.IsICMPError()):
 		// It was well; what comes now may say otherwise.
@@ -259,17 +266,16 @@ func (a *analyser) tick(now time.Time, ending bool) {
 		return
 	}
 	clear(a.told)
-	if ending {
-		a.settle(now, true, true)
-	}
+	decided := ending && a.settle(now, true, true)
 	if !ending || !a.said { // rather an open answer than none
-		a.settle(now, ending, false)
+		decided = a.settle(now, ending, false) || decided
 	}
+	a.lookups(now, ending, decided)
 }
 
-// settle judges the flows that are due: at the end those are all, but for the
-// ones under way that are to be spared.
-func (a *analyser) settle(now time.Time, ending, spare bool) {
+// settle judges the flows that are due, if any are: at the end those are all, but for
+// the ones under way that are to be spared.
+func (a *analyser) settle(now time.Time, ending, spare bool) (decided bool) {
 	learned := false
 	var list []due
 	asking := sync.OnceValue(func() map[netip.Addr][]*tracer.Journey { return a.asking(now) })
@@ -309,6 +315,7 @@ func (a *analyser) settle(now time.Time, ending, spare bool) {
 		j, _ := a.joiner.Journey(d.id)
 		a.decide(j, d.outcome, now, d.again)
 	}
+	return len(list) > 0
 }
 
 // due is a flow that can be judged now.
@@ -459,6 +466,11 @@ func (a *analyser) decide(j *tracer.Journey, outcome tracer.Outcome, now time.Ti
 	in.Within = a.trail.Within(j)
 	v := a.engine.Decide(in)
 	a.trail.Add(v)
+	a.give(v, now)
+}
+
+// give hands a verdict out.
+func (a *analyser) give(v *tracer.Verdict, now time.Time) {
 	a.said = true
 	if !a.emit(v) {
 		a.enough = true

@@ -135,6 +135,7 @@ func (l *live) retarget(ctx context.Context) error {
 		return err
 	}
 	l.analyser.follow(aim.upstream.pods)
+	l.analyser.expect(aim)
 	return l.ruleTrace.follow(aim)
 }
 

@@ -277,6 +277,7 @@ func (p *replay) retarget(ctx context.Context) {
 		aim.addHost(view, &p.inv, p.h.Node)
 		p.aim = aim
 		p.analyser.joiner.SetWant(aim.want)
+		p.analyser.expect(aim)
 		if p.h.Upstream {
 			p.analyser.followed = aim.upstream.pods
 		}

@@ -69,11 +69,11 @@ func TestWithout(t *testing.T) {
 const dnsDump = `{"kind":"List","apiVersion":"v1","items":[
  {"apiVersion":"v1","kind":"Node","metadata":{"name":"n1"},"spec":{"podCIDRs":["10.244.1.0/24"]},"status":{"addresses":[{"type":"InternalIP","address":"192.0.2.1"}]}},
  {"apiVersion":"v1","kind":"Node","metadata":{"name":"n2"},"spec":{"podCIDRs":["10.244.2.0/24"]},"status":{"addresses":[{"type":"InternalIP","address":"192.0.2.2"}]}},
- {"apiVersion":"v1","kind":"Pod","metadata":{"name":"web","namespace":"shop"},"spec":{"nodeName":"n1","containers":[{"name":"c"}]},"status":{"phase":"Running","podIP":"10.244.1.7"}},
+ {"apiVersion":"v1","kind":"Pod","metadata":{"name":"web","namespace":"shop"},"spec":{"nodeName":"n1","containers":[{"name":"c"}]},"status":{"phase":"Running","podIP":"10.244.1.7","podIPs":[{"ip":"10.244.1.7"},{"ip":"fd00::7"}]}},
  {"apiVersion":"v1","kind":"Pod","metadata":{"name":"far","namespace":"shop"},"spec":{"nodeName":"n2","containers":[{"name":"c"}]},"status":{"phase":"Running","podIP":"10.244.2.7"}},
  {"apiVersion":"v1","kind":"Pod","metadata":{"name":"coredns-1","namespace":"kube-system","labels":{"k8s-app":"kube-dns"}},"spec":{"nodeName":"n1","containers":[{"name":"c"}]},"status":{"phase":"Running","podIP":"10.244.1.53"}},
  {"apiVersion":"v1","kind":"Service","metadata":{"name":"kube-dns","namespace":"kube-system"},"spec":{"clusterIP":"10.96.0.10","clusterIPs":["10.96.0.10"],"selector":{"k8s-app":"kube-dns"},"ports":[{"name":"dns","port":53,"protocol":"UDP"}]}},
- {"apiVersion":"v1","kind":"Service","metadata":{"name":"web","namespace":"shop"},"spec":{"clusterIP":"10.96.0.99","clusterIPs":["10.96.0.99"],"selector":{"app":"web"},"ports":[{"port":80,"protocol":"TCP"}]}},
+ {"apiVersion":"v1","kind":"Service","metadata":{"name":"web","namespace":"shop"},"spec":{"clusterIP":"10.96.0.99","clusterIPs":["10.96.0.99","fd00:96::99"],"selector":{"app":"web"},"ports":[{"port":80,"protocol":"TCP"}]}},
  {"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","addressType":"IPv4","metadata":{"name":"kube-dns-1","namespace":"kube-system","labels":{"kubernetes.io/service-name":"kube-dns"}},
   "ports":[{"name":"dns","port":53,"protocol":"UDP"}],"endpoints":[{"addresses":["10.244.1.53"],"nodeName":"n1","conditions":{"ready":true},"targetRef":{"kind":"Pod","namespace":"kube-system","name":"coredns-1"}}]}
 ]}`

@@ -20,6 +20,11 @@ import (
 // dial makes one attempt and says how it ended. It never fails: an error is an
 // outcome.
 func dial(a dialArgs) Attempt {
+	if a.Lookup != nil {
+		if at := dial(*a.Lookup); at.Outcome != OK {
+			return at
+		}
+	}
 	start := time.Now()
 	var at Attempt
 	var err error

@@ -93,7 +93,7 @@ type scene struct {
 func Faults() []Fault {
 	all := slices.Concat(
 		healthyControls(), policyFaults(), nearFaults(), serviceFaults(), proxyFaults(), applicationFaults(), brokenAppFaults(), meshFaults(),
-		nodeFaults(), hookFaults(), podFaults(), linkFaults(), routedFaults(), overlayFaults(), overlayFarFaults(), sizeFaults(), egressFaults(), routingFaults(), dnsFaults(), doubleFaults(), partFaults(), addressFaults(), conntrackFaults(), exposedFaults(), hostPortFaults(),
+		nodeFaults(), hookFaults(), podFaults(), linkFaults(), routedFaults(), overlayFaults(), overlayFarFaults(), sizeFaults(), egressFaults(), routingFaults(), dnsFaults(), doubleFaults(), partFaults(), addressFaults(), conntrackFaults(), exposedFaults(), hostPortFaults(), namedFaults(),
 	)
 	why := hidden()
 	for i := range all {

@@ -14,6 +14,7 @@ func hidden() map[string]string {
 		farNode = "the state that is wrong is another node's"
 		outside = "what happens outside is not observed"
 		names   = "names are not read, so that the time alone tells for whom a DNS server asks its upstream"
+		lookups = "names are not read, so that what a lookup was for is concluded from what did not follow"
 		svcs    = "the range of Services is known from the Services in it only"
 	)
 	return map[string]string{
@@ -26,6 +27,10 @@ func hidden() map[string]string {
 		"dns-upstream-silent":             names,
 		"dns-upstream-refused":            names,
 		"dns-upstream-policy":             names,
+		"name-not-found":                  lookups,
+		"name-servfail":                   lookups,
+		"name-dns-down":                   lookups,
+		"name-dns-policy":                 lookups,
 		"duplicate-ip":                    "which of two owners is the right one, no packet says",
 		"routed-gateway-arp":              "which device ought to answer is the CNI's to know",
 		"unallocated-cluster-ip":          svcs,

@@ -138,4 +138,6 @@ type dialArgs struct {
 	Name  string `json:"name,omitempty"` // DNS: what to ask
 	// Search lists names to ask for before, as a resolver's search list makes them.
 	Search []string `json:"search,omitempty"`
+	// Lookup comes before, and has to succeed for the rest to be tried.
+	Lookup *dialArgs `json:"lookup,omitempty"`
 }

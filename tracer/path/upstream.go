@@ -315,3 +315,22 @@ func (jn *Joiner) misses(f *flow, answered span) (n int, took time.Duration) {
 	}
 	return n, took
 }
+
+// Asks are the flows that were not asked for and by which a client asks DNS, the
+// oldest first, the last few of them.
+func (jn *Joiner) Asks(client netip.Addr) []uint64 {
+	a := jn.askers[client]
+	if a == nil {
+		return nil
+	}
+	var out []uint64
+	for _, id := range a.ids[max(0, len(a.ids)-maxTries):] {
+		if !jn.flows[id].wanted {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// Addresses are all addresses of the pod that has this one.
+func (jn *Joiner) Addresses(a netip.Addr) []netip.Addr { return jn.addrsWith(a) }

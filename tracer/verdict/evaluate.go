@@ -72,6 +72,7 @@ func (e *Engine) Decide(in *Input) *tracer.Verdict {
 	if f := lookupAnswered(in); f != nil {
 		f.Evidence = append(in.seenLookup(), f.Evidence...)
 		in.lossy(f, false)
+		in.nothingTried(f)
 		return e.verdict(in, []*Finding{f}, nil)
 	}
 	var found, held []*Finding
@@ -97,6 +98,7 @@ func (e *Engine) Decide(in *Input) *tracer.Verdict {
 	ranked := e.rank(in, found)
 	ranked[0].Evidence = append(ranked[0].Evidence, in.seenLookup()...)
 	ranked[0].Evidence = append(ranked[0].Evidence, in.astray()...)
+	in.nothingTried(ranked[0])
 	return e.verdict(in, ranked, held)
 }
 

@@ -38,6 +38,9 @@ type Input struct {
 	// Within is the verdict, with its summary as why, on a connection that the
 	// target began when it had just got this request, and that failed.
 	Within *tracer.AlsoSeen
+	// Untried is set for a lookup that failed and was not followed by the connection
+	// that was asked for.
+	Untried *Untried
 	// Followed: what a DNS pod of this node asks of servers outside is watched.
 	Followed bool
 	// Behind is, for a lookup, the verdict on what the DNS server asked of others

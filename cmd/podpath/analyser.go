@@ -33,6 +33,8 @@ type analyser struct {
 	// untried follows the lookups for a destination that was given by name; nil if it
 	// was not.
 	untried *untried
+	// families finds what is one request over both.
+	families families
 	// told is what was found out in this tick of what DNS servers asked of others
 	// in vain. It is not kept where behindOnce is false: older recordings have the
 	// facts for each.
@@ -89,6 +91,7 @@ func (a *analyser) event(ev *tracer.Event) {
 		a.open = append(a.open, id)
 		if j, ok := a.joiner.Peek(id); ok {
 			a.untried.note(ev, j)
+			a.families.note(j)
 		}
 		a.prune()
 	case state == isHealthy && (ev.Drop != nil || ev.Retransmit || ev.TCPFlags&tracer.TCPRst != 0 || ev.IsICMPError()):
@@ -284,9 +287,16 @@ func (a *analyser) settle(now time.Time, ending, spare bool) (decided bool) {
 		if !ok {
 			return true
 		}
+		if a.known[id] == isJudged {
+			return true // with another flow of the same request
+		}
 		outcome, settled := verdict.Settle(j, now, ending)
-		if !settled {
+		if !settled || !ending && a.fellBack(j, outcome, now) {
 			return false
+		}
+		if ending && a.fellBack(j, outcome, now) {
+			a.known[id] = isJudged
+			return true
 		}
 		outcome = a.answered(id, outcome)
 		if !learned {
@@ -465,6 +475,11 @@ func (a *analyser) decide(j *tracer.Journey, outcome tracer.Outcome, now time.Ti
 	a.ledger.Add(in, again)
 	in.Within = a.trail.Within(j)
 	v := a.engine.Decide(in)
+	if outcome == tracer.OutcomeDelivered && !again {
+		if also := a.firstTry(j, now); also != nil {
+			v.AlsoSeen = append(v.AlsoSeen, *also)
+		}
+	}
 	a.trail.Add(v)
 	a.give(v, now)
 }

@@ -53,6 +53,17 @@ func askedFor(after time.Duration, from string, id uint16, rcode uint8, records 
 // lookupsOf gives the verdicts of a trace whose packets are these.
 func lookupsOf(t *testing.T, from, to string, packets []packet) []*tracer.Verdict {
 	t.Helper()
+	var events []func(time.Time, uint64) *tracer.Event
+	var at []time.Duration
+	for _, p := range packets {
+		events, at = append(events, p.event), append(at, p.after)
+	}
+	return traced(t, from, to, at, events)
+}
+
+// traced gives the verdicts of a trace with these events, in their order in time.
+func traced(t *testing.T, from, to string, when []time.Duration, events []func(time.Time, uint64) *tracer.Event) []*tracer.Verdict {
+	t.Helper()
 	view, _, err := kube.ReadDump(strings.NewReader(dnsDump), "dump")
 	if err != nil {
 		t.Fatal(err)
@@ -74,8 +85,8 @@ func lookupsOf(t *testing.T, from, to string, packets []packet) []*tracer.Verdic
 	began := time.Unix(1000, 0)
 	next := 0
 	for at := time.Duration(0); at <= 12*time.Second; at += tickEvery {
-		for ; next < len(packets) && packets[next].after <= at; next++ {
-			a.event(packets[next].event(began, uint64(next+1)))
+		for ; next < len(events) && when[next] <= at; next++ {
+			a.event(events[next](began, uint64(next+1)))
 		}
 		a.tick(began.Add(at), false)
 	}

@@ -90,19 +90,23 @@ func (e *endpoints) resolve(ctx context.Context, view *kube.Snapshot) (*aim, err
 	}
 	a.behind = behind(view, &a.to)
 	a.upstream = upstreamOf(view, a, e.node)
-	a.selection = probe.Selection{
-		A: a.from.Prefixes(), B: append(a.to.Prefixes(), a.behind...),
-		AnyA: a.from.Any || a.from.Internet, AnyB: a.to.Any || a.to.Internet,
-	}
-	if a.named = namedBy(view, a, from, e.to.Kind); a.named != nil {
-		a.selection.B = append(a.selection.B, a.named.resolvers...)
-	}
+	a.named = namedBy(view, a, from, e.to.Kind)
+	a.selection = probe.Selection{AnyA: a.from.Any || a.from.Internet, AnyB: a.to.Any || a.to.Internet}
+	a.chooseEnds()
 	for p := range view.Pods() {
 		if p.Node == e.node && !p.HostNetwork {
 			a.podIPs = append(a.podIPs, p.IPs...)
 		}
 	}
 	return a, nil
+}
+
+// chooseEnds fills the ends in the selection with what they stand for.
+func (a *aim) chooseEnds() {
+	a.selection.A, a.selection.B = a.from.Prefixes(), slices.Concat(a.to.Prefixes(), a.behind)
+	if a.named != nil {
+		a.selection.B = append(a.selection.B, a.named.resolvers...)
+	}
 }
 
 // locate finds the namespace of a name that may be in any; if it is in none, the

@@ -56,7 +56,7 @@ func (a *aim) addHost(view *kube.Snapshot, inv *tracer.Inventory, node string) {
 			}
 		}
 	}
-	a.selection.A, a.selection.B = a.from.Prefixes(), append(a.to.Prefixes(), a.behind...)
+	a.chooseEnds()
 }
 
 func standsForNode(r *kube.Resolved, node string) bool {

@@ -192,6 +192,7 @@ func TestResolversSelection(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s to %s: %v", tt.from, tt.to, err)
 		}
+		a.addHost(view, &tracer.Inventory{}, "n1")
 		for _, ip := range []string{"10.96.0.10/32", "10.244.1.53/32", "169.254.20.10/32"} {
 			p := netip.MustParsePrefix(ip)
 			got := false

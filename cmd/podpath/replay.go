@@ -276,8 +276,10 @@ func (p *replay) retarget(ctx context.Context) {
 	if aim, err := ends.resolve(ctx, view); err == nil {
 		aim.addHost(view, &p.inv, p.h.Node)
 		p.aim = aim
+		// The analyser may be the one that asks for the cluster, in the middle of a
+		// verdict: it is locked then, and nobody else is there.
 		p.analyser.joiner.SetWant(aim.want)
-		p.analyser.expect(aim)
+		p.analyser.untried = p.analyser.untried.of(aim)
 		if p.h.Upstream {
 			p.analyser.followed = aim.upstream.pods
 		}

@@ -92,15 +92,20 @@ const (
 func (a *analyser) expect(aim *aim) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.untried = a.untried.of(aim)
+}
+
+// of is what is followed when the ends stand for something else now.
+func (u *untried) of(aim *aim) *untried {
 	if aim.named == nil {
-		a.untried = nil
-		return
+		return nil
 	}
-	if a.untried == nil {
-		a.untried = &untried{waiting: map[netip.Addr]bool{}, tried: map[netip.Addr]bool{}, told: map[netip.Addr]bool{}}
+	if u == nil {
+		u = &untried{waiting: map[netip.Addr]bool{}, tried: map[netip.Addr]bool{}, told: map[netip.Addr]bool{}}
 	}
-	a.untried.to = aim.named.to
-	a.untried.client = func(ip netip.Addr) bool { return aim.side(&aim.from, netip.AddrPortFrom(ip, 0), 0) }
+	u.to = aim.named.to
+	u.client = func(ip netip.Addr) bool { return aim.side(&aim.from, netip.AddrPortFrom(ip, 0), 0) }
+	return u
 }
 
 // note takes in an event: one of a flow that was asked for, or a lookup.

@@ -34,15 +34,17 @@ func (a Answer) String() string {
 // sent just before may have its third try that much later.
 const undecidable = 4500 * time.Millisecond
 
-// Answers are what verdicts say. With traffic of others that goes on, the last
-// flow may be as young as it likes when the trace ends, and of that one it is
-// right to say that it is too early to say. An older one has to be judged.
+// Decided are the verdicts that have to be right. With traffic of others that goes
+// on, the last flow may be as young as it likes when the trace ends, and of that one
+// it is right to say that it is too early to say. An older one has to be judged.
+func Decided(verdicts []render.Verdict, goesOn bool) []render.Verdict {
+	return slices.DeleteFunc(slices.Clone(verdicts), func(v render.Verdict) bool { return goesOn && tooYoung(&v) })
+}
+
+// Answers are what decided verdicts say.
 func Answers(verdicts []render.Verdict, goesOn bool) []Answer {
 	var all []Answer
-	for _, v := range verdicts {
-		if goesOn && tooYoung(&v) {
-			continue
-		}
+	for _, v := range Decided(verdicts, goesOn) {
 		a := Answer{Component: string(v.Component), Code: v.Code}
 		if v.Object != nil {
 			a.Kind, a.Namespace, a.Name = v.Object.Kind, v.Object.Namespace, v.Object.Name
@@ -102,6 +104,9 @@ type Case struct {
 	// Misnamed is what is wrong with the names on the path: pods, Services, nodes,
 	// owners; "" if nothing is, or nobody looked.
 	Misnamed string
+	// Otherwise is what else is wrong: how many verdicts there are, how sure they
+	// are; "" if nothing is, or nobody looked.
+	Otherwise string
 	// Blamed: a control was blamed.
 	Blamed bool
 	// Broken is why the case itself did not work; it says nothing about podpath
@@ -111,7 +116,7 @@ type Case struct {
 
 // Right says whether everything was.
 func (c Case) Right() bool {
-	return c.Broken == "" && c.Component && c.Coded && c.Named && c.Misnamed == ""
+	return c.Broken == "" && c.Component && c.Coded && c.Named && c.Misnamed == "" && c.Otherwise == ""
 }
 
 // Score counts cases.
@@ -207,7 +212,7 @@ func wrong(w io.Writer, cases []Case) {
 	var rows []string
 	for _, c := range cases {
 		if !c.Right() {
-			rows = append(rows, fmt.Sprintf("| %s | %s | %s | %s |", c.Name, cell(c.Want), cell(cmp.Or(c.Got, "–")), cell(cmp.Or(c.Broken, c.Misnamed, c.Failing, "not looked into yet"))))
+			rows = append(rows, fmt.Sprintf("| %s | %s | %s | %s |", c.Name, cell(c.Want), cell(cmp.Or(c.Got, "–")), cell(cmp.Or(c.Broken, c.Misnamed, c.Otherwise, c.Failing, "not looked into yet"))))
 		}
 	}
 	if len(rows) == 0 {

@@ -347,6 +347,10 @@ func deadFelix(ctx context.Context, s *Stage) (*Scene, error) {
 	if err := s.othersDenied(ctx, sc, other); err != nil {
 		return nil, err
 	}
+	// Of pods that come later a dead Felix knows nothing: they could make no noise.
+	if sc.others, err = s.makeNoise(ctx, n); err != nil {
+		return nil, err
+	}
 	s.onClose(n.StartFelix)
 	return sc, s.killFelix(n)
 }

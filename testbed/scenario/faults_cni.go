@@ -125,6 +125,7 @@ func neighMissing(ctx context.Context, s *Stage) (*Scene, error) {
 	sc.undoable(from.Space, words("%s del %s dev %s", s.neighbour(), t.gateway, s.tunnel()),
 		words("%s replace %s lladdr %s dev %s nud permanent", s.neighbour(), t.gateway, t.mac, s.tunnel()))
 	sc.Symptom = silentOrNo
+	sc.Queued = true
 	sc.Want = Want{Component: "cni", Code: "cni-overlay-neigh-missing", Object: Object{Kind: "Node", Name: from.Name}}
 	return sc, nil
 }
@@ -274,6 +275,7 @@ func podNoRoute(ctx context.Context, s *Stage) (*Scene, error) {
 	sc.undoable(client.Space, words("%s del %s", s.route(), route), words("%s add %s", s.route(), route))
 	sc.To = sc.Target
 	sc.Symptom = []workload.Outcome{workload.Unreachable}
+	sc.Verdicts = 1 // nothing was sent: no try has packets of its own
 	sc.Want = Want{Component: "cni", Code: "cni-pod-no-default-route", Object: Object{"Pod", s.Namespace, client.Name}}
 	return sc, nil
 }

@@ -63,6 +63,7 @@ func gatewayDead(ctx context.Context, s *Stage) (*Scene, error) {
 	}
 	sc.undoable(n.Space, words("%s replace default via %s dev eth0", s.route(), s.Nobody()), words("%s replace %s", s.route(), route))
 	sc.Symptom = silentOrNo
+	sc.Queued = true
 	sc.Want = Want{Component: "egress", Code: "egr-gateway-dead", Object: Object{Kind: "Gateway", Name: s.Nobody()}}
 	return sc, nil
 }

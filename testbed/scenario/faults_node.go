@@ -130,6 +130,7 @@ func otherNodeDown(ctx context.Context, s *Stage) (*Scene, error) {
 	}
 	sc.Heal = func(context.Context) error { return s.Plug(to, true) }
 	sc.Symptom = silentOrNo
+	sc.Queued = true
 	sc.Want = Want{Component: "node", Code: "node-down", Object: Object{Kind: "Node", Name: to.Name}}
 	return sc, nil
 }

@@ -88,7 +88,7 @@ func (r *Runner) run(ctx context.Context, s Scenario, out *Result) (err error) {
 			return fmt.Errorf("break something else: %w", err)
 		}
 	}
-	if s.Noisy {
+	if s.Noisy && scene.others == nil {
 		if scene.others, err = stage.makeNoise(ctx, scene.Node); err != nil {
 			return fmt.Errorf("make noise: %w", err)
 		}
@@ -140,7 +140,7 @@ func (r *Runner) check(ctx context.Context, s Scenario, stage *Stage, out *Resul
 func (r *Runner) prove(ctx context.Context, stage *Stage, scene *Scene, want []workload.Outcome, what string) error {
 	var last string
 	err := stage.await(ctx, what, func() bool {
-		got, err := r.tries(scene, 3, cmp.Or(scene.Patience, stage.patience()))
+		got, err := r.tries(scene, proofs, cmp.Or(scene.Patience, stage.patience()))
 		last = fmt.Sprint(got, err)
 		if err == nil && !got.all(want...) && got.any(want...) {
 			// The kernel sends a host six ICMP errors at once, and then one a
@@ -203,14 +203,10 @@ func (r *Runner) trace(ctx context.Context, scene *Scene, out *Result) error {
 	if err := p.stop(); err != nil {
 		return err
 	}
-	said := accuracy.Answers(p.verdicts, scene.GoesOn)
-	if len(said) < n && scene.GoesOn {
-		return fmt.Errorf("of %d tries and what others sent meanwhile only %d were judged:\n%s", n, len(said), p.text())
-	}
-	out.Case = accuracy.Judge("", scene.Want.answer(), said)
+	out.Case = scene.judge(p.verdicts, n)
 	out.Misnamed = r.misnamed(scene, p)
 	out.replay = scene.replay()
-	out.Detail = fmt.Sprintf("client: %v\n%s\n%s\n%s", got, &p.errors, out.Misnamed, p.text())
+	out.Detail = fmt.Sprintf("client: %v\n%s\n%s\n%s\n%s", got, &p.errors, out.Misnamed, out.Otherwise, p.text())
 	return nil
 }
 
@@ -237,7 +233,7 @@ func (r *Runner) recording() string { return filepath.Join(r.Scratch, "trace.pod
 
 // replay is what a replay of the recording has to say.
 func (sc *Scene) replay() replays.Case {
-	c := replays.Of("", cmp.Or(sc.Want.Confidence, replays.Confirmed), sc.Want.answer())
+	c := replays.Of("", sc.Want.confidence(), sc.Want.answer())
 	c.GoesOn = sc.GoesOn
 	return c
 }

@@ -63,7 +63,8 @@ type Scene struct {
 	// Noise, if set, goes on while podpath traces, and is not what it is asked
 	// about.
 	Noise func(ctx context.Context)
-	// others make noise, too, which the kernel counts.
+	// others make noise, too, which the kernel counts. A Noisy scenario's Build may
+	// make them itself.
 	others *noise
 	// GoesOn: others send what podpath is asked about, too, before and after. Flows
 	// that began just before the end may be left open then; there have to be as many
@@ -77,7 +78,12 @@ type Scene struct {
 	// Service is the Service of the scenario's namespace that is asked, if any.
 	Service string
 	Tries   int
-	Want    Want
+	// Verdicts that there have to be; 0: one for each try.
+	Verdicts int
+	// Queued: packets of earlier tries wait in the kernel, for an address that it
+	// asks for in vain, and are dropped and judged as well.
+	Queued bool
+	Want   Want
 }
 
 // Place is where a client runs: a pod, a node, the outside.

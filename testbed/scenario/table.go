@@ -32,15 +32,24 @@ func (r Result) Report(w io.Writer, verbose bool) {
 	switch {
 	case r.Broken != "":
 		fmt.Fprintf(w, ": %s", r.Broken)
-	case r.Misnamed != "":
-		fmt.Fprintf(w, ": want %s, got %s; %s", r.Want, r.Got, r.Misnamed)
 	case !r.Right():
-		fmt.Fprintf(w, ": want %s, got %s", r.Want, r.Got)
+		fmt.Fprintf(w, ": want %s, got %s%s", r.Want, r.Got, r.also())
 	}
 	fmt.Fprintln(w)
 	if verbose && !r.Right() {
 		fmt.Fprintln(w, r.Detail)
 	}
+}
+
+// also is what is wrong besides the answer.
+func (r Result) also() string {
+	var all string
+	for _, s := range []string{r.Misnamed, r.Otherwise} {
+		if s != "" {
+			all += "; " + s
+		}
+	}
+	return all
 }
 
 // Print prints the table and the accuracy.
@@ -55,9 +64,7 @@ func Print(w io.Writer, results []Result) error {
 		case !r.Right():
 			said = r.Got
 		}
-		if r.Misnamed != "" {
-			said += "; " + r.Misnamed
-		}
+		said += r.also()
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.Flavour, r.verdict(), r.Want, said)
 		if r.Failing != "" {
 			fmt.Fprintf(t, "\t\t\t\tbecause %s\n", r.Failing)

@@ -375,7 +375,9 @@ func (l *live) heartbeat() {
 // moment, so that a storm of failures does not become a storm of questions.
 func (l *live) ask(_ uint64, q tracer.Query) *tracer.NodeFacts {
 	// The trace has a clock of its own, and the node's readings have Go's.
-	q.Since = time.Now().Add(q.Since.Sub(l.probe.Now()))
+	if !q.Since.IsZero() {
+		q.Since = time.Now().Add(q.Since.Sub(l.probe.Now()))
+	}
 	key := fmt.Sprintf("%d %s", l.node.CountedFrom(q.Since).UnixNano(), askKey(q))
 	if f := l.asked[key]; f != nil && time.Since(f.At) < factsAge {
 		return f

@@ -761,6 +761,9 @@ func TestQuery(t *testing.T) {
 	if q.Flow != req || q.Translated != dnat || q.SrcNetNS != podANS || q.DstNetNS != podBNS || len(q.Drops) != 1 || q.Since != w.only().First {
 		t.Errorf("%+v", q)
 	}
+	if q := w.jn.Query(&tracer.Journey{Flow: req, Translated: req, First: w.only().First}); !q.Since.IsZero() {
+		t.Errorf("a flow that was not seen began at %s", q.Since)
+	}
 }
 
 // Packets after translation are read before the one that shows the translation.

@@ -4,7 +4,10 @@ import "github.com/podpath/podpath/tracer"
 
 // Query derives from a journey what the node should be asked.
 func (jn *Joiner) Query(j *tracer.Journey) tracer.Query {
-	q := tracer.Query{Flow: j.Flow, Translated: j.Translated, Since: j.First}
+	q := tracer.Query{Flow: j.Flow, Translated: j.Translated}
+	if len(j.Hops)+len(j.Drops) > 0 { // a flow that was not seen has tried all the time
+		q.Since = j.First
+	}
 	if d, ok := jn.inv.Owner(j.Flow.Src.Addr()); ok {
 		q.SrcNetNS = d.NetNS
 	}

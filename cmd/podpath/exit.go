@@ -57,7 +57,7 @@ func (t *tally) add(v *tracer.Verdict) {
 		t.codes = map[string]int{}
 	}
 	t.codes[v.Code]++
-	if v.Outcome != tracer.OutcomeNotSeen {
+	if v.Outcome != tracer.OutcomeNotSeen && v.Outcome != tracer.OutcomeNotSent {
 		t.flows++
 	}
 }

@@ -90,7 +90,9 @@ func tracedApart(ctx context.Context, r *Runner, s *Stage, hook string) (string,
 		if len(here.verdicts) != apartTries {
 			wrong = append(wrong, fmt.Sprintf("%s gave %d verdicts about its own %d flows", n.Name, len(here.verdicts), apartTries))
 		}
-		seen := func(v render.Verdict) bool { return v.Outcome != tracer.OutcomeNotSeen }
+		seen := func(v render.Verdict) bool {
+			return v.Outcome != tracer.OutcomeNotSeen && v.Outcome != tracer.OutcomeNotSent
+		}
 		if slices.ContainsFunc(there.verdicts, seen) || len(there.flows) > 0 || there.summary.Events > 0 {
 			wrong = append(wrong, fmt.Sprintf("%s saw %d events and %d flows of %s", s.Other(n).Name, there.summary.Events, len(there.flows), n.Name))
 		}

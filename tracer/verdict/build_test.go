@@ -79,7 +79,7 @@ func given(with ...change) *Input {
 	c := &tracer.ClusterFacts{
 		Known: true, Node: "n1", Source: pod(web, webIP), Destination: pod(api, apiIP), Target: pod(api, apiIP),
 		SourcePod: web, TargetPod: api, Egress: allowed("egress"), Ingress: allowed("ingress"), InPodCIDR: "n1",
-		Nodes: []tracer.NodeInfo{{Name: "n1", IPs: []netip.Addr{addr(nodeIP)}}, {Name: "n2", IPs: []netip.Addr{addr(node2IP)}}},
+		Nodes: []tracer.NodeInfo{{Name: "n1", Ready: true, IPs: []netip.Addr{addr(nodeIP)}}, {Name: "n2", Ready: true, IPs: []netip.Addr{addr(node2IP)}}},
 	}
 	dev := func(k tracer.DeviceKey) *tracer.Device { d, _ := inv.Device(k); return &d }
 	n := &tracer.NodeFacts{

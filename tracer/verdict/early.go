@@ -37,5 +37,5 @@ func (in *Input) early() earliness {
 
 // unseen: there is no packet to judge.
 func (in *Input) unseen() bool {
-	return in.Outcome == tracer.OutcomeNotSeen || in.Outcome == tracer.OutcomeNotSent
+	return in.Outcome == tracer.OutcomeNotSeen
 }

@@ -32,6 +32,8 @@ type Finding struct {
 	Also []tracer.AlsoSeen
 	// Remedy stands in for the catalogue's, where the object is of another kind.
 	Remedy []string
+	// NotSent: no packet was seen because the client could not send one.
+	NotSent bool
 }
 
 // Engine is the catalogue, the rules in order, what follows from what, and the
@@ -170,6 +172,9 @@ func (e *Engine) verdict(in *Input, ranked, held []*Finding) *tracer.Verdict {
 	}
 	for _, r := range held {
 		also(r, in.unsettled(f)+": "+r.Summary)
+	}
+	if f.NotSent && in.unseen() {
+		v.Outcome = tracer.OutcomeNotSent
 	}
 	in.apportioned(v)
 	in.waited(v)

@@ -81,6 +81,7 @@ func Rules() []Rule {
 		{Name: "source-no-route", Eval: sourceNoRoute, Unseen: true},
 		{Name: "answer-past-node", Eval: externalMasquerade, Silence: true},
 		{Name: "tcp-silent", Eval: tcpSilent, Silence: true},
+		{Name: "silent-node", Eval: nodeNotReady, Silence: true},
 		{Name: "beyond-node", Eval: beyondNode, Silence: true},
 		// Guesses that stand beside it.
 		{Name: "denied-elsewhere", Eval: deniedElsewhere, Silence: true},

@@ -256,7 +256,7 @@ func deniedElsewhere(in *Input) *Finding {
 // sourceNoRoute: the client pod has no route, so no packet was ever sent.
 func sourceNoRoute(in *Input) *Finding {
 	j := in.Journey
-	if in.Outcome != tracer.OutcomeNotSeen && in.Outcome != tracer.OutcomeNotSent || len(j.Hops) > 0 {
+	if !in.unseen() || len(j.Hops) > 0 {
 		return nil
 	}
 	r := in.route("src-pod")
@@ -272,7 +272,7 @@ func sourceNoRoute(in *Input) *Finding {
 		f.Summary = fmt.Sprintf("pod %s has no %s route to what is outside: connecting fails before a packet exists", in.source(), in.familyName())
 	}
 	if n := in.counter(j.SrcDevice.NetNS, "IpOutNoRoutes") + in.counter(j.SrcDevice.NetNS, "Ip6OutNoRoutes"); n > 0 {
-		f.Confidence = tracer.Confirmed
+		f.Confidence, f.NotSent = tracer.Confirmed, true
 		f.Evidence = append(f.Evidence, in.seenState(in.source(), "OutNoRoutes +%d", n))
 	}
 	return f

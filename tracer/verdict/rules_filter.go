@@ -47,6 +47,10 @@ func bpfDrop(in *Input) *Finding {
 	progs := in.programsAt(d)
 	f := &Finding{Confidence: tracer.Probable, Evidence: []tracer.Evidence{in.seenDrop(d)}}
 	who := d.Drop.Engine + " program"
+	if d.Drop.Engine == "tc" && len(progs) == 0 {
+		// A filter's action does the same (police, drop), and is no program.
+		who = "a tc filter (a program, or an action like police or drop)"
+	}
 	denial := in.denying(d)
 	var owner string
 	if len(progs) > 0 {

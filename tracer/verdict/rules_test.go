@@ -290,6 +290,8 @@ func faults() []fault {
 		{"nodes route to each other", "un-encapsulated", "cni-route-missing", probable, "Node n1", []change{toFar, reachedBy("host-gw"), defaultRoute, left(webIP)}},
 		{"the network does not know pods", "un-encapsulated", "cni-route-missing", probable, "Node n1", []change{toFar, defaultRoute, left(webIP), icmpFromWorld(3, 1), outcomeIs(tracer.OutcomeICMPError)}},
 		{"client without a route", "source-no-route", "cni-pod-no-default-route", confirmed, "Pod shop/web", []change{unseen, routeIs("src-pod", "none", ""), counted(webNS, "IpOutNoRoutes", 2)}},
+		{"silence of a node that is not ready", "silent-node", "node-down", probable, "Node n2", []change{toFar, left(webIP), nodesNotReady("n2")}},
+		{"silence of a NodePort of a node that is not ready", "silent-node", "node-down", probable, "Node n2", []change{toNode2, left(webIP), nodesNotReady("n2")}},
 		{"silence outside", "beyond-node", "beyond-node", probable, "", []change{toWorld, left(nodeIP)}},
 		{"silence of a far node", "beyond-node", "beyond-node", probable, "", []change{toFar, left(webIP)}},
 		{"a far node rejects", "beyond-node", "beyond-node", probable, "", []change{toFar, left(webIP), icmpFromWorld(3, 3), outcomeIs(tracer.OutcomeRefused)}},

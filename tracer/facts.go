@@ -20,6 +20,9 @@ type Query struct {
 	Since time.Time `json:"since,omitzero"`
 	// Drops are the distinct drops of the flow, for the rule and route look-ups.
 	Drops []DropSite `json:"drops,omitempty"`
+	// Last is when its last packet was seen: what was read after that is as good as
+	// what is read now. Zero asks for what is so now.
+	Last time.Time `json:"-"`
 }
 
 // DropSite is where packets of a flow were dropped, without counts.

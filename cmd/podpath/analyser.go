@@ -52,6 +52,8 @@ type analyser struct {
 	stale func() time.Duration
 	// ask reads the node's facts about one flow.
 	ask func(id uint64, q tracer.Query) *tracer.NodeFacts
+	// rehearse is told of a flow that may be asked about soon; nil in a replay.
+	rehearse func(func() tracer.Query)
 	// recount reads the kernel's counters, so that a verdict knows of every event
 	// before it that was lost or held back; nil in a replay, where they are records.
 	recount func() session.Stats
@@ -94,11 +96,21 @@ func (a *analyser) event(ev *tracer.Event) {
 			a.families.note(j)
 		}
 		a.prune()
-	case state == isHealthy && (ev.Drop != nil || ev.Retransmit || ev.TCPFlags&tracer.TCPRst != 0 || ev.IsICMPError()):
+	case state == isHealthy && troubled(ev):
 		// It was well; what comes now may say otherwise.
 		a.known[id] = isReopened
 		a.open = append(a.open, id)
 	}
+	if state = a.known[id]; a.rehearse != nil && (state == isOpen || state == isReopened) && troubled(ev) {
+		if j, ok := a.joiner.Peek(id); ok {
+			a.rehearse(func() tracer.Query { return a.joiner.Query(j) })
+		}
+	}
+}
+
+// troubled: the event tells of something that failed, of one packet at least.
+func troubled(ev *tracer.Event) bool {
+	return ev.Drop != nil || ev.Retransmit || ev.TCPFlags&tracer.TCPRst != 0 || ev.IsICMPError()
 }
 
 // flowState is what the analyser has said of a flow.
@@ -491,6 +503,13 @@ func (a *analyser) give(v *tracer.Verdict, now time.Time) {
 		a.enough = true
 		a.rec.enough(now)
 	}
+}
+
+// waiting: there are flows without a verdict.
+func (a *analyser) waiting() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.open) > 0
 }
 
 // shares are the destinations that a part of the connections failed to reach.

@@ -21,6 +21,8 @@ import (
 // line is written while nothing happens.
 const (
 	tickEvery  = 25 * time.Millisecond
+	tickSoon   = 10 * time.Millisecond // while there are flows to judge
+	tickShare  = 20                    // the part of the time that ticks may take
 	countEvery = 500 * time.Millisecond
 	heartbeat  = 30 * time.Second
 	factsTime  = 5 * time.Second
@@ -35,6 +37,8 @@ type live struct {
 	log   *slog.Logger
 	say   func(format string, args ...any) // progress, to standard error
 	rules *rules.Reader
+	// rehearsal reads the rules ahead of a verdict.
+	rehearsal rehearsal
 	// ruleTrace is nil unless it was asked for.
 	ruleTrace *ruleTrace
 	analyser  *analyser
@@ -194,17 +198,19 @@ func (l *live) run(ctx context.Context, done <-chan struct{}) error {
 	if st, err := l.probe.Stats(); err == nil {
 		l.budget.begin(&st)
 	}
+	l.analyser.rehearse = l.rehearsal.begin
 	start(func() error { return l.probe.Run(ctx, func(ev tracer.Event) { l.analyser.event(&ev) }) })
 	start(func() error { return l.node.Watch(ctx, poke) })
 	start(func() error { return l.cluster.watch(ctx, poke) })
 	err := l.loop(ctx, done, changed, errs)
 	cancel()
 	wg.Wait() // the ring buffer is drained here
+	l.rehearsal.wait()
 	return err
 }
 
 func (l *live) loop(ctx context.Context, done <-chan struct{}, changed <-chan struct{}, errs <-chan error) error {
-	tick, count, beat := time.NewTicker(tickEvery), time.NewTicker(countEvery), time.NewTicker(heartbeat)
+	tick, count, beat := time.NewTimer(tickEvery), time.NewTicker(countEvery), time.NewTicker(heartbeat)
 	defer tick.Stop()
 	defer count.Stop()
 	defer beat.Stop()
@@ -219,7 +225,9 @@ func (l *live) loop(ctx context.Context, done <-chan struct{}, changed <-chan st
 		case err := <-errs:
 			return err
 		case <-tick.C:
+			began := time.Now()
 			l.analyser.tick(l.probe.CaughtUp(), false)
+			tick.Reset(nextTick(time.Since(began), l.analyser.waiting()))
 		case <-count.C:
 			l.clock()
 			l.counts(l.probe.Now())
@@ -242,6 +250,15 @@ func (l *live) loop(ctx context.Context, done <-chan struct{}, changed <-chan st
 			wake, rested = changed, nil
 		}
 	}
+}
+
+// nextTick is when the clock moves again after a tick that took so long: soon, if
+// flows wait for their verdict and are not so many that looking at them takes long.
+func nextTick(took time.Duration, waiting bool) time.Duration {
+	if !waiting {
+		return tickEvery
+	}
+	return min(max(tickSoon, tickShare*took), tickEvery)
 }
 
 // clockSlack is how far the wall clock may be off before that is worth a word.
@@ -405,10 +422,20 @@ func askKey(q tracer.Query) string {
 func (l *live) read(q tracer.Query) *tracer.NodeFacts {
 	ctx, cancel := context.WithTimeout(context.Background(), factsTime)
 	defer cancel()
+	read := make(chan rules.Result, 1)
+	go func() { read <- l.rules.Collect(ctx, q) }()
 	f := l.node.Collect(ctx, q)
-	r := l.rules.Collect(ctx, q)
+	r := <-read
+	l.rehearsal.performed()
 	r.AddTo(&f)
 	return &f
+}
+
+// rehearse asks the rules and throws the answer away.
+func (l *live) rehearse(q tracer.Query) {
+	ctx, cancel := context.WithTimeout(context.Background(), factsTime)
+	defer cancel()
+	l.rules.Collect(ctx, q)
 }
 
 // finish judges what is open after the events have been drained.

@@ -182,11 +182,12 @@ func (s *traceSession) attach(ctx context.Context, f traceFlags) error {
 	}
 	s.closer = append(s.closer, l.closeNode)
 	l.budget.took = l.analyser.step
-	l.rules, err = rules.New(rules.Config{Logger: l.log, HostNetNS: f.hostNetNS, OpenNetNS: l.node.OpenNetNS})
+	l.rules, err = rules.New(rules.Config{Logger: l.log, HostNetNS: f.hostNetNS, OpenNetNS: l.node.OpenNetNS, Now: l.probe.Now})
 	if err != nil {
 		return err
 	}
 	s.closer = append(s.closer, l.rules.Close)
+	l.rehearsal.ask, l.rehearsal.now = l.rehearse, time.Now
 	l.analyser.view, l.analyser.stale, l.analyser.ask, l.analyser.recount = l.cluster.at, l.cluster.stale, l.ask, l.recount
 	if f.write != "" {
 		if err := s.record(f); err != nil {

@@ -19,6 +19,8 @@ import (
 func (r *Reader) Collect(ctx context.Context, q tracer.Query) Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.since = q.Last
+	defer func() { r.since = time.Time{} }()
 	var why error
 	for range readTries {
 		var res Result

@@ -44,59 +44,107 @@ func (r *Reader) Baseline(ctx context.Context) error {
 		return fmt.Errorf("read rules: %s", s.blind[0].Effect)
 	}
 	base := map[counterKey][]counted{}
-	if s.legacy != nil {
-		for _, t := range s.legacy.tables {
-			for _, c := range t.order {
-				for _, rl := range c.rules {
-					base[keyOf(s.inode, c)] = append(base[keyOf(s.inode, c)], counted{rl.handle, rl.count})
-				}
-			}
-		}
-	}
 	if err := s.countAll(base); err != nil {
 		return err
+	}
+	if s.legacy != nil {
+		s.legacy.count(s.inode, base)
 	}
 	r.base, r.based = base, map[uint32]bool{r.hostNS: true}
 	return nil
 }
 
-// countAll reads the counter of every rule of nf_tables, and keeps no rule.
+// count takes the counters of rules that were read as text.
+func (rs *ruleset) count(netns uint32, base map[counterKey][]counted) {
+	for _, t := range rs.tables {
+		for _, c := range t.order {
+			var list []counted
+			for _, rl := range c.rules {
+				list = append(list, counted{rl.handle, rl.count})
+			}
+			if len(list) > 0 {
+				base[keyOf(netns, c)] = list
+			}
+		}
+	}
+}
+
+// keptRules is how many rules are kept of those that a baseline reads.
+const keptRules = 50_000
+
+// countAll reads the counter of every rule of nf_tables. Of the rules it keeps those
+// of the chains of hooks, which the next verdict will ask for: long ones take long to
+// read.
 func (s *space) countAll(base map[counterKey][]counted) error {
 	if len(s.nft.tables) == 0 {
 		return nil
 	}
-	var err error
 	for range readTries {
-		var last *chain // messages come chain by chain
-		var list []counted
-		keep := func() {
-			if len(list) > 0 {
-				base[keyOf(s.inode, last)] = slices.Clone(list)
-			}
-			list = list[:0]
-		}
-		err = s.conn.rules(func(data []byte) error {
-			m, err := decodeRule(data)
-			if err != nil {
-				return err
-			}
-			if last == nil || last.table.family != m.family || last.name != string(m.chain) || last.table.name != string(m.table) {
-				keep()
-				if last = s.nft.chainOf(&m); last == nil {
-					return nil // it is new
-				}
-			}
-			if n, ok := countedIn(m.expressions); ok {
-				list = append(list, counted{m.handle, n})
-			}
-			return nil
-		}, 0)
-		keep()
+		t := tally{s: s, base: base, kept: map[*chain]bool{}}
+		err := s.conn.rules(t.take, 0)
+		t.close()
+		t.keep(err == nil && s.settled() == nil)
 		if !errors.Is(err, unix.EINTR) {
 			return err
 		}
+		clear(base)
 	}
 	return fmt.Errorf("read counters: %w", errChanging)
+}
+
+// tally takes the rules of every chain, one chain after the other.
+type tally struct {
+	s     *space
+	base  map[counterKey][]counted
+	chain *chain
+	list  []counted
+	kept  map[*chain]bool // whose rules are kept
+	rules int
+}
+
+func (t *tally) take(data []byte) error {
+	m, err := decodeRule(data)
+	if err != nil {
+		return err
+	}
+	if c := t.chain; c == nil || c.table.family != m.family || c.name != string(m.chain) || c.table.name != string(m.table) {
+		t.close()
+		if t.chain = t.s.nft.chainOf(&m); t.chain == nil {
+			return nil // it is new
+		}
+		if t.chain.base != nil && t.chain.fetch != nil {
+			t.kept[t.chain] = true
+		}
+	}
+	if n, ok := countedIn(m.expressions); ok {
+		t.list = append(t.list, counted{m.handle, n})
+	}
+	if t.kept[t.chain] && t.rules < keptRules {
+		t.rules++
+		t.chain.add(&m)
+	} else if t.kept[t.chain] {
+		t.kept[t.chain], t.chain.rules = false, nil
+	}
+	return nil
+}
+
+// close ends a chain.
+func (t *tally) close() {
+	if len(t.list) > 0 {
+		t.base[keyOf(t.s.inode, t.chain)] = slices.Clone(t.list)
+	}
+	t.list = t.list[:0]
+}
+
+// keep says that what was read of chains is all of it, or that it is not.
+func (t *tally) keep(whole bool) {
+	for c, kept := range t.kept {
+		if whole && kept {
+			c.fetch = nil
+		} else {
+			c.rules = nil
+		}
+	}
 }
 
 // chainOf is the chain that a message is of, nil if it is not known.

@@ -132,9 +132,14 @@ func (rs *ruleset) addRule(data []byte, wanted func(*chain) bool) error {
 	if ch == nil || !wanted(ch) {
 		return nil
 	}
-	ch.rules = append(ch.rules, &rule{chain: ch, index: len(ch.rules) + 1, handle: m.handle,
-		comment: udata(m.custom, udataRuleComment), raw: bytes.Clone(m.expressions)})
+	ch.add(&m)
 	return nil
+}
+
+// add copies what is kept of a rule.
+func (c *chain) add(m *ruleMessage) {
+	c.rules = append(c.rules, &rule{chain: c, index: len(c.rules) + 1, handle: m.handle,
+		comment: udata(m.custom, udataRuleComment), raw: bytes.Clone(m.expressions)})
 }
 
 // findSet reads what a set is, nil if there is none of that name.

@@ -20,7 +20,10 @@ type legacyReader struct {
 	proc string
 	seed maphash.Seed
 	old  *ruleset
-	read ruleset
+	// recent: old was read a moment ago. A table that looks alike from outside, by
+	// its size and where its chains begin, then stands.
+	recent bool
+	read   ruleset
 }
 
 var legacyKinds = []struct {
@@ -59,11 +62,17 @@ func (l *legacyReader) readLegacy(space *os.File) (*ruleset, error) {
 
 // table takes over what did not change, and reads it otherwise.
 func (l *legacyReader) table(k tableKey, tool string) error {
+	t := l.old.legacyTable(k)
+	if t != nil && l.recent {
+		if info, err := readXtinfo(k.family, k.name); err == nil && info == t.info {
+			l.read.tables = append(l.read.tables, t)
+			return nil
+		}
+	}
 	now, err := readXtable(k.family, k.name, l.seed)
 	if err != nil {
 		return err
 	}
-	t := l.old.legacyTable(k)
 	for range readTries {
 		if t != nil && t.sum == now.sum {
 			if err := t.count(now); err != nil {
@@ -82,7 +91,7 @@ func (l *legacyReader) table(k tableKey, tool string) error {
 			return fmt.Errorf("run %s: it says nothing of table %s", tool, k.name)
 		}
 		// What the tool read stands if the table is now as it was before.
-		t.sum = now.sum
+		t.sum, t.info = now.sum, now.info
 		if now, err = readXtable(k.family, k.name, l.seed); err != nil {
 			return err
 		}

@@ -52,8 +52,9 @@ type table struct {
 	engine  string // "nftables", "iptables-nft" or "iptables-legacy"
 	chains  map[string]*chain
 	order   []*chain
-	// sum is what xtable.sum was when the rules of iptables-legacy were read.
+	// sum and info are as in xtable, when the rules of iptables-legacy were read.
 	sum  uint64
+	info xtInfo
 	sets map[string]*set // those that were asked for; nil stands for none
 	// findSet reads what a set is; nil where all are known.
 	findSet func(name string) *set

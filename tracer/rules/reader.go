@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -29,6 +30,9 @@ type Config struct {
 	// OpenNetNS opens another namespace of the node by inode, for drops inside
 	// pods; nil leaves those unexplained. The Reader closes what it returns.
 	OpenNetNS func(inode uint32) (*os.File, error)
+	// Now is the clock of Query.Last. With nil, what takes long to read is read for
+	// each Query, even if it was read since the flow's last packet.
+	Now func() time.Time
 }
 
 // Reader reads and evaluates rules. It is safe for concurrent use; calls wait
@@ -41,6 +45,7 @@ type Reader struct {
 	host   *os.File
 	hostNS uint32
 	seed   maphash.Seed
+	now    func() time.Time
 
 	mu     sync.Mutex
 	spaces map[uint32]*space
@@ -49,6 +54,8 @@ type Reader struct {
 	// giveUp is why nf_tables is not read in this call: it could not be read of one
 	// generation.
 	giveUp error
+	// since is the last packet of the flow that this call is about.
+	since time.Time
 	// tracing is the kernel's own trace, if one was begun.
 	tracing *Tracing
 }
@@ -96,7 +103,7 @@ func New(c Config) (*Reader, error) {
 	if open == nil {
 		open = func(uint32) (*os.File, error) { return nil, errors.New("no way to open other namespaces was given") }
 	}
-	return &Reader{log: c.Logger, proc: c.ProcRoot, open: open, host: f, hostNS: uint32(st.Ino), seed: maphash.MakeSeed(),
+	return &Reader{log: c.Logger, proc: c.ProcRoot, open: open, host: f, hostNS: uint32(st.Ino), seed: maphash.MakeSeed(), now: c.Now,
 		spaces: map[uint32]*space{}, based: map[uint32]bool{}}, nil
 }
 
@@ -113,7 +120,9 @@ type space struct {
 	conn   *conn
 	rt     *netlink.Handle
 	legacy *ruleset
-	links  map[uint32]netlink.Link // those that were asked for; nil stands for none
+	// legacyAt is when the entries of legacy were read, last and whole.
+	legacyAt time.Time
+	links    map[uint32]netlink.Link // those that were asked for; nil stands for none
 	// linkNamed asks for a device by its name.
 	linkNamed func(string) (netlink.Link, error)
 	blind     []tracer.Blind
@@ -157,11 +166,23 @@ func (r *Reader) enter(ctx context.Context, inode uint32) (*space, error) {
 	}
 	s.linkNamed = s.rt.LinkByName
 	s.refresh(r.giveUp)
-	legacy := legacyReader{ctx: ctx, proc: r.proc, seed: r.seed, old: old}
+	legacy := legacyReader{ctx: ctx, proc: r.proc, seed: r.seed, old: old, recent: r.recent(s.legacyAt)}
+	if !legacy.recent && r.now != nil {
+		s.legacyAt = r.now()
+	}
 	if s.legacy, err = legacy.readLegacy(f); err != nil {
+		s.legacyAt = time.Time{}
 		s.missing("iptables-legacy rules", err)
 	}
 	return s, nil
+}
+
+// recentTime bounds how long ago something was read that counts as read now.
+const recentTime = time.Second
+
+// recent: what was read at this time was read since the flow's last packet.
+func (r *Reader) recent(at time.Time) bool {
+	return r.now != nil && !r.since.IsZero() && at.After(r.since) && r.now().Sub(at) < recentTime
 }
 
 func (r *Reader) openFile(inode uint32) (*os.File, error) {

@@ -43,8 +43,13 @@ type xtable struct {
 	// sum differs if anything but counters does. It compares with those of the same
 	// seed.
 	sum    uint64
+	info   xtInfo
 	chains []xchain
 }
+
+// xtInfo is struct ipt_getinfo: how many entries there are, how long they are, and
+// where the chains of hooks begin and end.
+type xtInfo [xtInfoLen]byte
 
 // xchain has the packets that each rule of a chain counted.
 type xchain struct {
@@ -56,28 +61,51 @@ var errEntries = errors.New("the entries of ip_tables have an unknown shape")
 
 // readXtable reads a table of the calling thread's namespace. It must exist: the
 // kernel makes one that is asked for.
-func readXtable(f family, name string, seed maphash.Seed) (*xtable, error) {
+func readXtable(f family, name string, seed maphash.Seed) (x *xtable, err error) {
 	l := xtLayouts[f]
+	err = l.asking(name, func(fd int) error {
+		for range readTries {
+			if x, err = l.read(fd, name, seed); !errors.Is(err, unix.EAGAIN) {
+				return err
+			}
+		}
+		return errChanging
+	})
+	return x, err
+}
+
+// readXtinfo reads what a table looks like from outside.
+func readXtinfo(f family, name string) (info xtInfo, err error) {
+	l := xtLayouts[f]
+	err = l.asking(name, func(fd int) error {
+		info, err = l.readInfo(fd, name)
+		return err
+	})
+	return info, err
+}
+
+func (l xtLayout) asking(name string, ask func(fd int) error) error {
 	fd, err := unix.Socket(l.socket, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("open a socket to ask for table %s: %w", name, err)
+		return fmt.Errorf("open a socket to ask for table %s: %w", name, err)
 	}
 	defer func() { _ = unix.Close(fd) }()
-	for range readTries {
-		var x *xtable
-		if x, err = l.read(fd, name, seed); !errors.Is(err, unix.EAGAIN) {
-			return x, err
-		}
+	return ask(fd)
+}
+
+func (l xtLayout) readInfo(fd int, name string) (info xtInfo, err error) {
+	copy(info[:xtNameLen-1], name)
+	if err := getsockopt(fd, l.level, xtGetInfo, info[:]); err != nil {
+		return info, fmt.Errorf("ask for table %s: %w", name, err)
 	}
-	return nil, errChanging
+	return info, nil
 }
 
 // read fails with EAGAIN where the table is being replaced.
 func (l xtLayout) read(fd int, name string, seed maphash.Seed) (*xtable, error) {
-	var info [xtInfoLen]byte
-	copy(info[:xtNameLen-1], name)
-	if err := getsockopt(fd, l.level, xtGetInfo, info[:]); err != nil {
-		return nil, fmt.Errorf("ask for table %s: %w", name, err)
+	info, err := l.readInfo(fd, name)
+	if err != nil {
+		return nil, err
 	}
 	size := int(native.Uint32(info[xtInfoLen-4:]))
 	// Outside of Go's memory: it is big, and not needed any more in a moment.
@@ -95,6 +123,7 @@ func (l xtLayout) read(fd int, name string, seed maphash.Seed) (*xtable, error) 
 	if err != nil {
 		return nil, fmt.Errorf("read table %s: %w", name, err)
 	}
+	x.info = info
 	x.sum = maphash.Bytes(seed, b[xtEntriesHead:]) ^ maphash.Bytes(seed, info[:])
 	return x, nil
 }

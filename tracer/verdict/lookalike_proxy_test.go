@@ -30,5 +30,26 @@ func proxyLookalikes() []lookalike {
 		{"the application has its metrics up, and not yet its port", svc(translated(apiIP, 8080), refusedByTarget, listening("0.0.0.0:9100"), declares(), unwell(0)), "app-no-listener", "svc-wrong-targetport", ""},
 		{"declares another port, and crashes", svc(translated(apiIP, 8080), refusedByTarget, declares(9090), func(s *scene) { s.c.TargetPod.Restarts = 3 }), "app-no-listener", "svc-wrong-targetport", ""},
 		{"a far pod that declares another port, and is not Ready", []change{toFarService, farRefuses, declares(9090), unwell(2)}, "app-no-listener", "svc-wrong-targetport", probable},
+		// A policy denies, and something else dropped.
+		{"a rule of nobody's, and nothing enforces policies here", []change{filtered(), rule("", "drop"), denies("ingress", "peer")}, "pol-ingress-deny", "", probable},
+		{"a rule that names another cluster-wide policy", []change{filtered(), clusterDenies("ingress", "admin"), rule("", "drop", func(r *tracer.RuleFact) { r.Comment = "AdminNetworkPolicy guard2" })}, "pol-cluster-deny", "", probable},
+		{"no rule is found, and nothing enforces policies here", []change{filtered(), denies("ingress", "peer")}, "pol-ingress-deny", "", probable},
+		{"the tunnel's packet dropped at INPUT, and a policy denies as well", []change{overlayCNI, outsideClient, dropOf("NETFILTER_DROP", "nft_do_chain", tracer.StageInput, "nftables", at3(on(hostNS, uplink)), ofTunnel),
+			rule("", "drop", hookIs("input")), denies("ingress", "peer")}, "node-input-blocked", "pol-ingress-deny", ""},
+		{"dropped here, and the client's egress is another node's affair", []change{farClient, filtered(), rule("", "drop"), denies("egress", "peer")}, "node-forward-drop", "pol-egress-deny", ""},
+		{"dropped here, and the target's ingress is another node's affair", []change{toFar, filtered(), rule("", "drop"), denies("ingress", "peer")}, "node-forward-drop", "pol-ingress-deny", ""},
 	}
+}
+
+// farClient: the client is a pod of n2.
+func farClient(s *scene) {
+	egress, pod := s.c.Egress, *s.c.SourcePod
+	pod.Node = "n2"
+	asksFrom(farIP, tracer.Endpoint{Kind: tracer.KindPod, Namespace: "shop", Name: "web", Node: "n2"})(s)
+	s.c.SourcePod, s.c.Egress = &pod, egress
+}
+
+// ofTunnel: what was dropped is the tunnel's own packet, from node to node.
+func ofTunnel(d *tracer.DropSeen) {
+	d.Tuple = tracer.Tuple{Src: ap(node2IP, 5000), Dst: ap(nodeIP, 8472), Proto: tracer.ProtoUDP}
 }

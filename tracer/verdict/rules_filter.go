@@ -173,8 +173,12 @@ func (in *Input) denying(d *tracer.DropSeen) *tracer.PolicyDecision {
 	if d.Direction != tracer.DirRequest {
 		return nil // policies judge connections, not answers
 	}
+	if in.outer(d) || in.encloses(d.Tuple) {
+		return nil // the packet of a tunnel, from node to node
+	}
 	e, i := in.Cluster.Egress, in.Cluster.Ingress
-	e2, i2 := in.denies(e, d), in.denies(i, d)
+	e2 := in.denies(e, d) && in.enforcedHere(in.Cluster.SourcePod, e, d)
+	i2 := in.denies(i, d) && in.enforcedHere(in.Cluster.TargetPod, i, d)
 	switch in.side(d) { // a program on one pod's veth enforces that pod's policies
 	case "egress":
 		i2 = false
@@ -223,8 +227,24 @@ func (in *Input) denies(p *tracer.PolicyDecision, d *tracer.DropSeen) bool {
 	if p.Exempt == "" {
 		return true
 	}
-	r := in.ruleFor(d)
-	return r != nil && (enforcer(r.Owner) || names(p, r.Policy))
+	return enforces(in.ruleFor(d), p)
+}
+
+// enforces: the rule is one of those that enforce NetworkPolicies.
+func enforces(r *tracer.RuleFact, p *tracer.PolicyDecision) bool {
+	return r != nil && (enforcer(r.Owner) || names(p, r.Policy) || namesDecider(p, r.Comment))
+}
+
+// namesDecider: the text names the cluster-wide policy that decided.
+func namesDecider(p *tracer.PolicyDecision, text string) bool {
+	d := p.Decider()
+	return d != nil && slices.Contains(strings.FieldsFunc(text, func(c rune) bool { return strings.ContainsRune(" \t,;:()\"'", c) }), d.Policy.Name)
+}
+
+// enforcedHere: a pod's policies are enforced on its own node; what another node's
+// rules drop, they do not, unless those rules say that they are for policies.
+func (in *Input) enforcedHere(pod *tracer.PodFacts, p *tracer.PolicyDecision, d *tracer.DropSeen) bool {
+	return pod == nil || pod.Node == "" || pod.Node == in.NodeName || enforces(in.ruleFor(d), p)
 }
 
 func names(p *tracer.PolicyDecision, nsname string) bool {
@@ -241,7 +261,26 @@ func policyDrop(in *Input) *Finding {
 	if p == nil || in.loopbackSource(d) {
 		return nil
 	}
-	return in.policyFinding(p, d)
+	f := in.policyFinding(p, d)
+	if f.Rule == nil && in.agentHere() || enforces(f.Rule, p) {
+		return f
+	}
+	// It would be denied, but what dropped it is not known to enforce policies.
+	effect := "the rule that was met is not one that does"
+	if f.Rule == nil {
+		effect = "the rule that was met is not known"
+	}
+	if f.Confidence == tracer.Confirmed {
+		f.Confidence = tracer.Probable
+	}
+	f.Blind = append(f.Blind, tracer.Blind{What: "whether anything enforces NetworkPolicies on this node", Effect: effect})
+	return f
+}
+
+// agentHere: rules or programs that enforce NetworkPolicies were met on this node.
+func (in *Input) agentHere() bool {
+	return slices.ContainsFunc(in.Node.Rules, func(r tracer.RuleFact) bool { return enforcer(r.Owner) }) ||
+		slices.ContainsFunc(in.Node.Programs, func(p tracer.BPFProgram) bool { return enforcer(p.Owner) })
 }
 
 // policyFinding is a denial that a drop shows.
@@ -255,11 +294,6 @@ func (in *Input) policyFinding(p *tracer.PolicyDecision, d *tracer.DropSeen) *Fi
 	}
 	f.Evidence = append(f.Evidence, seenRule(in, f.Rule))
 	in.rejecting(f)
-	if r := f.Rule; r.BasePolicy && !enforcer(r.Owner) || foreignOwner(r.Owner) || r.Owner == "kube-proxy" {
-		// It would be denied anyway, but another rule took it.
-		f.Confidence = tracer.Probable
-		f.Blind = append(f.Blind, tracer.Blind{What: "whether anything enforces NetworkPolicies on this node", Effect: "the rule that was met is not one that does"})
-	}
 	return f
 }
 

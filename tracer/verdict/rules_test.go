@@ -145,31 +145,32 @@ func faults() []fault {
 		{"table full, and read", "conntrack-drop", "node-conntrack-full", confirmed, "Node n1", []change{inCore(tracer.StagePrerouting), counted(hostNS, "conntrack.drop", 9), tableAt("262100", "262144")}},
 		{"table was full", "conntrack-drop", "node-conntrack-full", probable, "Node n1", []change{inCore(tracer.StagePrerouting), counted(hostNS, "conntrack.drop", 9), tableAt("85000", "100000")}},
 		{"ingress policy", "policy", "pol-ingress-deny", confirmed, "NetworkPolicy db/deny", []change{filtered(), denies("ingress", "peer"), rule("calico", "drop")}},
-		{"egress policy", "policy", "pol-egress-deny", confirmed, "", []change{filtered(), denies("egress", "peer")}},
+		{"egress policy", "policy", "pol-egress-deny", confirmed, "", []change{filtered(), rule("calico", "drop"), denies("egress", "peer")}},
 		{"both: the rule names the one", "policy", "pol-ingress-deny", confirmed, "", []change{filtered(), denies("egress", "peer"), denies("ingress", "peer"),
 			func(s *scene) {
 				s.c.Egress.Selected = []tracer.Ref{{Kind: "NetworkPolicy", Namespace: "shop", Name: "other"}}
 			}, rule("cni", "drop", naming("db/deny"))}},
-		{"DNS by UDP", "policy", "pol-dns-egress", confirmed, "", []change{proto(tracer.ProtoUDP), func(s *scene) { s.j.Flow.Dst = ap(apiIP, 53) }, filtered(), denies("egress", "peer")}},
-		{"DNS by TCP", "policy", "pol-dns-egress", confirmed, "", []change{func(s *scene) { s.j.Flow.Dst = ap(apiIP, 53) }, filtered(), denies("egress", "peer")}},
-		{"policy for the port before translation", "policy", "pol-wrong-port", confirmed, "", []change{filtered(), denies("ingress", "port-before-dnat")}},
-		{"a selector that selects nobody", "policy", "pol-selector-mismatch", confirmed, "NetworkPolicy db/deny", []change{filtered(), denies("ingress", "selector-typo")}},
-		{"a namespace without the label", "policy", "pol-selector-mismatch", confirmed, "", []change{filtered(), denies("ingress", "namespace-label")}},
-		{"no namespaceSelector", "policy", "pol-selector-mismatch", confirmed, "", []change{filtered(), denies("egress", "own-namespace")}},
-		{"the target's policy allows, the client's does not", "policy", "pol-one-side-only", confirmed, "NetworkPolicy db/deny", []change{filtered(), denies("egress", "peer"), allowedAt("ingress")}},
-		{"the client's policy allows, the target's does not", "policy", "pol-one-side-only", confirmed, "NetworkPolicy db/deny", []change{filtered(), denies("ingress", "peer"), allowedAt("egress")}},
+		{"DNS by UDP", "policy", "pol-dns-egress", confirmed, "", []change{proto(tracer.ProtoUDP), func(s *scene) { s.j.Flow.Dst = ap(apiIP, 53) }, filtered(), rule("calico", "drop"), denies("egress", "peer")}},
+		{"DNS by TCP", "policy", "pol-dns-egress", confirmed, "", []change{func(s *scene) { s.j.Flow.Dst = ap(apiIP, 53) }, filtered(), rule("calico", "drop"), denies("egress", "peer")}},
+		{"policy for the port before translation", "policy", "pol-wrong-port", confirmed, "", []change{filtered(), rule("calico", "drop"), denies("ingress", "port-before-dnat")}},
+		{"a selector that selects nobody", "policy", "pol-selector-mismatch", confirmed, "NetworkPolicy db/deny", []change{filtered(), rule("calico", "drop"), denies("ingress", "selector-typo")}},
+		{"a namespace without the label", "policy", "pol-selector-mismatch", confirmed, "", []change{filtered(), rule("calico", "drop"), denies("ingress", "namespace-label")}},
+		{"no namespaceSelector", "policy", "pol-selector-mismatch", confirmed, "", []change{filtered(), rule("calico", "drop"), denies("egress", "own-namespace")}},
+		{"the target's policy allows, the client's does not", "policy", "pol-one-side-only", confirmed, "NetworkPolicy db/deny", []change{filtered(), rule("calico", "drop"), denies("egress", "peer"), allowedAt("ingress")}},
+		{"the client's policy allows, the target's does not", "policy", "pol-one-side-only", confirmed, "NetworkPolicy db/deny", []change{filtered(), rule("calico", "drop"), denies("ingress", "peer"), allowedAt("egress")}},
 		{"a Service's address, before translation", "bpf-drop", "pol-clusterip-pre-dnat", confirmed, "NetworkPolicy db/deny", []change{toService, byTC(), program("aws-network-policy-agent", "tc ingress", on(hostNS, vethWeb)), denies("egress", "before-dnat")}},
-		{"policy with a named port", "policy", "pol-named-port", confirmed, "", []change{filtered(), denies("ingress", "named-port")}},
-		{"policy after SNAT", "policy", "pol-ipblock-after-snat", confirmed, "", []change{filtered(), denies("ingress", "ip-block"),
+		{"policy with a named port", "policy", "pol-named-port", confirmed, "", []change{filtered(), rule("calico", "drop"), denies("ingress", "named-port")}},
+		{"policy after SNAT", "policy", "pol-ipblock-after-snat", confirmed, "", []change{filtered(), rule("calico", "drop"), denies("ingress", "ip-block"),
 			func(s *scene) {
 				s.j.Translations = []tracer.Translation{{Kind: "snat", From: s.j.Flow.Src, To: ap(nodeIP, 5)}}
 			}}},
-		{"policy against a node", "policy", "pol-probe-or-host-source", confirmed, "", []change{filtered(), denies("ingress", "peer"), func(s *scene) {
+		{"policy against a node", "policy", "pol-probe-or-host-source", confirmed, "", []change{filtered(), rule("calico", "drop"), denies("ingress", "peer"), func(s *scene) {
 			s.c.Source, s.c.SourcePod = tracer.Endpoint{IP: addr(node2IP), Kind: tracer.KindNode, Name: "n2"}, nil
 		}}},
 		{"a cluster-wide policy denies ingress", "policy", "pol-cluster-deny", confirmed, "AdminNetworkPolicy guard", []change{filtered(), clusterDenies("ingress", "admin"), rule("calico", "drop")}},
-		{"a baseline denies egress", "policy", "pol-cluster-deny", confirmed, "BaselineAdminNetworkPolicy default", []change{filtered(), clusterDenies("egress", "baseline")}},
-		{"a cluster-wide policy denies DNS", "policy", "pol-cluster-deny", confirmed, "AdminNetworkPolicy guard", []change{func(s *scene) { s.j.Flow.Dst = ap(apiIP, 53) }, filtered(), clusterDenies("egress", "admin")}},
+		{"a rule names the cluster-wide policy", "policy", "pol-cluster-deny", confirmed, "AdminNetworkPolicy guard", []change{filtered(), clusterDenies("ingress", "admin"), rule("", "drop", func(r *tracer.RuleFact) { r.Comment = "AdminNetworkPolicy guard ingress rule 0" })}},
+		{"a baseline denies egress", "policy", "pol-cluster-deny", confirmed, "BaselineAdminNetworkPolicy default", []change{filtered(), rule("calico", "drop"), clusterDenies("egress", "baseline")}},
+		{"a cluster-wide policy denies DNS", "policy", "pol-cluster-deny", confirmed, "AdminNetworkPolicy guard", []change{func(s *scene) { s.j.Flow.Dst = ap(apiIP, 53) }, filtered(), rule("calico", "drop"), clusterDenies("egress", "admin")}},
 		{"it may be allowed by a domain name", "policy", "pol-cluster-deny", probable, "AdminNetworkPolicy guard", []change{toWorld, filtered(), clusterDenies("egress", "admin"), uncertain("egress")}},
 		{"the CNI's program, and a cluster-wide policy denies", "bpf-drop", "pol-cluster-deny", confirmed, "AdminNetworkPolicy guard", []change{byTC(), program("cilium", "tc ingress", on(hostNS, vethWeb)), clusterDenies("egress", "admin")}},
 		{"a policy of Calico's own selects the pod", "unevaluated-policy", "pol-cni-policy", probable, "GlobalNetworkPolicy lock", []change{filtered(), rule("calico", "drop"), ofCNI("ingress", "Calico", "GlobalNetworkPolicy", true)}},
@@ -191,6 +192,7 @@ func faults() []fault {
 			rule("kubelet", "drop", hookIs("input"), chainIs("KUBE-FIREWALL")), func(s *scene) {
 				s.c.Service.Frontend, s.c.Service.SourceRanges = "load-balancer", []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
 			}}},
+		{"an agent's rule here, and a policy of a far client denies", "policy", "pol-egress-deny", confirmed, "NetworkPolicy db/deny", []change{farClient, filtered(), rule("cni", "drop", naming("db/deny")), denies("egress", "peer")}},
 		{"kube-network-policies, and a policy denies", "policy", "pol-ingress-deny", confirmed, "NetworkPolicy db/deny", []change{filtered(), rule("kube-network-policies", "drop"), denies("ingress", "peer")}},
 		{"kube-network-policies, and policies allow", "foreign-rule", "pol-agent-stale", suspected, "", []change{filtered(), rule("kube-network-policies", "drop")}},
 		{"invalid in mid-stream", "foreign-rule", "svc-invalid-drop-asymmetric", confirmed, "", []change{filtered(func(d *tracer.DropSeen) { d.TCPFlags = tracer.TCPAck }), rule("kube-proxy", "drop"), func(s *scene) { s.j.Mid = true }}},

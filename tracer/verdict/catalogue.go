@@ -115,7 +115,9 @@ func (in *Input) words(f *Finding) []string {
 	if d := in.lost(badChecksum); d != nil {
 		w["tunnel"] = in.tunnelOn(d.Tuple.Dst.Port())
 	}
-	var out []string
+	d := in.dnsServer()
+	w["dns.ns"], w["dns.port"] = d.namespace, fmt.Sprint(d.port)
+	out := []string{"{dns.labels}", d.labels} // which is YAML already
 	for k, v := range w {
 		if v == "" {
 			continue
@@ -302,10 +304,11 @@ func policyEntries() []Entry {
 				"  policyTypes: [Egress]\n" +
 				"  egress:\n" +
 				"  - to:\n" +
-				"    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}\n" +
-				"      podSelector: {matchLabels: {k8s-app: kube-dns}}\n" +
-				"    ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]\n" +
-				"EOF"}},
+				"    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {dns.ns}}}\n" +
+				"      podSelector: {matchLabels: {{dns.labels}}}\n" +
+				"    ports: [{protocol: UDP, port: {dns.port}}, {protocol: TCP, port: {dns.port}}]\n" +
+				"EOF",
+				"where the DNS server has no address of its own (hostNetwork, NodeLocal DNSCache), no podSelector matches it: allow its address by ipBlock"}},
 		{Code: "pol-wrong-port", Component: c, Title: "a NetworkPolicy allows the Service's port, not the pod's", Shown: "lab",
 			Meaning:    "Policies judge the packet after translation: the rule lists the Service port, the packet carries the targetPort.",
 			Evidence:   "The drop, and a rule that would allow the flow on the port before translation.",

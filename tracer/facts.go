@@ -235,6 +235,11 @@ type ServiceRules struct {
 	NoLocal     bool `json:"no_local,omitempty"`
 	// Targets are the endpoints that the rules translate this frontend to.
 	Targets []netip.AddrPort `json:"targets,omitempty"`
+	// Affinity is how long the rules keep a client with the endpoint that it had last
+	// (sessionAffinity ClientIP), 0 if they do not. Pinned is the endpoint that they
+	// keep this client with now, where the list of clients is read (nftables).
+	Affinity time.Duration  `json:"affinity,omitempty"`
+	Pinned   netip.AddrPort `json:"pinned,omitzero"`
 	// IPVS is the virtual server that takes the flow, if IPVS has one.
 	IPVS *VirtualServer `json:"ipvs,omitempty"`
 	// Complete is false if the rules could not be read or understood fully; then

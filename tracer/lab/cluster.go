@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // pod is one pod as the cluster's objects describe it. space is nil for pods
@@ -50,6 +51,10 @@ type service struct {
 	fixed []netip.Addr
 	// stale is where the node's rules still point instead of the endpoints.
 	stale []netip.Addr
+	// affinity is how long a client stays with its endpoint, 0 if it does not; pinned
+	// are clients that stay with the first of stale.
+	affinity time.Duration
+	pinned   []netip.Addr
 	// unwritten: the node has no rules for this Service, while it has for others.
 	unwritten bool
 	// internalLocal is internalTrafficPolicy: Local.

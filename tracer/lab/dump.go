@@ -175,6 +175,9 @@ func (d *dumper) service(s *service) corev1.Service {
 			InternalTrafficPolicy: &internal,
 		},
 	}
+	if s.affinity > 0 {
+		out.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
+	}
 	if s.internalLocal {
 		internal = corev1.ServiceInternalTrafficPolicyLocal
 	}

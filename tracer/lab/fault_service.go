@@ -21,6 +21,13 @@ func serviceFaults() []Fault {
 			Component: "kube-proxy", Code: "svc-kubeproxy-no-rules", Protocols: bothProtocols, Visible: silence, arrange: arrangeNoRules},
 		{Name: "stale-endpoint", Title: "rules point to a pod that is gone", Description: "The node's rules still translate the Service to an address that no pod has any more.",
 			Component: "kube-proxy", Code: "svc-stale-endpoint", Protocols: bothProtocols, Visible: silence, arrange: arrangeStale},
+		control("healthy-affinity", "a Service with session affinity", "A Service keeps its clients with their endpoints, which are there.", bothProtocols,
+			func(_ context.Context, l *Lab) (*scene, error) {
+				l.api().affinity = affinityTime
+				return l.toService(), l.syncProxy()
+			}),
+		{Name: "stale-affinity", Title: "session affinity with a pod that is gone", Description: "The node's rules still name a pod that is gone beside those that are there, and session affinity keeps the client with it.",
+			Component: "kube-proxy", Code: "svc-stale-affinity", Protocols: bothProtocols, Visible: silence, arrange: arrangeStaleAffinity},
 		{Name: "wrong-target-port", Title: "Service with a wrong targetPort", Description: "The Service's targetPort is one that the pods do not listen on.",
 			Component: "service", Code: "svc-wrong-targetport", Protocols: bothProtocols, Visible: time.Second, arrange: arrangeWrongTarget},
 	}
@@ -61,6 +68,25 @@ func arrangeNoRules(_ context.Context, l *Lab) (*scene, error) {
 func arrangeStale(_ context.Context, l *Lab) (*scene, error) {
 	gone := []netip.Addr{nth(l.p.pods4, 230), nth(l.p.pods6, 230)}
 	err := l.sync(l.syncProxy, func() { with(l, &l.api().stale, gone) })
+	return l.blamesService(l.toService()).showsTCP(HostUnreachable), err
+}
+
+// affinityTime is what a Service has that says nothing of it.
+const affinityTime = 3 * time.Hour
+
+// arrangeStaleAffinity has one endpoint that is gone among those that are there, and
+// the client on the list of those that stay with it.
+func arrangeStaleAffinity(_ context.Context, l *Lab) (*scene, error) {
+	x, c := l.api(), l.client()
+	targets := []netip.Addr{nth(l.p.pods4, 230), nth(l.p.pods6, 230)}
+	for i := range 2 {
+		targets = append(targets, l.server(i).ip4, l.server(i).ip6)
+	}
+	err := l.sync(l.syncProxy, func() {
+		with(l, &x.stale, targets)
+		with(l, &x.affinity, affinityTime)
+		with(l, &x.pinned, []netip.Addr{c.ip4, c.ip6})
+	})
 	return l.blamesService(l.toService()).showsTCP(HostUnreachable), err
 }
 

@@ -5,11 +5,13 @@ import (
 	"encoding/base32"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 )
 
 // proxyMode says who translates Services on the node.
@@ -240,7 +242,7 @@ func (x *nftProxy) service(s *service, sp servicePort) {
 	chain := x.chain("service-" + shortHash(8, s.ns, s.name, sp.name, proto) + "-" + full)
 	frontend := append(x.is(daddr, host(vip)), dport(sp.proto, sp.port)...)
 	x.rule(chain, "", frontend, x.not(saddr, x.podRange()), jump(x.mark))
-	x.spread(chain, full, sp, targets)
+	x.spread(chain, s, full, sp, targets)
 	x.element(x.frontends, nftables.SetElement{Key: key, VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: chain.Name}})
 	x.balancer(s, sp, full, chain)
 }
@@ -287,14 +289,35 @@ func (x *nftProxy) balancer(s *service, sp servicePort, full string, to *nftable
 // seen says whether an earlier port of the Service has entered its address.
 func (x *nftProxy) seen(s *service, sp servicePort) bool { return s.ports[0] != sp }
 
+// stay is "ip saddr @affinity-... goto endpoint-..." before the choice, and "update
+// @affinity-... { ip saddr }" at the endpoint.
+func (x *nftProxy) stay(chain, ep *nftables.Chain, s *service, full string, to netip.AddrPort) {
+	set := &nftables.Set{
+		Name:    fmt.Sprintf("affinity-%s-%s__%s/%d", shortHash(8, full, to.String()), full, to.Addr(), to.Port()),
+		KeyType: x.addrType(), Dynamic: true, HasTimeout: true, Timeout: s.affinity,
+	}
+	var clients []nftables.SetElement
+	for _, a := range s.pinned {
+		if slices.Contains(s.stale[:min(2, len(s.stale))], to.Addr()) && a.Is6() == x.v6 {
+			clients = append(clients, nftables.SetElement{Key: a.AsSlice()})
+		}
+	}
+	x.set(set, clients)
+	x.rule(chain, "", exprs{saddr.load(x.v6), &expr.Lookup{SourceRegister: reg, SetName: set.Name, SetID: set.ID}, &expr.Verdict{Kind: expr.VerdictGoto, Chain: ep.Name}})
+	x.rule(ep, "", exprs{saddr.load(x.v6), &expr.Dynset{SrcRegKey: reg, SetName: set.Name, SetID: set.ID, Operation: uint32(unix.NFT_DYNSET_OP_UPDATE)}})
+}
+
 // spread is "numgen random mod N vmap { 0 : goto endpoint-..., ... }".
-func (x *nftProxy) spread(chain *nftables.Chain, full string, sp servicePort, targets []netip.Addr) {
+func (x *nftProxy) spread(chain *nftables.Chain, s *service, full string, sp servicePort, targets []netip.Addr) {
 	var elems []nftables.SetElement
 	for i, a := range targets {
 		to := netip.AddrPortFrom(a, sp.target)
 		ep := x.chain(fmt.Sprintf("endpoint-%s-%s__%s/%d", shortHash(8, full, to.String()), full, a, sp.target))
 		if !x.l.rules.noHairpinMark {
 			x.rule(ep, "", x.is(saddr, host(a)), jump(x.mark))
+		}
+		if s.affinity > 0 {
+			x.stay(chain, ep, s, full, to)
 		}
 		x.rule(ep, "", l4(sp.proto), dnat(to))
 		elems = append(elems, nftables.SetElement{

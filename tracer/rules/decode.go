@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -431,6 +432,10 @@ func udata(b []byte, typ byte) string {
 	return ""
 }
 
+// maxTimeout is a year in milliseconds, longer than any set's time-out that means
+// something.
+const maxTimeout = 365 * 24 * 3600 * 1000
+
 // decodeSet decodes one NFT_MSG_NEWSET, without elements.
 func decodeSet(a *attrs) *set {
 	flags := a.u32(unix.NFTA_SET_FLAGS)
@@ -438,6 +443,7 @@ func decodeSet(a *attrs) *set {
 		isMap: flags&unix.NFT_SET_MAP != 0, interval: flags&unix.NFT_SET_INTERVAL != 0, dynamic: flags&(unix.NFT_SET_EVAL|unix.NFT_SET_TIMEOUT) != 0,
 		verdicts: flags&unix.NFT_SET_MAP != 0 && a.u32(unix.NFTA_SET_DATA_TYPE) == nftDataVerdict}
 	s.opaque = flags&^nftSetKnownFlags != 0
+	s.timeout = time.Duration(min(a.u64(unix.NFTA_SET_TIMEOUT), maxTimeout)) * time.Millisecond
 	desc, err := parseAttrs(a.get(unix.NFTA_SET_DESC))
 	if err == nil {
 		s.size = int(desc.u32(unix.NFTA_SET_DESC_SIZE))

@@ -29,6 +29,8 @@ type machine struct {
 	scratch bytes3
 	// ctMarked: rules changed the connection's mark.
 	ctMarked bool
+	// asNew: the client is taken for one that stays with no endpoint.
+	asNew bool
 	// so is how far the rule that is being evaluated matched up to here.
 	so tri
 }
@@ -134,7 +136,7 @@ func (m *machine) expr(t *table, x any) (tri, []action) {
 		}
 	case dynset:
 		return m.dynset(t, x), nil
-	case maybe:
+	case maybe, stays:
 		return triMaybe, nil
 	case unknown:
 		if x.acts {

@@ -1,5 +1,7 @@
 package rules
 
+import "time"
+
 // family is an nf_tables family (NFPROTO_*).
 type family uint8
 
@@ -137,6 +139,7 @@ type set struct {
 	isMap    bool
 	interval bool
 	dynamic  bool // packets add elements
+	timeout  time.Duration
 	// opaque: the set says something of itself that is not understood.
 	opaque   bool
 	size     int  // the most elements it takes, 0 if there is no limit
@@ -265,6 +268,13 @@ type (
 	}
 	// maybe is a match that packets alone do not decide (limit, quota).
 	maybe struct{ text string }
+	// stays is a match on who was here before (xt_recent): in it how long ago at
+	// most, 0 if that does not matter. Whether it matches, packets alone do not
+	// decide.
+	stays struct {
+		text   string
+		within time.Duration
+	}
 	// effect changes nothing that matters for the verdict (log, notrack).
 	effect struct{ text string }
 	// test is a match that was understood from an xtables match.

@@ -133,6 +133,8 @@ func (w *renderer) statement(x any) string {
 		return x.text
 	case setMatch:
 		return x.text(w.ipsetName())
+	case stays:
+		return x.text
 	case maybe:
 		return x.text
 	case effect:

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/podpath/podpath/tracer"
 )
@@ -298,6 +299,9 @@ func (p *saveParser) option(w string, invert bool) {
 	case "comment --comment":
 		p.comment = p.next()
 		return
+	case "recent --seconds":
+		p.recent(p.next())
+		return
 	case "conntrack --ctstate", "state --state":
 		p.state(p.next(), invert)
 		return
@@ -322,6 +326,14 @@ func (p *saveParser) option(w string, invert bool) {
 		return
 	}
 	p.general(w, invert)
+}
+
+// recent notes within what time a client has to have been here before.
+func (p *saveParser) recent(seconds string) {
+	n, err := strconv.ParseUint(seconds, 10, 32)
+	if err == nil {
+		p.matches = append(p.matches, stays{"-m recent", time.Duration(n) * time.Second})
+	}
 }
 
 // general reads what belongs to no module.

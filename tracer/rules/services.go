@@ -35,6 +35,9 @@ func services(ctx context.Context, s *space, q tracer.Query) *tracer.ServiceRule
 	noEndpoints(s, rs, q, f, out)
 	if ipvs := slices.Contains(out.Implementations, tracer.ProxyIPVS); ipvs {
 		readIPVS(ctx, s, q.Flow, out)
+		if out.IPVS != nil {
+			out.Affinity = max(out.Affinity, out.IPVS.Persistence)
+		}
 	}
 	slices.SortFunc(out.Targets, netip.AddrPort.Compare)
 	out.Targets = slices.Compact(out.Targets)
@@ -130,10 +133,11 @@ func (s *space) opening(q tracer.Query) (p *packet, hook uint32) {
 
 // translate evaluates the NAT chains for the flow.
 func translate(s *space, rs *ruleset, q tracer.Query, f family, out *tracer.ServiceRules) {
-	p, hook := s.opening(q)
-	w := &walk{m: newMachine(p, s)}
-	for _, c := range rs.hookChains(f, hook, func(c *chain) bool { return c.base.typ == "nat" }) {
-		w.run(c)
+	w := s.intoNAT(rs, q, f, false)
+	if slices.ContainsFunc(w.m.sets, holdsClients) {
+		// For this client one endpoint is certain. Those of the others are wanted, too.
+		out.Pinned = firstTarget(w)
+		w = s.intoNAT(rs, q, f, true)
 	}
 	for _, c := range w.entered {
 		if isServiceChain(c) {
@@ -145,6 +149,7 @@ func translate(s *space, rs *ruleset, q tracer.Query, f family, out *tracer.Serv
 		if !ok || !x.dnat {
 			continue
 		}
+		out.Affinity = max(out.Affinity, affinity(h.path))
 		via := slices.ContainsFunc(h.path[:min(h.surePath, len(h.path))], isServiceChain)
 		if h.sure || via {
 			out.HasFrontend = true

@@ -313,3 +313,73 @@ COMMIT
 		t.Errorf("rules %+v", res.Rules)
 	}
 }
+
+// A client that is on an endpoint's list goes there, and nowhere else; the others'
+// endpoints are named all the same.
+func TestAffinity(t *testing.T) {
+	l := newLab(t)
+	l.tool(`table ip kube-proxy {
+	set affinity-A-shop/web/udp/p__10.8.0.2/8080 { type ipv4_addr; flags dynamic,timeout; timeout 3h; }
+	set affinity-B-shop/web/udp/p__10.8.0.3/8080 { type ipv4_addr; flags dynamic,timeout; timeout 3h; }
+	chain endpoint-A { update @affinity-A-shop/web/udp/p__10.8.0.2/8080 { ip saddr }; meta l4proto udp dnat to 10.8.0.2:8080; }
+	chain endpoint-B { update @affinity-B-shop/web/udp/p__10.8.0.3/8080 { ip saddr }; meta l4proto udp dnat to 10.8.0.3:8080; }
+	chain service-ABC-shop/web/udp/p {
+		ip saddr @affinity-A-shop/web/udp/p__10.8.0.2/8080 goto endpoint-A
+		ip saddr @affinity-B-shop/web/udp/p__10.8.0.3/8080 goto endpoint-B
+		numgen random mod 2 vmap { 0 : goto endpoint-A, 1 : goto endpoint-B }
+	}
+	chain services { ip daddr 10.96.0.20 udp dport 53 goto service-ABC-shop/web/udp/p; }
+	chain nat-prerouting { type nat hook prerouting priority dstnat; jump services; }
+}
+`, "nft", "-f", "-")
+	both := []netip.AddrPort{netip.MustParseAddrPort("10.8.0.2:8080"), netip.MustParseAddrPort("10.8.0.3:8080")}
+	s := l.collect(serviceFlow(53)).Services
+	if s.Affinity != 3*time.Hour || s.Pinned.IsValid() || !slices.Equal(s.Targets, both) || !s.Complete {
+		t.Errorf("a new client: %+v", s)
+	}
+	l.tool("add element ip kube-proxy affinity-B-shop/web/udp/p__10.8.0.3/8080 { "+clientIP+" }\n", "nft", "-f", "-")
+	s = l.collect(serviceFlow(53)).Services
+	if s.Affinity != 3*time.Hour || s.Pinned != both[1] || !slices.Equal(s.Targets, both) || !s.Complete {
+		t.Errorf("a client that stays: %+v", s)
+	}
+}
+
+// Of iptables' list of clients only for how long they stay is read.
+func TestAffinityOfIPTables(t *testing.T) {
+	const save = `*nat
+:PREROUTING ACCEPT [0:0]
+:KUBE-SERVICES - [0:0]
+:KUBE-SVC-ABC - [0:0]
+:KUBE-SEP-1 - [0:0]
+:KUBE-SEP-2 - [0:0]
+-A PREROUTING -j KUBE-SERVICES
+-A KUBE-SERVICES -d 10.96.0.20/32 -p udp -m udp --dport 53 -j KUBE-SVC-ABC
+-A KUBE-SVC-ABC -m recent --rcheck --seconds 10800 --reap --name KUBE-SEP-1 --mask 255.255.255.255 --rsource -j KUBE-SEP-1
+-A KUBE-SVC-ABC -m recent --rcheck --seconds 10800 --reap --name KUBE-SEP-2 --mask 255.255.255.255 --rsource -j KUBE-SEP-2
+-A KUBE-SVC-ABC -m statistic --mode random --probability 0.5 -j KUBE-SEP-1
+-A KUBE-SVC-ABC -j KUBE-SEP-2
+-A KUBE-SEP-1 -p udp -m recent --set --name KUBE-SEP-1 --mask 255.255.255.255 --rsource -m udp -j DNAT --to-destination 10.8.0.2:8080
+-A KUBE-SEP-2 -p udp -m recent --set --name KUBE-SEP-2 --mask 255.255.255.255 --rsource -m udp -j DNAT --to-destination 10.8.0.3:8080
+COMMIT
+`
+	rs := &ruleset{}
+	parseSave(rs, save, famIP)
+	p := &packet{Tuple: serviceFlow(53).Flow, orig: serviceFlow(53).Flow, markKnown: true, state: stNew, reply: triNo, iif: device{index: 9}, oif: device{none: true}}
+	w := &walk{m: newMachine(p, fakeEnv{})}
+	for _, c := range rs.hookChains(famIP, hookPrerouting, nil) {
+		w.run(c)
+	}
+	var longest time.Duration
+	for _, h := range w.hits {
+		longest = max(longest, affinity(h.path))
+	}
+	if longest != 3*time.Hour {
+		t.Errorf("clients stay for %s", longest)
+	}
+	if got := recentMatch(append([]byte{0x30, 0x2a, 0, 0, 0, 0, 0, 0, 1 | 32, 0}, make([]byte, 200)...)); got.(stays).within != 3*time.Hour {
+		t.Errorf("xt_recent: %+v", got)
+	}
+	if got := recentMatch(append([]byte{0, 0, 0, 0, 0, 0, 0, 0, 2, 0}, make([]byte, 200)...)); got.(stays).within != 0 {
+		t.Errorf("xt_recent, --set: %+v", got)
+	}
+}

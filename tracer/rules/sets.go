@@ -7,6 +7,9 @@ import (
 // lookup evaluates a set match, a map or a verdict map.
 func (m *machine) lookup(t *table, x lookup) (tri, []action) {
 	s := t.set(x.set)
+	if s != nil && m.asNew && holdsClients(s.name) && !x.invert && x.dreg == -1 {
+		return triNo, nil
+	}
 	if s == nil || s.opaque || x.sreg < 0 || s.keyLen <= 0 || s.keyLen > 64-x.sreg {
 		return triMaybe, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 )
 
 // xtComment is -m comment: it matches everything and says something.
@@ -59,11 +60,29 @@ func decodeMatch(name string, rev uint32, info []byte) any {
 			return iprangeMatch(info)
 		}
 	}
+	if name == "recent" && len(info) >= recentName {
+		return recentMatch(info)
+	}
 	if byChance(name) {
 		return maybe{"-m " + name}
 	}
 	return unknown{name: "-m " + name}
 }
+
+// recentName is where the name stands in struct xt_recent_mtinfo: seconds,
+// hit_count, check_set, invert, name[200]. Revision 1 has a mask after it.
+const recentName = 10
+
+func recentMatch(b []byte) any {
+	x := stays{text: "-m recent"}
+	if b[9] == 0 && b[8]&recentChecks != 0 {
+		x.within = time.Duration(native.Uint32(b)) * time.Second
+	}
+	return x
+}
+
+// recentChecks are XT_RECENT_CHECK and XT_RECENT_UPDATE, which look for the client.
+const recentChecks = 1 | 4
 
 // byChance are matches that other packets, time or chance decide.
 func byChance(name string) bool {

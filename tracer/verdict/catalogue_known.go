@@ -155,6 +155,7 @@ func Known() []KnownFault {
 		{"svc-nodeport-blocked-outside", "node-forward-drop", "or node-input-blocked, or beyond-node"},
 		{"svc-nodeport-localhost", "svc-nodeport-localhost", ""},
 		{"svc-nodeport-masq-missing", "svc-nodeport-masq-missing", ""},
+		{"svc-stale-affinity", "svc-stale-affinity", ""},
 		{"svc-stale-endpoint", "svc-stale-endpoint", ""},
 		{"svc-stale-udp-conntrack", "svc-stale-udp-conntrack", ""},
 		{"svc-terminating-endpoint", "svc-terminating-endpoint", ""},

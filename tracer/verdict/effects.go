@@ -26,7 +26,7 @@ func effects() []effect {
 	return []effect{
 		{
 			does:   "which sends the packets where nobody waits for them",
-			causes: []string{"svc-stale-endpoint", "svc-stale-udp-conntrack", "svc-mixed-backends", "svc-terminating-endpoint"},
+			causes: []string{"svc-stale-endpoint", "svc-stale-affinity", "svc-stale-udp-conntrack", "svc-mixed-backends", "svc-terminating-endpoint"},
 			signs: []string{"cni-stale-neigh", "cni-host-route-missing", "cni-route-none", "cni-route-blackhole", "cni-route-missing", "cni-overlay-neigh-missing",
 				"cni-overlay-fdb-missing", "cni-veth-down", "cni-pod-eth-down", "cni-pod-no-default-route", "cni-antispoof", "node-down", "node-underlay-arp", "node-forward-drop", "node-input-blocked",
 				"pol-ingress-deny", "pol-egress-deny", "pol-wrong-port", "pol-agent-stale", "app-no-listener", "app-localhost-only", "app-hang", "app-reset",
@@ -37,7 +37,7 @@ func effects() []effect {
 		},
 		{
 			does:   "which sends the packets to an endpoint that ought not to get them",
-			causes: []string{"svc-stale-endpoint", "svc-stale-udp-conntrack"},
+			causes: []string{"svc-stale-endpoint", "svc-stale-affinity", "svc-stale-udp-conntrack"},
 			signs: []string{"cni-stale-neigh", "cni-host-route-missing", "cni-route-none", "app-no-listener", "app-localhost-only", "app-hang", "app-reset", "svc-wrong-targetport",
 				tracer.CodeBeyondNode},
 			holds: func(in *Input, cause, sign *Finding) bool {

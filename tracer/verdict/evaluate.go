@@ -100,6 +100,7 @@ func (e *Engine) Decide(in *Input) *tracer.Verdict {
 	ranked := e.rank(in, found)
 	ranked[0].Evidence = append(ranked[0].Evidence, in.seenLookup()...)
 	ranked[0].Evidence = append(ranked[0].Evidence, in.astray()...)
+	ranked[0].Evidence = append(ranked[0].Evidence, in.affinity()...)
 	in.nothingTried(ranked[0])
 	return e.verdict(in, ranked, held)
 }

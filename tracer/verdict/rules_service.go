@@ -397,6 +397,10 @@ func (in *Input) staleKind(s *tracer.ServiceFacts, t tracer.Translation, ev []tr
 		in.stillSent(f, s, r.IPVS.Persistence)
 		return f
 	}
+	if n := in.keptByAffinity(s, r, t.To); n > 0 {
+		in.affinityStale(f, s, t.To, n)
+		return f
+	}
 	if slices.Contains(r.Targets, t.To) {
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "the rules of %s still name %s", strings.Join(r.Implementations, ", "), t.To))
 		return f

@@ -189,7 +189,7 @@ func (s *Snapshot) Owner(p *Pod) OwnerRef {
 func (s *Snapshot) PodFacts(p *Pod) *tracer.PodFacts {
 	return &tracer.PodFacts{
 		Namespace: p.Namespace, Name: p.Name, Phase: p.Phase, Ready: p.Ready,
-		Terminating: !p.Deleting.IsZero(), HostNetwork: p.HostNetwork, Node: p.Node,
+		Terminating: !p.Deleting.IsZero(), HostNetwork: p.HostNetwork, DNSPolicy: p.DNSPolicy, Node: p.Node,
 		Owner: s.Owner(p).String(), IPs: p.IPs, Restarts: p.Restarts, Ports: p.Ports, DNS: s.servesDNS(p),
 		Created: p.Created,
 	}

@@ -24,6 +24,8 @@ type Pod struct {
 	// Deleting is metadata.deletionTimestamp, zero if the pod is not going.
 	Deleting    time.Time
 	HostNetwork bool
+	// DNSPolicy is spec.dnsPolicy.
+	DNSPolicy string
 	// Ports are the declared container ports, init containers with
 	// restartPolicy Always (sidecars) included.
 	Ports    []tracer.ContainerPort
@@ -117,6 +119,7 @@ func reducePod(p *corev1.Pod) *Pod {
 		IPs:         podIPs(p),
 		Phase:       string(p.Status.Phase),
 		HostNetwork: p.Spec.HostNetwork,
+		DNSPolicy:   string(p.Spec.DNSPolicy),
 		Ports:       containerPorts(p),
 		Controller:  controllerOf(p.OwnerReferences),
 		Created:     p.CreationTimestamp.UTC(),

@@ -70,7 +70,7 @@ func restorePod(p *Pod) *corev1.Pod {
 		at := metav1.NewTime(p.Deleting)
 		out.DeletionTimestamp = &at
 	}
-	out.Spec.NodeName, out.Spec.HostNetwork = p.Node, p.HostNetwork
+	out.Spec.NodeName, out.Spec.HostNetwork, out.Spec.DNSPolicy = p.Node, p.HostNetwork, corev1.DNSPolicy(p.DNSPolicy)
 	c := corev1.Container{Name: "all"}
 	for _, port := range p.Ports {
 		c.Ports = append(c.Ports, corev1.ContainerPort{

@@ -118,8 +118,10 @@ type PodFacts struct {
 	Ready       bool   `json:"ready"`
 	Terminating bool   `json:"terminating,omitempty"`
 	HostNetwork bool   `json:"host_network,omitempty"`
-	Node        string `json:"node,omitempty"`
-	Owner       string `json:"owner,omitempty"`
+	// DNSPolicy is spec.dnsPolicy ("ClusterFirst"), "" if it is not known.
+	DNSPolicy string `json:"dns_policy,omitempty"`
+	Node      string `json:"node,omitempty"`
+	Owner     string `json:"owner,omitempty"`
 	// IPs are all the pod's addresses, of both families.
 	IPs []netip.Addr `json:"ips,omitempty"`
 	// Created is when the object was made, zero if that is not known.

@@ -254,24 +254,28 @@ func lookalikes() []lookalike {
 
 func TestLookalikes(t *testing.T) {
 	e := NewEngine()
-	rank := []tracer.Confidence{suspected, probable, confirmed}
 	for _, tt := range lookalikes() {
-		t.Run(tt.name, func(t *testing.T) {
-			v := e.Decide(given(tt.with...))
-			if v.Code != tt.code {
-				t.Errorf("%s %s, want %s\n%s\nalso %+v", v.Confidence, v.Code, tt.code, v.Summary, v.AlsoSeen)
-			}
-			for bad := range strings.FieldsSeq(tt.never) {
-				if v.Code == bad || slices.ContainsFunc(v.AlsoSeen, func(a tracer.AlsoSeen) bool { return a.Code == bad }) {
-					t.Errorf("%s is said: %s\nalso %+v", bad, v.Summary, v.AlsoSeen)
-				}
-			}
-			if tt.most != "" && slices.Index(rank, v.Confidence) > slices.Index(rank, tt.most) {
-				t.Errorf("%s, want at most %s", v.Confidence, tt.most)
-			}
-			sound(t, v)
-		})
+		t.Run(tt.name, func(t *testing.T) { alike(t, e, &tt, given(tt.with...)) })
 	}
+}
+
+// alike decides a scene, and holds the verdict against what it resembles.
+func alike(t *testing.T, e *Engine, tt *lookalike, in *Input) {
+	t.Helper()
+	rank := []tracer.Confidence{suspected, probable, confirmed}
+	v := e.Decide(in)
+	if v.Code != tt.code {
+		t.Errorf("%s %s, want %s\n%s\nalso %+v", v.Confidence, v.Code, tt.code, v.Summary, v.AlsoSeen)
+	}
+	for bad := range strings.FieldsSeq(tt.never) {
+		if v.Code == bad || slices.ContainsFunc(v.AlsoSeen, func(a tracer.AlsoSeen) bool { return a.Code == bad }) {
+			t.Errorf("%s is said: %s\nalso %+v", bad, v.Summary, v.AlsoSeen)
+		}
+	}
+	if tt.most != "" && slices.Index(rank, v.Confidence) > slices.Index(rank, tt.most) {
+		t.Errorf("%s, want at most %s", v.Confidence, tt.most)
+	}
+	sound(t, v)
 }
 
 // clusterAllows: a rule of the admin tier allows.

@@ -116,9 +116,11 @@ func lookupAnswered(in *Input) *Finding {
 	case l.RCode == tracer.RCodeNXDomain:
 		f.Code, f.Object = "dns-nxdomain-search", podRef(in.Cluster.SourcePod)
 		f.Summary = fmt.Sprintf("the name that %s asks for does not exist: %s says NXDOMAIN, and no later try of its search list was answered either", who, in.resolver())
+		in.meantOutside(f)
 	case l.RCode == tracer.RCodeRefused:
 		f.Code = "dns-refused"
 		f.Summary = fmt.Sprintf("%s refuses the lookup of %s (REFUSED): it does not serve that name, or not this client", in.resolver(), who)
+		in.meantOutside(f)
 	case in.upstreamToBlame(l):
 		in.unreachable(f, fmt.Sprintf("answers %s after %s", tracer.RCodeName(l.RCode), inShort(l.Slowest)))
 		return f
@@ -188,12 +190,51 @@ func (in *Input) resolver() string {
 	return "resolver " + in.target()
 }
 
-// foreignResolver: a pod asks somebody outside of the cluster, which has a DNS of
-// its own, and the name is not found there.
+// foreignResolver: a pod that is meant to ask the cluster's DNS asks somebody outside,
+// and the name is not found there.
 func (in *Input) foreignResolver() bool {
 	p := in.Cluster.SourcePod
 	l := in.Journey.Lookup
-	return in.external() && !in.nodeLocal() && p != nil && !p.HostNetwork && !p.DNS && (l.RCode == tracer.RCodeNXDomain || l.RCode == tracer.RCodeRefused)
+	return in.external() && !in.nodeLocal() && p != nil && !asksOutside(p) && !p.DNS && (l.RCode == tracer.RCodeNXDomain || l.RCode == tracer.RCodeRefused)
+}
+
+// asksOutside: the pod is set up to ask other resolvers than the cluster's. In the
+// node's network ClusterFirst means Default (core/v1, DNSPolicy).
+func asksOutside(p *tracer.PodFacts) bool {
+	switch p.DNSPolicy {
+	case "Default", "None":
+		return true
+	case "ClusterFirstWithHostNet":
+		return false
+	}
+	return p.HostNetwork
+}
+
+// meantOutside adds that the resolver which was asked is the one that the pod is set
+// up to ask, and what it cannot know.
+func (in *Input) meantOutside(f *Finding) {
+	p := in.Cluster.SourcePod
+	if !in.external() || p == nil || p.DNS || p.DNSPolicy == "" || !asksOutside(p) {
+		return
+	}
+	f.Evidence = append(f.Evidence, in.seenState(in.source(), "dnsPolicy %s%s: it asks other resolvers than the cluster's", p.DNSPolicy, inNodes(p)))
+	f.Blind = append(f.Blind, tracer.Blind{What: "the names that were asked for",
+		Effect: "names of the cluster exist only in the cluster's DNS: for them the pod needs dnsPolicy " + clusterPolicy(p)})
+}
+
+func inNodes(p *tracer.PodFacts) string {
+	if p.HostNetwork {
+		return " in the node's network"
+	}
+	return ""
+}
+
+// clusterPolicy is the dnsPolicy with which a pod asks the cluster's DNS.
+func clusterPolicy(p *tracer.PodFacts) string {
+	if p.HostNetwork {
+		return "ClusterFirstWithHostNet"
+	}
+	return "ClusterFirst"
 }
 
 func lookupText(l *tracer.Lookup) string {

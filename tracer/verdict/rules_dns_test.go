@@ -31,6 +31,8 @@ func outsideResolver(s *scene) {
 	left(nodeIP)(s)
 }
 
+func dnsPolicy(p string) change { return func(s *scene) { s.c.SourcePod.DNSPolicy = p } }
+
 // noReply takes back that an answer arrived.
 func noReply(s *scene) { s.j.Answers, s.Outcome = nil, tracer.OutcomeNoAnswer }
 
@@ -129,6 +131,13 @@ func TestLookups(t *testing.T) {
 		{"a resolver outside knows no such name", []change{asks(answered(tracer.RCodeNXDomain, ms)), outsideResolver}, "dns-resolvconf-wrong", probable, "Pod shop/web"},
 		{"a resolver outside fails", []change{asks(answered(tracer.RCodeServFail, ms)), outsideResolver}, "dns-servfail", confirmed, ""},
 		{"the DNS pod itself asks outside", []change{asks(answered(tracer.RCodeNXDomain, ms)), outsideResolver, func(s *scene) { s.c.SourcePod.DNS = true }}, "dns-nxdomain-search", confirmed, ""},
+		{"a pod that ought to ask the cluster's DNS asks outside", []change{asks(answered(tracer.RCodeNXDomain, ms)), outsideResolver, dnsPolicy("ClusterFirst")}, "dns-resolvconf-wrong", probable, "Pod shop/web"},
+		{"the same, refused", []change{asks(answered(tracer.RCodeRefused, ms)), outsideResolver, dnsPolicy("ClusterFirst")}, "dns-resolvconf-wrong", probable, "Pod shop/web"},
+		{"the same, in the node's network", []change{asks(answered(tracer.RCodeNXDomain, ms)), outsideResolver, dnsPolicy("ClusterFirstWithHostNet"), func(s *scene) { s.c.SourcePod.HostNetwork = true }}, "dns-resolvconf-wrong", probable, "Pod shop/web"},
+		{"a pod that asks the node's resolver makes a slip", []change{asks(answered(tracer.RCodeNXDomain, ms)), outsideResolver, dnsPolicy("Default")}, "dns-nxdomain-search", confirmed, "Pod shop/web"},
+		{"a pod that asks a resolver of its own makes a slip", []change{asks(answered(tracer.RCodeNXDomain, ms)), outsideResolver, dnsPolicy("None")}, "dns-nxdomain-search", confirmed, "Pod shop/web"},
+		{"a pod's own resolver does not serve it", []change{asks(answered(tracer.RCodeRefused, ms)), outsideResolver, dnsPolicy("None")}, "dns-refused", confirmed, ""},
+		{"ClusterFirst in the node's network is Default", []change{asks(answered(tracer.RCodeNXDomain, ms)), outsideResolver, dnsPolicy("ClusterFirst"), func(s *scene) { s.c.SourcePod.HostNetwork = true }}, "dns-nxdomain-search", confirmed, "Pod shop/web"},
 		{"a pod of the host's network asks outside", []change{asks(answered(tracer.RCodeNXDomain, ms)), outsideResolver, func(s *scene) { s.c.SourcePod.HostNetwork = true }}, "dns-nxdomain-search", confirmed, ""},
 	}
 	e := NewEngine()
@@ -207,5 +216,46 @@ func TestLookupEvidence(t *testing.T) {
 				t.Errorf("blind %+v, want %q", v.Blind, tt.blind)
 			}
 		})
+	}
+}
+
+// What resembles a failed lookup, or an application that hangs, and is another thing.
+func TestLookupLookalikes(t *testing.T) {
+	says := func(rcode uint8, slowest time.Duration, with ...func(*tracer.Lookup)) change {
+		l := tracer.Lookup{Asked: 1, Answered: 1, RCode: rcode, Slowest: slowest, Took: slowest}
+		for _, f := range with {
+			f(&l)
+		}
+		return asks(l)
+	}
+	found := func(l *tracer.Lookup) { l.FoundLater = true }
+	in := func(with ...change) []change { return with }
+	const lookups = "dns-nxdomain-search dns-servfail dns-refused dns-slow dns-resolvconf-wrong"
+	tests := []lookalike{
+		{"a try of a search list that ends well", in(says(tracer.RCodeNXDomain, ms, found)), "ok", lookups, ""},
+		{"an answer that comes soon", in(says(tracer.RCodeNoError, 900*ms)), "ok", lookups, ""},
+		{"an outside name, asked outside and found", in(says(tracer.RCodeNoError, ms), outsideResolver, dnsPolicy("ClusterFirst")), "ok", lookups, ""},
+		{"the name does not exist, and it took long", in(says(tracer.RCodeNXDomain, 3*time.Second)), "dns-nxdomain-search", "dns-slow dns-servfail", ""},
+		{"the resolver fails, and it took long", in(says(tracer.RCodeServFail, 3*time.Second)), "dns-servfail", "dns-slow dns-nxdomain-search dns-refused", ""},
+		{"the resolver refuses to answer, and a socket would refuse by ICMP", in(says(tracer.RCodeRefused, ms)), "dns-refused", "app-no-listener dns-coredns-down dns-servfail", ""},
+		{"the cluster's DNS knows no such name", in(says(tracer.RCodeNXDomain, ms), dnsPolicy("ClusterFirst")), "dns-nxdomain-search", "dns-resolvconf-wrong", ""},
+		{"a slow answer from outside", in(says(tracer.RCodeNoError, 2*time.Second), outsideResolver, dnsPolicy("Default")), "dns-slow", "dns-resolvconf-wrong dns-servfail", ""},
+	}
+	e := NewEngine()
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			g := given(tt.with...)
+			g.Outcome = Answered(g.Journey, g.Journey.Lookup)
+			alike(t, e, &tt, g)
+		})
+	}
+	hung := in(reached, established, outcomeIs(tracer.OutcomeConnectedNoData))
+	for _, tt := range []lookalike{
+		{"connected and silent, and answers are dropped", append(hung, filtered(ofReply), rule("", "drop")), "node-forward-drop", "app-hang", ""},
+		{"connected and silent, and the accept queue overflows elsewhere", append(hung, counted(apiNS, "TcpExtListenOverflows", 3)), "app-hang", "app-listen-overflow", ""},
+		{"connected, and the answer came", in(reached, established, data, outcomeIs(tracer.OutcomeDelivered)), "ok", "app-hang", ""},
+		{"large segments are dropped", append(hung, dropOf("PKT_TOO_BIG", "ip_forward", tracer.StageForward, "", times(5))), "cni-mtu-blackhole", "app-hang", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) { alike(t, e, &tt, given(tt.with...)) })
 	}
 }

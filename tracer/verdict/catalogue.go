@@ -115,6 +115,7 @@ func (in *Input) words(f *Finding) []string {
 	if d := in.lost(badChecksum); d != nil {
 		w["tunnel"] = in.tunnelOn(d.Tuple.Dst.Port())
 	}
+	w["cni.ns"], w["cni.ds"] = in.daemonSet()
 	d := in.dnsServer()
 	w["dns.ns"], w["dns.port"] = d.namespace, fmt.Sprint(d.port)
 	out := []string{"{dns.labels}", d.labels} // which is YAML already
@@ -124,7 +125,7 @@ func (in *Input) words(f *Finding) []string {
 		}
 		out = append(out, "{"+k+"}", shellWord(v))
 	}
-	for _, k := range []string{"src.ns", "src.pod", "dst.ns", "dst.pod", "svc.ns", "svc", "policy.ns", "policy", "policy.kind", "pod.ns", "pod", "family", "table", "chain", "dev", "tunnel"} {
+	for _, k := range []string{"src.ns", "src.pod", "dst.ns", "dst.pod", "svc.ns", "svc", "policy.ns", "policy", "policy.kind", "pod.ns", "pod", "family", "table", "chain", "dev", "tunnel", "cni.ns", "cni.ds"} {
 		if w[k] == "" {
 			out = append(out, "{"+k+"}", "<"+k+">")
 		}
@@ -171,13 +172,19 @@ func general() []Entry {
 				"from the node itself: nc -vz {dst.ip} {dst.port}; if that fails too, look at the NAT gateway, firewall or security group beyond {node}",
 				"if only pods fail: check whether the far side allows the address that they are translated to",
 				"in a private network without internet access: configure a NAT gateway, an HTTP proxy, or VPC endpoints for the cloud's own services",
+				withProxy(),
 			}},
 	}
 }
 
+// restartCNI says how, with the names of the CNI that the node shows.
+func restartCNI() string {
+	return "restart the CNI on this node: delete its pod on {node} (kubectl -n {cni.ns} get pods --field-selector spec.nodeName={node}), or kubectl -n {cni.ns} rollout restart ds/{cni.ds} for all nodes; kubectl get ds -A lists what runs on every node"
+}
+
 func cniEntries() []Entry {
 	c := tracer.ComponentCNI
-	restart := "restart the CNI on this node: kubectl get ds -A names it; delete its pod on {node} (kubectl -n NAMESPACE get pods --field-selector spec.nodeName={node}), or kubectl -n NAMESPACE rollout restart ds/NAME for all nodes"
+	restart := restartCNI()
 	return []Entry{
 		{Code: "cni-veth-down", Component: c, Title: "a pod is unreachable: its veth pair is down", Shown: "lab",
 			Meaning:    "The node's end of the pod's veth pair is down, so nothing passes in or out.",
@@ -272,8 +279,28 @@ func cniEntries() []Entry {
 		{Code: "cni-overlay-vni-mismatch", Component: c, Title: "tunnel packets with an unknown VNI", Shown: "lab", Meaning: "The node receives VXLAN packets with a VNI that it has no device for.", Evidence: "VXLAN_VNI_NOT_FOUND.",
 			Remedy: []string{"compare ip -d link show type vxlan on both nodes; two clusters or CNIs must not share a port"}},
 		{Code: "cni-overlay-stale-vtep-mac", Component: c, Title: "works one way only, often after a reboot", Shown: "lab", Meaning: "Tunnel packets carry the MAC address of an earlier incarnation of this node's tunnel device.", Evidence: "OTHERHOST on the tunnel device.",
-			Remedy: []string{"restart the CNI on {node} (it publishes its address), then on the sending nodes", "set MACAddressPolicy=none for tunnel devices (systemd-networkd)"}},
+			Remedy: []string{"restart the CNI on {node} (it publishes its address), then on the sending nodes: kubectl -n {cni.ns} rollout restart ds/{cni.ds} does it on all", "set MACAddressPolicy=none for tunnel devices (systemd-networkd)"}},
 	}
+}
+
+// withProxy says how pods are told of a proxy.
+func withProxy() string {
+	return "where only a proxy leads outside: set HTTP_PROXY, HTTPS_PROXY and NO_PROXY in the containers' env, and in NO_PROXY the pod range, the Service range, .svc and .cluster.local, which the proxy cannot reach"
+}
+
+// allowAll is a policy to test whether a policy is the cause.
+func allowAll(direction string) string {
+	d := strings.ToLower(direction)
+	return "to test whether it is a policy: allow all " + d + " in {policy.ns} for a moment, and delete that again (kubectl -n {policy.ns} delete networkpolicy allow-all-" + d + "):\n" +
+		"kubectl apply -f - <<EOF\n" +
+		"apiVersion: networking.k8s.io/v1\n" +
+		"kind: NetworkPolicy\n" +
+		"metadata: {name: allow-all-" + d + ", namespace: {policy.ns}}\n" +
+		"spec:\n" +
+		"  podSelector: {}\n" +
+		"  policyTypes: [" + direction + "]\n" +
+		"  " + d + ": [{}]\n" +
+		"EOF"
 }
 
 func policyEntries() []Entry {
@@ -284,12 +311,12 @@ func policyEntries() []Entry {
 			Meaning:    "A policy selects the target pod for ingress and none allows this source on this port.",
 			Evidence:   "The drop, and the evaluation of the cluster's policies; for Calico's own kinds the name in the rule that dropped.",
 			LookAlikes: []string{"node-forward-drop: no policy denies the flow", "pol-egress-deny: the client's own policy", "app-listen-overflow: no drop"},
-			Remedy:     []string{"kubectl -n {policy.ns} describe networkpolicy {policy}", allow, "to test: allow all ingress in {policy.ns} for a moment, and see if it works"}},
+			Remedy:     []string{"kubectl -n {policy.ns} describe networkpolicy {policy}", allow, allowAll("Ingress")}},
 		{Code: "pol-egress-deny", Component: c, Title: "a NetworkPolicy does not let this pod out", Shown: "lab",
 			Meaning:    "A policy selects the client pod for egress and none allows this destination on this port.",
 			Evidence:   "The drop on the client's node, and the evaluation of the cluster's policies.",
 			LookAlikes: []string{"beyond-node: no drop on the node", "pol-ingress-deny: the target's policy"},
-			Remedy:     []string{"kubectl -n {policy.ns} describe networkpolicy {policy}", allow}},
+			Remedy:     []string{"kubectl -n {policy.ns} describe networkpolicy {policy}", allow, allowAll("Egress")}},
 		{Code: "pol-dns-egress", Component: c, Title: "names do not resolve since a default-deny egress policy", Shown: "lab",
 			Meaning:    "A policy selects the client pod for egress and none allows DNS.",
 			Evidence:   "Queries to port 53 dropped on the client's node, and the evaluation of the policies.",
@@ -513,7 +540,7 @@ func egressEntries() []Entry {
 			LookAlikes: []string{"egr-gateway-dead: the next hop is a gateway", "node-down: the destination is another node"},
 			Remedy:     []string{"is {dst.ip} the right address, and does that host run? on {node}: ip neigh show {dst.ip}"}},
 		{Code: "egr-firewall-reject", Component: tracer.ComponentExternal, Title: "a firewall outside rejects", Shown: "lab",
-			Meaning: "A router beyond this node answered \"administratively prohibited\".", Evidence: "The ICMP message and its sender.", Remedy: []string{"ask whoever runs that firewall to allow {dst.ip} {dst.port}; check whether a proxy is required"}},
+			Meaning: "A router beyond this node answered \"administratively prohibited\".", Evidence: "The ICMP message and its sender.", Remedy: []string{"ask whoever runs that firewall to allow {dst.ip} {dst.port}; check whether a proxy is required", withProxy()}},
 	}
 }
 

@@ -10,7 +10,7 @@ func pathEntries() []Entry {
 			Meaning:    "The other node sends its tunnel's packets to a UDP port on which this node has no tunnel device: the CNI is not running here, or the two use different ports (8472 and 4789 are both in use).",
 			Evidence:   "NO_SOCKET for a UDP packet that carries the flow, in the node's own namespace.",
 			LookAlikes: []string{"cni-overlay-vni-mismatch: a tunnel device listens, and does not know the VNI", "cni-csum-offload: the datagram's checksum is wrong", "node-input-blocked: a firewall drops the packets before"},
-			Remedy:     []string{"on {node}: ip -d link show type vxlan; compare dstport with the other node's", "restart the CNI on {node}: kubectl get ds -A names it; kubectl -n NAMESPACE rollout restart ds/NAME"}},
+			Remedy:     []string{"on {node}: ip -d link show type vxlan; compare dstport with the other node's", restartCNI()}},
 		{Code: "cni-csum-offload", Component: c, Title: "pods of another node time out: the tunnel's checksums are wrong", Shown: "unit",
 			Meaning:    "The outer packets of the tunnel arrive with a wrong UDP checksum, and this node drops them before its tunnel device sees them: the sending node leaves the checksum to an offload that does not do it for tunnels (with NAT of the tunnel's packets, some kernels and virtual cards).",
 			Evidence:   "UDP_CSUM in the node's own namespace, for a UDP packet that carries the flow.",

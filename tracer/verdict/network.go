@@ -7,8 +7,11 @@ import "github.com/podpath/podpath/tracer"
 // the nodes), and a node may be set up in a way that the table does not know: what
 // differs from it is evidence and no fault.
 type network struct {
-	name  string
-	signs []sign
+	name string
+	// daemonSet is its DaemonSet where its own manifests put it, "namespace/name",
+	// "" if it has none.
+	daemonSet string
+	signs     []sign
 	// pods is the way from a pod to the node's forwarding; backwards, the way in.
 	pods leg
 	// nodes are the ways from the node's forwarding to another node, the usual first.
@@ -130,7 +133,7 @@ func networks() []network {
 	calicoFabric.bare = true // routers that speak BGP with Calico know the pods
 	return []network{
 		{
-			name: "flannel", pods: overBridge("cni0"),
+			name: "flannel", daemonSet: "kube-flannel/kube-flannel-ds", pods: overBridge("cni0"),
 			signs: []sign{{device: "flannel.*", kind: "vxlan"}, {device: "flannel-v6.*", kind: "vxlan"}, {device: "flannel-wg*"}, {owner: "flannel"}},
 			nodes: []crossing{
 				encapsulated("flannel's VXLAN", "flannel.*", "vxlan"), encapsulated("flannel's VXLAN", "flannel-v6.*", "vxlan"),
@@ -138,7 +141,7 @@ func networks() []network {
 			},
 		},
 		{
-			name: "calico", pods: fromPod("cali*"),
+			name: "calico", daemonSet: "kube-system/calico-node", pods: fromPod("cali*"),
 			signs: []sign{
 				{device: "cali*", role: pod}, {device: "vxlan.calico", kind: "vxlan"}, {device: "vxlan-v6.calico", kind: "vxlan"},
 				{device: "wireguard.cali"}, {device: "wg-v6.cali"}, {services: tracer.ProxyCalicoBPF},
@@ -151,7 +154,7 @@ func networks() []network {
 			},
 		},
 		{
-			name: "cilium", // its programs redirect past devices
+			name: "cilium", daemonSet: "kube-system/cilium", // its programs redirect past devices
 			pods: leg{fromPod("")[0].maybe(), rx(pod, "").maybe()},
 			signs: []sign{
 				{device: "cilium_host"}, {device: "cilium_vxlan"}, {device: "cilium_geneve"}, {device: "lxc*", role: pod, weak: true},
@@ -163,44 +166,44 @@ func networks() []network {
 			},
 		},
 		{
-			name: "aws-vpc-cni", pods: fromPod("eni*"),
+			name: "aws-vpc-cni", daemonSet: "kube-system/aws-node", pods: fromPod("eni*"),
 			signs: []sign{{device: "eni*", role: pod}, {owner: "aws-vpc-cni"}},
 			nodes: []crossing{direct("the VPC, which knows the pods' addresses")},
 		},
 		{
-			name: "azure", pods: fromPod("azv*"), signs: []sign{{device: "azv*", role: pod}},
+			name: "azure", daemonSet: "kube-system/azure-cns", pods: fromPod("azv*"), signs: []sign{{device: "azv*", role: pod}},
 			nodes: []crossing{direct("the virtual network, which knows the pods' addresses")},
 		},
 		{
-			name: "gke", pods: fromPod("gke*"), signs: []sign{{device: "gke*", role: pod}},
+			name: "gke", daemonSet: "kube-system/netd", pods: fromPod("gke*"), signs: []sign{{device: "gke*", role: pod}},
 			nodes: []crossing{direct("the VPC, which knows the pods' addresses")},
 		},
 		{
-			name: "kindnet", pods: fromPod("veth*"), signs: []sign{{owner: "kindnet"}},
+			name: "kindnet", daemonSet: "kube-system/kindnet", pods: fromPod("veth*"), signs: []sign{{owner: "kindnet"}},
 			nodes: []crossing{byRoute("a route of kindnet's")},
 		},
 		{
-			name: "kube-router", pods: overBridge("kube-bridge"),
+			name: "kube-router", daemonSet: "kube-system/kube-router", pods: overBridge("kube-bridge"),
 			signs: []sign{{device: "kube-bridge", role: bridge}}, // its policies and IPVS run beside other CNIs too
 			nodes: []crossing{encapsulated("kube-router's IP-in-IP", "tun-*", "ipip"), byRoute("a route of kube-router's"), direct("the network's routes")},
 		},
 		{
-			name: "weave", pods: overBridge("weave"),
+			name: "weave", daemonSet: "kube-system/weave-net", pods: overBridge("weave"),
 			signs: []sign{{device: "weave", role: bridge}, {device: "vxlan-6784"}, {owner: "weave", weak: true}},
 			// The rest is Open vSwitch's datapath and an encryption of its own.
 		},
 		{
-			name: "antrea", pods: fromPod(""),
+			name: "antrea", daemonSet: "kube-system/antrea-agent", pods: fromPod(""),
 			signs: []sign{{device: "antrea-gw0"}, {device: "antrea-tun0"}, {services: tracer.ProxyAntrea, weak: true}, {owner: "antrea", weak: true}},
 			nodes: []crossing{maySkip(encapsulated("Antrea's Geneve", "genev_sys_*", "geneve")), maySkip(encapsulated("Antrea's VXLAN", "vxlan_sys_*", "vxlan")), direct("the network's routes")},
 		},
 		{
-			name: "ovn-kubernetes", pods: fromPod(""),
+			name: "ovn-kubernetes", daemonSet: "ovn-kubernetes/ovnkube-node", pods: fromPod(""),
 			signs: []sign{{device: "ovn-k8s-mp0"}, {services: tracer.ProxyOVN, weak: true}, {owner: "ovn-kubernetes", weak: true}},
 			nodes: []crossing{maySkip(encapsulated("OVN's Geneve", "genev_sys_*", "geneve"))},
 		},
 		{
-			name: "kube-ovn", pods: fromPod(""), signs: []sign{{device: "ovn0"}, {owner: "kube-ovn"}},
+			name: "kube-ovn", daemonSet: "kube-system/kube-ovn-cni", pods: fromPod(""), signs: []sign{{device: "ovn0"}, {owner: "kube-ovn"}},
 			nodes: []crossing{maySkip(encapsulated("Kube-OVN's Geneve", "genev_sys_*", "geneve")), maySkip(encapsulated("Kube-OVN's VXLAN", "vxlan_sys_*", "vxlan")), direct("the network's routes")},
 		},
 		{

@@ -99,3 +99,17 @@ func networkNames(list []network) []string {
 	}
 	return out
 }
+
+// daemonSet is where the CNI that this node shows runs by its own manifests, "" if
+// there is none or more than one. flannel with Calico is canal.
+func (in *Input) daemonSet() (namespace, name string) {
+	names := networkNames(in.networksHere())
+	if len(names) == 2 && slices.Contains(names, "flannel") && slices.Contains(names, "calico") {
+		return "kube-system", "canal"
+	}
+	if len(names) != 1 {
+		return "", ""
+	}
+	namespace, name, _ = strings.Cut(in.networksHere()[0].daemonSet, "/")
+	return namespace, name
+}

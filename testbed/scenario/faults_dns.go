@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podpath/podpath/testbed/k8s"
+	"github.com/podpath/podpath/testbed/replays"
 	"github.com/podpath/podpath/testbed/workload"
 )
 
@@ -79,7 +80,8 @@ func (r *resolver) end(context.Context) error {
 }
 
 // outsideLookup is a client that asks CoreDNS for a name outside, which CoreDNS asks
-// a resolver outside for. Healed, that answers.
+// a resolver outside for. Healed, that answers. For whom CoreDNS asks is no more than
+// probable to who reads no names.
 func (s *Stage) outsideLookup(ctx context.Context, from *k8s.Node) (*Scene, *resolver, error) {
 	sc, err := s.lookup(ctx, from, outsideName)
 	if err != nil {
@@ -95,7 +97,7 @@ func (s *Stage) outsideLookup(ctx context.Context, from *k8s.Node) (*Scene, *res
 		return nil, nil, err
 	}
 	sc.Break, sc.Heal = r.end, func(ctx context.Context) error { return r.run(ctx, 0) }
-	sc.Want = Want{Component: "dns", Code: "dns-upstream-unreachable", Object: Object{"Pod", metav1.NamespaceSystem, s.DNS().Name}}
+	sc.Want = Want{Component: "dns", Code: "dns-upstream-unreachable", Object: Object{"Pod", metav1.NamespaceSystem, s.DNS().Name}, Confidence: replays.Probable}
 	// CoreDNS has given up after 4.1 s, when it has waited twice (1.15).
 	sc.Symptom, sc.Patience = []workload.Outcome{workload.ServerFailure}, 10*time.Second
 	return sc, r, nil
@@ -111,7 +113,7 @@ func upstreamFar(ctx context.Context, s *Stage) (*Scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	sc.Want.Code = "dns-servfail" // what CoreDNS asks is not seen there
+	sc.Want.Code, sc.Want.Confidence = "dns-servfail", replays.Confirmed // what CoreDNS asks is not seen there
 	return sc, nil
 }
 
@@ -121,7 +123,7 @@ func upstreamFails(ctx context.Context, s *Stage) (*Scene, error) {
 		return nil, err
 	}
 	sc.Break = func(ctx context.Context) error { return r.run(ctx, 2) }
-	sc.Want.Code = "dns-servfail"
+	sc.Want.Code, sc.Want.Confidence = "dns-servfail", replays.Confirmed
 	return sc, nil
 }
 
@@ -165,7 +167,7 @@ func upstreamPolicy(ctx context.Context, s *Stage) (*Scene, error) {
 		return s.ForwardDNS(ctx, at(s.OutsideAddr(), 53))
 	}
 	sc.Heal = func(ctx context.Context) error { return policies.Delete(ctx, name, metav1.DeleteOptions{}) }
-	sc.Want = Want{Component: "policy", Code: "pol-dns-egress", Object: Object{"NetworkPolicy", metav1.NamespaceSystem, name}}
+	sc.Want = Want{Component: "policy", Code: "pol-dns-egress", Object: Object{"NetworkPolicy", metav1.NamespaceSystem, name}, Confidence: replays.Probable}
 	return sc, nil
 }
 

@@ -430,7 +430,24 @@ func (a *analyser) awaitsCounts(j *tracer.Journey, o tracer.Outcome, now time.Ti
 // speaks against it so far.
 func underWay(j *tracer.Journey, now time.Time) bool {
 	_, due := verdict.Settle(j, now, false)
-	return !due && now.Sub(j.Last) < stillMoving && j.Attempts <= 1 && j.Retransmits == 0 && len(j.Drops) == 0
+	return !due && now.Sub(j.Last) < stillMoving && j.Attempts <= 1 && (j.Retransmits == 0 || probed(j, now)) &&
+		!slices.ContainsFunc(j.Drops, func(d tracer.DropSeen) bool { return !repeated(&d) })
+}
+
+// probed: one packet was sent again, sooner than a time-out makes a sender do. It
+// asks like that for an acknowledgement that is late (tcp_send_loss_probe), as it may
+// be on a machine with much to do. The first sending was seen, too, or the second
+// would not be known for one.
+func probed(j *tracer.Journey, now time.Time) bool {
+	return j.Retransmits == 1 && now.Sub(j.First) < tcpRTOMin
+}
+
+// tcpRTOMin is TCP_RTO_MIN (include/net/tcp.h).
+const tcpRTOMin = 200 * time.Millisecond
+
+// repeated: a socket has no use for a packet that it has had before.
+func repeated(d *tracer.DropSeen) bool {
+	return d.Drop.Stage == tracer.StageSocket && d.Drop.Reason == "TCP_OLD_SEQUENCE" && d.Count == 1
 }
 
 // stillMoving is how recent a packet of a flow under way is: well below a

@@ -140,3 +140,46 @@ func TestUnseenInReplay(t *testing.T) {
 		}
 	}
 }
+
+// The end of a trace between the packets of a flow says nothing against it, nor does
+// a packet that was sent again only because its acknowledgement came late.
+func TestUnderWayAtTheEnd(t *testing.T) {
+	now := time.Unix(1000, 0)
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	client, server := netip.MustParseAddrPort("10.244.1.7:40000"), netip.MustParseAddrPort("10.244.1.9:80")
+	healthy := func() *tracer.Journey {
+		flow := tracer.Tuple{Src: client, Dst: server, Proto: tracer.ProtoTCP}
+		return &tracer.Journey{Flow: flow, Translated: flow, First: ago(100 * time.Millisecond), Last: ago(20 * time.Millisecond), Attempts: 1, Established: true, RequestBytes: 10,
+			Hops:    []tracer.Hop{{Direction: tracer.DirRequest, Kind: tracer.EventTX, Tuple: flow, Packets: 3}},
+			Answers: []tracer.Answer{{Kind: tracer.AnswerSynAck, ReachedClient: true, Count: 1}}}
+	}
+	dropped := func(reason string, stage tracer.Stage, n uint64) func(*tracer.Journey) {
+		return func(j *tracer.Journey) {
+			j.Drops = []tracer.DropSeen{{DropSite: tracer.DropSite{Tuple: j.Flow, Drop: tracer.Drop{Reason: reason, Stage: stage}}, Direction: tracer.DirRequest, Count: n, First: j.Last, Last: j.Last}}
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(*tracer.Journey)
+		want   bool
+	}{
+		{"between request and answer", func(*tracer.Journey) {}, true},
+		{"an acknowledgement came late", func(j *tracer.Journey) { j.Retransmits = 1 }, true},
+		{"and the socket had the packet twice", func(j *tracer.Journey) {
+			j.Retransmits = 1
+			dropped("TCP_OLD_SEQUENCE", tracer.StageSocket, 1)(j)
+		}, true},
+		{"sent again after a time-out", func(j *tracer.Journey) { j.Retransmits, j.First = 1, ago(250*time.Millisecond) }, false},
+		{"sent again and again", func(j *tracer.Journey) { j.Retransmits = 2 }, false},
+		{"a second SYN", func(j *tracer.Journey) { j.Attempts = 2 }, false},
+		{"a drop on the way", dropped("NETFILTER_DROP", tracer.StageForward, 1), false},
+		{"a drop at the socket that is no repetition", dropped("SOCKET_FILTER", tracer.StageSocket, 1), false},
+		{"silent for long", func(j *tracer.Journey) { j.First, j.Last = ago(199*time.Millisecond), ago(160*time.Millisecond) }, false},
+	} {
+		j := healthy()
+		tt.change(j)
+		if got := underWay(j, now); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}

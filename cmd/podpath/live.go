@@ -442,5 +442,6 @@ func (l *live) rehearse(q tracer.Query) {
 func (l *live) finish() {
 	l.countAfter = time.Time{}
 	l.counts(l.probe.Now())
-	l.analyser.end(l.probe.Now())
+	// Not now: what came since the last event was read is not known.
+	l.analyser.end(l.probe.CaughtUp())
 }

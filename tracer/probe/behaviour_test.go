@@ -177,6 +177,35 @@ func TestLossIsCounted(t *testing.T) {
 	})
 }
 
+// The clock that judges silence ends where reading ended: not before what was asked
+// to end, and not at a later moment, of which nothing was read.
+func TestCaughtUpAtTheEnd(t *testing.T) {
+	n := newTopology(t)
+	p, err := Open(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if err := p.Select(selectPair()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.SetInventory(inventory(t, n.all()...)); err != nil {
+		t.Fatal(err)
+	}
+	n.server.listenUDP(server4 + ":7000")
+	n.client.sendUDP(server4+":7000", 10)
+	asked, read, last := p.Now(), 0, time.Time{}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := p.Run(ctx, func(e tracer.Event) { read, last = read+1, e.Time }); err != nil {
+		t.Fatal(err)
+	}
+	ended := p.Now()
+	if at := p.CaughtUp(); read == 0 || at.Before(asked) || at.Before(last) || at.After(ended) {
+		t.Errorf("caught up until %v, with %d events until %v; asked to end at %v, ended at %v", at, read, last, asked, ended)
+	}
+}
+
 // A selection may change while traffic flows; who stays misses nothing.
 func TestSelectionChanges(t *testing.T) {
 	eachTier(t, func(t *testing.T, tier Tier) {

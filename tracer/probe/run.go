@@ -75,21 +75,29 @@ func (r *run) batch() (empty bool, err error) {
 	return false, nil
 }
 
+// drain hands over what was there when it began.
 func (r *run) drain() error {
-	end := time.Now().Add(drainTime)
+	began, end := r.probe.clock.now(), time.Now().Add(drainTime)
 	if err := r.probe.reader.Flush(); err != nil {
 		return fmt.Errorf("flush ring buffer: %w", err)
 	}
 	for time.Now().Before(end) {
 		r.probe.reader.SetDeadline(end)
 		err := r.probe.reader.ReadInto(&r.record)
-		if errors.Is(err, ringbuf.ErrFlushed) || errors.Is(err, os.ErrDeadlineExceeded) {
+		if errors.Is(err, ringbuf.ErrFlushed) {
+			r.probe.caughtUp.Store(int64(began.Sub(r.probe.clock.began)))
 			return nil
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			break
 		}
 		if err != nil {
 			return fmt.Errorf("drain ring buffer: %w", err)
 		}
 		r.one(r.record.RawSample)
+	}
+	if last := int64(r.last.Sub(r.probe.clock.began)); last > r.probe.caughtUp.Load() {
+		r.probe.caughtUp.Store(last)
 	}
 	return nil
 }

@@ -216,7 +216,7 @@ func toHostNetwork(ctx context.Context, s *Stage) (*Scene, error) {
 		return nil, err
 	}
 	w := healthy
-	w.Path = []string{podName(client), "node " + server.Node}
+	w.Path, w.Untold = []string{podName(client), "node " + server.Node}, "how a node's own address is reached is no CNI's affair"
 	return &Scene{
 		Client: client, Network: "tcp", Target: at(server.Addr.String(), port), Node: n,
 		From: s.ref("pod", client.Name), To: s.ref("pod", server.Name) + ":" + itoa(port), Want: w,

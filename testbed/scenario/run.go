@@ -205,6 +205,9 @@ func (r *Runner) trace(ctx context.Context, scene *Scene, out *Result) error {
 	}
 	out.Case = scene.judge(p.verdicts, n)
 	out.Misnamed = r.misnamed(scene, p)
+	if scene.Want.Code == healthy.Code {
+		out.Misnamed = strings.Join(slices.DeleteFunc([]string{out.Misnamed, r.astray(scene, p)}, func(s string) bool { return s == "" }), "; ")
+	}
 	out.replay = scene.replay()
 	out.Detail = fmt.Sprintf("client: %v\n%s\n%s\n%s\n%s", got, &p.errors, out.Misnamed, out.Otherwise, p.text())
 	return nil

@@ -98,6 +98,9 @@ type Want struct {
 	// Confidence that is right, if it is not confirmed: what is at fault is out
 	// of the node's sight, or its state is.
 	Confidence replays.Confidence
+	// Untold says why podpath's table of networks has no way for the packets of a
+	// healthy scenario; "": they are held against it.
+	Untold string
 	// Path are objects that the path has to name, as KIND NAMESPACE/NAME.
 	Path []string
 }

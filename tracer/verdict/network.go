@@ -125,8 +125,8 @@ func direct(words string) crossing { return crossing{by: words, leg: leg{tx(trac
 func outside() leg { return leg{tx(tracer.RoleUplink, "")} }
 
 // networks are the CNIs that can be told by what they leave on a node. Sources:
-// their documentation and source code; flannel, Calico and the bridge plugin are
-// held against recordings.
+// their documentation and source code; flannel, Calico's pods and the bridge
+// plugin are held against packets of real clusters (testbed/scenario/way.go).
 func networks() []network {
 	pod, tunnel, bridge := tracer.RolePodHost, tracer.RoleTunnel, tracer.RoleBridge
 	calicoFabric := direct("the network's routes")

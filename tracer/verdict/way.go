@@ -135,7 +135,7 @@ func mirrored(l leg) leg {
 	out := slices.Clone(l)
 	slices.Reverse(out)
 	for i, s := range out {
-		out[i].hook = map[tracer.EventKind]tracer.EventKind{tracer.EventTX: tracer.EventRX, tracer.EventRX: tracer.EventTX}[s.hook]
+		out[i].hook = opposite(s.hook)
 	}
 	return out
 }

@@ -90,15 +90,19 @@ type Answer struct {
 	Hook   EventKind `json:"hook"`
 	// ReachedClient is true if it was seen arriving at the client's own device,
 	// or, if that device is not watched, at the node's end of its veth.
-	ReachedClient bool      `json:"reached_client"`
-	ICMPType      uint8     `json:"icmp_type,omitempty"`
-	ICMPCode      uint8     `json:"icmp_code,omitempty"`
-	ICMPMTU       uint32    `json:"icmp_mtu,omitempty"`
-	Proto         uint8     `json:"proto"`
-	Time          time.Time `json:"time"`
-	MonoNS        uint64    `json:"mono_ns"`
-	Count         uint64    `json:"count"`
-	Event         uint64    `json:"event"`
+	ReachedClient bool `json:"reached_client"`
+	// Bare: an RST without an acknowledgement, as it answers a segment that
+	// belongs to no connection (RFC 9293 §3.5.2); who ends a connection of its own
+	// acknowledges.
+	Bare     bool      `json:"bare,omitempty"`
+	ICMPType uint8     `json:"icmp_type,omitempty"`
+	ICMPCode uint8     `json:"icmp_code,omitempty"`
+	ICMPMTU  uint32    `json:"icmp_mtu,omitempty"`
+	Proto    uint8     `json:"proto"`
+	Time     time.Time `json:"time"`
+	MonoNS   uint64    `json:"mono_ns"`
+	Count    uint64    `json:"count"`
+	Event    uint64    `json:"event"`
 }
 
 // Translation is one address translation of a flow.
@@ -108,6 +112,14 @@ type Translation struct {
 	To   netip.AddrPort `json:"to"`
 	// Event is the sighting that carried both tuples.
 	Event uint64 `json:"event"`
+}
+
+// Pause is a time in which no packet of a flow passed, in either direction.
+type Pause struct {
+	Quiet time.Duration `json:"quiet_ns"`
+	// Ended is when the next packet was seen, or, where packets are only counted,
+	// known of.
+	Ended time.Time `json:"ended"`
 }
 
 // Journey is everything seen of one flow, in both directions, across
@@ -158,6 +170,8 @@ type Journey struct {
 	// SrcDevice and DstDevice are the devices that own the ends, if on this node.
 	SrcDevice DeviceKey `json:"src_device,omitzero"`
 	DstDevice DeviceKey `json:"dst_device,omitzero"`
+	// Pause is the last one of at least a second, nil if there was none.
+	Pause *Pause `json:"pause,omitempty"`
 	// Mid is true if the trace began after the flow did.
 	Mid bool `json:"mid,omitempty"`
 	// Lookup sums up the flow's DNS messages, nil if there were none.

@@ -385,7 +385,7 @@ func (c *collector) sysctls() {
 		"net.ipv4.conf.all.rp_filter", "net.ipv4.conf.all.route_localnet",
 		"net.ipv6.conf.all.forwarding", "net.ipv6.conf.default.forwarding", "net.ipv6.conf.all.disable_ipv6",
 		"net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables", "net.bridge.bridge-nf-call-arptables",
-		"net.netfilter.nf_conntrack_count", "net.netfilter.nf_conntrack_max", "net.netfilter.nf_conntrack_tcp_be_liberal",
+		"net.netfilter.nf_conntrack_count", "net.netfilter.nf_conntrack_max", "net.netfilter.nf_conntrack_tcp_be_liberal", "net.netfilter.nf_conntrack_tcp_timeout_established",
 		"net.ipv4.vs.expire_quiescent_template",
 	}
 	c.readSysctls(c.n.hostInode, names, c.pathDevices(c.n.hostInode),

@@ -49,6 +49,7 @@ func (jn *Joiner) countHops(j *tracer.Journey, c *tracer.FlowCount, dir tracer.D
 			if c.Last.After(h.Last) {
 				h.Last = c.Last
 			}
+			rest(j, h.Last)
 			if h.Last.After(j.Last) {
 				j.Last = h.Last
 			}

@@ -12,6 +12,7 @@ import (
 func (jn *Joiner) record(f *flow, ev *tracer.Event, dir tracer.Direction) {
 	j := &f.j
 	jn.touch(f, ev.Time)
+	rest(j, ev.Time)
 	if ev.Time.After(j.Last) {
 		j.Last = ev.Time
 	}
@@ -37,6 +38,17 @@ func (jn *Joiner) record(f *flow, ev *tracer.Event, dir tracer.Direction) {
 		jn.replied(f, ev)
 	}
 	jn.lookup(f, ev, dir)
+}
+
+// shortestPause is the least that counts as one: what a client or a server thinks
+// about takes less.
+const shortestPause = time.Second
+
+// rest notes that a flow was quiet until now.
+func rest(j *tracer.Journey, now time.Time) {
+	if quiet := now.Sub(j.Last); quiet >= shortestPause {
+		j.Pause = &tracer.Pause{Quiet: quiet, Ended: now}
+	}
 }
 
 // begin notes the first sequence number. A SYN that was sent before anything
@@ -344,6 +356,7 @@ func (jn *Joiner) answer(f *flow, ev *tracer.Event, kind tracer.AnswerKind) {
 		Kind: kind, From: from, Device: key(ev), Hook: ev.Kind, ReachedClient: reached,
 		ICMPType: ev.ICMPType, ICMPCode: ev.ICMPCode, ICMPMTU: ev.ICMPMTU, Proto: ev.Tuple.Proto,
 		Time: ev.Time, MonoNS: ev.MonoNS, Count: 1, Event: ev.Seq,
+		Bare: kind == tracer.AnswerRST && flagsOf(ev)&tracer.TCPAck == 0,
 	})
 }
 

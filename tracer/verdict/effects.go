@@ -75,6 +75,12 @@ func effects() []effect {
 			holds:  anyway,
 		},
 		{
+			does:   "which forgets a connection that is quiet, so that its next packet is reset",
+			causes: []string{"node-conntrack-expired", "ext-idle-timeout"},
+			signs:  []string{"app-reset", "egr-remote-reset", "svc-terminating-endpoint"},
+			holds:  anyway,
+		},
+		{
 			does:   "which lets another pod take the packets",
 			causes: []string{"cni-duplicate-ip"},
 			signs:  []string{"app-no-listener", "app-localhost-only", "app-reset", "app-hang", "cni-stale-neigh", "svc-wrong-targetport", "dns-coredns-down"},

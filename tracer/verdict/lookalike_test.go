@@ -31,7 +31,7 @@ func lookalikes() []lookalike {
 	ending := func(serving bool, with ...change) []change {
 		return append(svc(translated(apiIP, 8080), terminating(serving)), with...)
 	}
-	return append(slices.Concat(pathLookalikes(), publishedLookalikes(), affinityLookalikes(), startupLookalikes(), stateLookalikes(), proxyLookalikes(), expectedLookalikes()), []lookalike{
+	return append(slices.Concat(pathLookalikes(), publishedLookalikes(), idleLookalikes(), affinityLookalikes(), startupLookalikes(), stateLookalikes(), proxyLookalikes(), expectedLookalikes()), []lookalike{
 		// Policies.
 		{"a policy denies egress, but the neighbour failed", []change{noNeighbour(), denies("egress", "peer")}, "cni-stale-neigh", "pol-egress-deny", ""},
 		{"a policy denies ingress, but the answer was dropped", []change{reached, filtered(ofReply), denies("ingress", "peer"), rule("", "drop")}, "node-forward-drop", "pol-ingress-deny", ""},

@@ -68,6 +68,7 @@ func Rules() []Rule {
 		{Name: "receive-buffer", Eval: receiveBuffer},
 		{Name: "upstream-silent", Eval: upstreamSilent, Silence: true},
 		{Name: "no-data", Eval: connectedNoData, Silence: true},
+		{Name: "idle-timeout", Eval: idleTimeout},
 		{Name: "reset", Eval: resetByApplication},
 		// Beyond this node.
 		{Name: "refused-outside", Eval: refusedOutside},

@@ -39,7 +39,7 @@ func faults() []fault {
 	dstDev := func(n *tracer.NodeFacts) *tracer.Device { return n.DstDevice }
 	loopbackPort := dropOf("NO_SOCKET", "tcp_v4_rcv", tracer.StageSocket, "", at3(on(webNS, lo)), func(d *tracer.DropSeen) { d.Tuple.Dst = ap("127.0.0.1", 15001) })
 	unanswered := answer(tracer.AnswerSynAck, tracer.EventTX, on(apiNS, eth0), from(apiIP))
-	return append(slices.Concat(pathFaults(), publishedFaults(), startupFaults(), expectedFaults(), stateFaults()), []fault{
+	return append(slices.Concat(pathFaults(), publishedFaults(), idleFaults(), startupFaults(), expectedFaults(), stateFaults()), []fault{
 		// In the pods.
 		{"outbound sidecar", "sidecar", "app-sidecar-missing", confirmed, "Pod shop/web", []change{loopbackPort, outcomeIs(tracer.OutcomeRefused)}},
 		{"inbound sidecar", "sidecar-refused", "app-sidecar-missing", confirmed, "Pod db/api", []change{reached,

@@ -439,11 +439,11 @@ func underWay(j *tracer.Journey, now time.Time) bool {
 // be on a machine with much to do. The first sending was seen, too, or the second
 // would not be known for one.
 func probed(j *tracer.Journey, now time.Time) bool {
-	return j.Retransmits == 1 && now.Sub(j.First) < tcpRTOMin
+	return j.Retransmits == 1 && now.Sub(j.First) < leastRTO
 }
 
-// tcpRTOMin is TCP_RTO_MIN (include/net/tcp.h).
-const tcpRTOMin = 200 * time.Millisecond
+// leastRTO is TCP_RTO_MIN (include/net/tcp.h).
+const leastRTO = 200 * time.Millisecond
 
 // repeated: a socket has no use for a packet that it has had before.
 func repeated(d *tracer.DropSeen) bool {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/podpath/podpath/tracer"
+	"github.com/podpath/podpath/tracer/lab"
 )
 
 // placeholder is one of Entry.Remedy.
@@ -134,3 +135,21 @@ func TestCodesOfRules(t *testing.T) {
 
 // notCodes look like codes.
 var notCodes = map[string]bool{"node-port": true}
+
+// What the catalogue says of how a code is shown is what the lab shows.
+func TestShownIsTrue(t *testing.T) {
+	inLab := map[string]bool{}
+	for _, f := range lab.Faults() {
+		inLab[f.Code] = true
+	}
+	c := NewCatalogue()
+	for _, code := range c.Codes() {
+		want := "unit"
+		if inLab[code] {
+			want = "lab"
+		}
+		if got := c.Get(code).Shown; got != want {
+			t.Errorf("%s is said to be shown by %q, and is by %q", code, got, want)
+		}
+	}
+}

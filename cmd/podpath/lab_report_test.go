@@ -41,7 +41,7 @@ func caseName(f lab.Fault, r labRun) string {
 }
 
 func (l *labReport) add(f lab.Fault, r labRun, c accuracy.Case) {
-	c.Name = caseName(f, r)
+	c.Name, c.Double = caseName(f, r), f.Double
 	l.take(c)
 }
 

@@ -96,6 +96,9 @@ type Case struct {
 	Name string
 	// Control: nothing was broken.
 	Control bool
+	// Double: something else was broken as well, that the flow does not meet, or does
+	// not get as far as.
+	Double bool
 	// Code is the right one. Want and Got are whole answers: component, code,
 	// object.
 	Code, Want, Got string
@@ -123,6 +126,8 @@ func (c Case) Right() bool {
 type Score struct {
 	Faults, Component, Coded, Named int
 	Controls, Blamed                int
+	// Doubles are the faults and controls with a second fault present.
+	Doubles int
 	// Misnamed are the paths, of faults and controls, with a name that is wrong
 	// or missing.
 	Misnamed, Broken int
@@ -142,6 +147,7 @@ func Of(cases []Case) Score {
 			s.Codes = append(s.Codes, c.Code)
 		}
 		s.Misnamed += one(c.Misnamed != "")
+		s.Doubles += one(c.Double)
 		if c.Control {
 			s.Controls++
 			s.Blamed += one(c.Blamed)
@@ -166,7 +172,7 @@ func one(yes bool) int {
 
 // String is the score in one line.
 func (s Score) String() string {
-	line := fmt.Sprintf("%s; %d codes shown", s.shares(), len(s.Codes))
+	line := fmt.Sprintf("%s; %d of all with a second fault present; %d codes shown", s.shares(), s.Doubles, len(s.Codes))
 	if s.Misnamed > 0 {
 		line += fmt.Sprintf("; names on the path wrong %d times", s.Misnamed)
 	}
@@ -199,6 +205,7 @@ func markdown(w io.Writer, cases []Case) {
 	fmt.Fprintf(w, "| count | %d | %d | %d | %d | %d | %d |\n", s.Faults, s.Component, s.Coded, s.Named, s.Controls, s.Blamed)
 	fmt.Fprintf(w, "| share | | %s | %s | %s | | %s |\n\n", percent(s.Component, s.Faults), percent(s.Coded, s.Faults),
 		percent(s.Named, s.Faults), percent(s.Blamed, s.Controls))
+	fmt.Fprintf(w, "Of these, %d had a second fault present, that the flow does not meet or does not get as far as.\n\n", s.Doubles)
 	wrong(w, cases)
 	fmt.Fprintf(w, "%s%s\n", shownPrefix(len(s.Codes)), quoted(s.Codes))
 }

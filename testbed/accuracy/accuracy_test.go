@@ -51,7 +51,7 @@ func TestJudge(t *testing.T) {
 
 func TestScore(t *testing.T) {
 	want := "2 faults: component right 100.0 %, code right 100.0 %, object named 50.0 %; 2 controls, falsely blamed 50.0 %; " +
-		"2 codes shown; 1 did not work themselves, and count for nothing"
+		"0 of all with a second fault present; 2 codes shown; 1 did not work themselves, and count for nothing"
 	if got := Of(cases()).String(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

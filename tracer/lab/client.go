@@ -44,6 +44,8 @@ func dial(a dialArgs) Attempt {
 		}
 	case dialSCTP:
 		at, err = exchangeSCTP(a)
+	case dialBrokenTCP, dialBrokenUDP:
+		at, err = exchangeBroken(a)
 	default:
 		err = fmt.Errorf("dial: unknown kind %q", a.Kind)
 	}

@@ -29,6 +29,7 @@ func addressFaults() []Fault {
 		f("external", "egr-firewall-reject", "external-prohibited", "a router outside prohibits", "A router beyond the node answers that the host is administratively prohibited.", 2*time.Second, arrangeProhibitedOutside),
 		f("node", "node-down", "node-down", "the other node is down", "The other node does not answer ARP.", silence, arrangeNodeDown),
 		martian,
+		f("node", "node-csum", "wrong-checksum", "packets with a wrong checksum", "What the client sends has a wrong checksum, as by a faulty offload, and the server's kernel drops it.", silence, arrangeChecksum),
 		f("cni", "cni-cidr-overlap", "range-overlap", "a container bridge with the outside's range", "A bridge of the node has a range in which the host outside lies.", silence, arrangeOverlap),
 		f("cni", "cni-bandwidth-shaper", "bandwidth-limit", "a bandwidth limit smaller than a packet", "A bandwidth limit on the server pod's veth has a burst that is smaller than its packets.", silence, arrangeShaper),
 	}
@@ -157,6 +158,20 @@ func arrangeNodeDown(_ context.Context, l *Lab) (*scene, error) {
 			t.rule(in, "", neighbourDiscovery(), drop())
 		}),
 	)
+}
+
+// arrangeChecksum sends to a pod's own address: a Service's is not translated for
+// packets that conntrack finds broken, and here it does not look.
+func arrangeChecksum(_ context.Context, l *Lab) (*scene, error) {
+	x := l.server(0)
+	s := l.blamesNode(l.toHost(x.ip4, x.ip6, l.p.podPort)).shows(Timeout)
+	right, wrong := s.dial.Kind, dialBrokenTCP
+	if l.opts.Protocol == "udp" {
+		wrong = dialBrokenUDP
+	}
+	s.dial.Kind = wrong
+	l.undo = append(l.undo, func() error { s.dial.Kind = right; return nil })
+	return s, l.set(l.node, "net/netfilter/nf_conntrack_checksum", "0")
 }
 
 func arrangeMartian(_ context.Context, l *Lab) (*scene, error) {

@@ -48,6 +48,7 @@ func hidden() map[string]string {
 		"external-small-mtu":              outside,
 		"external-no-masquerade":          outside,
 		"external-reset":                  outside,
+		"hang-beside-faults":              process,
 		"startup-race":                    "what the agent has set up, and when, is inside of it",
 		"cilium-policy":                   "policies of the CNI's own kinds are not evaluated",
 	}

@@ -119,6 +119,10 @@ const (
 
 	dialDNSOverTCP dialKind = "dns-tcp"
 	dialSCTP       dialKind = "sctp" // one packet, without the kernel's SCTP
+
+	// The first packet only, with a wrong checksum.
+	dialBrokenTCP dialKind = "broken-tcp"
+	dialBrokenUDP dialKind = "broken-udp"
 )
 
 type dialArgs struct {

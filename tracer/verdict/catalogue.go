@@ -599,7 +599,7 @@ func nodeEntries() []Entry {
 			LookAlikes: []string{"svc-hairpin-nomasq: a pod refuses its own address, as it reaches itself through its Service", "node-rp-filter: the source is possible, and comes from elsewhere", "node-routing-loop: what the node itself had sent comes back to it"},
 			Remedy:     []string{"find the translation that made this source on {node}: nft list ruleset, iptables -t nat -S"}},
 		{Code: "node-routing-loop", Component: c, Title: "packets loop until their TTL runs out", Shown: "lab", Meaning: "Two routers send the packet to each other.", Evidence: "Time exceeded.", Remedy: []string{"on {node}: ip route get {target.ip}; compare with the next hop's route"}},
-		{Code: "node-csum", Component: c, Title: "packets arrive with wrong checksums", Shown: "unit",
+		{Code: "node-csum", Component: c, Title: "packets arrive with wrong checksums", Shown: "lab",
 			Meaning:    "The receiver drops packets for their checksum, often because a card, a driver or a program on the way computes it wrongly.",
 			Evidence:   "TCP_CSUM, UDP_CSUM, IP_CSUM or ICMP_CSUM, more than once, and most of what was dropped.",
 			LookAlikes: []string{"cni-csum-offload: the tunnel's own packet is the broken one", "app-no-listener: the checksum is right, and there is no socket", "a single broken packet of a flow that goes on is no fault"},

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/podpath/podpath/testbed/k8s"
+	"github.com/podpath/podpath/testbed/replays"
 	"github.com/podpath/podpath/testbed/workload"
 )
 
@@ -159,13 +160,15 @@ func routeMissing(ctx context.Context, s *Stage) (*Scene, error) {
 		return nil, err
 	}
 	sc.undoable(from.Space, words("%s del %s", s.route(), route), words("%s replace %s", s.route(), route))
+	sc.Want = Want{Component: "cni", Code: "cni-route-missing", Object: Object{Kind: "Node", Name: from.Name}}
 	if s.Flavour.Backend == "host-gw" {
 		// There flannel looks after its routes every ten seconds.
 		sc.without(from.Daemons["flanneld"])
+		// Without tunnels, the router might know the pods: that is out of sight.
+		sc.Want.Confidence = replays.Probable
 	}
 	// The default route takes it outside, where nobody knows pods.
 	sc.Symptom = silentOrNo
-	sc.Want = Want{Component: "cni", Code: "cni-route-missing", Object: Object{Kind: "Node", Name: from.Name}}
 	return sc, nil
 }
 

@@ -34,6 +34,15 @@ func wiringOf(f k8s.Flavour) wiring {
 	return w
 }
 
+// rightly: podpath names what connects the pods. On a node that has none, only what
+// is there without them shows.
+func (w wiring) rightly(said []string, pods bool) bool {
+	return slices.ContainsFunc(w.said, func(all []string) bool {
+		other := func(name string) bool { return !slices.Contains(all, name) }
+		return slices.Equal(all, said) || !pods && !slices.ContainsFunc(said, other)
+	})
+}
+
 // end is where one end of a flow is, seen from the node that is traced.
 type end string
 
@@ -192,7 +201,7 @@ func (r *Runner) astray(scene *Scene, p *podpath) string {
 	var wrong []string
 	compared := 0
 	for _, v := range p.verdicts {
-		if !slices.ContainsFunc(w.said, func(said []string) bool { return slices.Equal(said, v.CNI) }) {
+		if !w.rightly(v.CNI, r.hasPods(scene.Node)) {
 			wrong = append(wrong, fmt.Sprintf("pods are said to be connected by %v, and are by %v", v.CNI, w.said))
 		}
 		for _, e := range v.Evidence {
@@ -265,6 +274,11 @@ func (r *route) place(p Place, c *k8s.Cluster) end {
 		return outsideCluster
 	}
 	return anotherNode
+}
+
+// hasPods: the node has pods with a network of their own.
+func (r *Runner) hasPods(n *k8s.Node) bool {
+	return slices.ContainsFunc(r.Cluster.Pods(), func(p *k8s.Pod) bool { return !p.HostNetwork && p.Node == n.Name })
 }
 
 // placeWith is who has an address: a pod, a node, or else the outside.

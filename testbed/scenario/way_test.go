@@ -88,6 +88,30 @@ func TestWays(t *testing.T) {
 	}
 }
 
+// What connects the pods has to be named, as far as there are any.
+func TestNetworksNamed(t *testing.T) {
+	for _, c := range []struct {
+		flavour string
+		said    []string
+		pods    bool
+		want    bool
+	}{
+		{"flannel", []string{"flannel"}, true, true},
+		{"flannel", []string{"bridge"}, true, false},
+		{"flannel", nil, true, false},
+		{"flannel-hostgw", []string{"bridge"}, true, true},
+		{"calico", []string{"flannel", "calico"}, true, true},
+		{"calico", []string{"flannel"}, true, false},
+		{"calico", []string{"flannel"}, false, true},
+		{"calico", []string{"cilium"}, false, false},
+		{"calico", nil, false, true},
+	} {
+		if got := flavour(t, c.flavour).rightly(c.said, c.pods); got != c.want {
+			t.Errorf("%+v: %t", c, got)
+		}
+	}
+}
+
 // A table that is wrong in one place does not hold for a healthy flow.
 func TestWrongTable(t *testing.T) {
 	far := map[string][]sight{

@@ -112,7 +112,7 @@ func (in *Input) words(f *Finding) []string {
 	if d := in.cause(); d != nil {
 		w["dev"] = in.device(d.Device).Name
 	}
-	if d := in.lost(badChecksum); d != nil {
+	if d := in.lost(in.badChecksum); d != nil {
 		w["tunnel"] = in.tunnelOn(d.Tuple.Dst.Port())
 	}
 	w["cni.ns"], w["cni.ds"] = in.daemonSet()

@@ -240,7 +240,7 @@ func lookalikes() []lookalike {
 		{"one broken packet, then silence outside", world4(left(nodeIP), dropOf("TCP_CSUM", "tcp_v4_rcv", tracer.StageSocket, "", at3(on(webNS, eth0)), ofReply, times(1))), "beyond-node", "node-csum", ""},
 		{"a socket that is there no more", []change{reached, dropOf("NO_SOCKET", "tcp_v4_rcv", tracer.StageSocket, "", at3(on(apiNS, eth0)))}, "unknown", "node-csum node-memory", ""},
 		{"a wrong checksum of the tunnel's packet", []change{overlayCNI, dropOf("UDP_CSUM", "udp_queue_rcv_one_skb", tracer.StageSocket, "", outerPacket)}, "cni-csum-offload", "cni-overlay-port-mismatch node-csum", ""},
-		{"the same, by a kernel without reasons", []change{overlayCNI, dropOf("", "__udp4_lib_rcv", tracer.StageSocket, "", outerPacket), counted(hostNS, "UdpInCsumErrors", 3)}, "unknown", "cni-overlay-port-mismatch", ""},
+		{"the same, by a kernel without reasons", []change{overlayCNI, dropOf("", "__udp4_lib_rcv", tracer.StageSocket, "", outerPacket), counted(hostNS, "UdpInCsumErrors", 3)}, "cni-csum-offload", "cni-overlay-port-mismatch", ""},
 		{"a tunnel's port that nobody has, by a kernel without reasons", []change{overlayCNI, dropOf("", "__udp4_lib_rcv", tracer.StageSocket, "", outerPacket)}, "cni-overlay-port-mismatch", "cni-csum-offload", ""},
 		{"a wrong checksum inside of the tunnel", []change{overlayCNI, reached, dropOf("TCP_CSUM", "tcp_v4_rcv", tracer.StageSocket, "", at3(on(apiNS, eth0)))}, "node-csum", "cni-csum-offload", ""},
 		{"a routed pod's veth is down, so its route is gone", []change{routed, linkDown(dstPeer), blackholed, routeIs("forward", "blackhole", "10.1.0.0/26")}, "cni-veth-down", "", ""},

@@ -10,7 +10,7 @@ import (
 // own packet says that the sending node's tunnel device leaves it to a card, or a
 // kernel, that gets it wrong; one of the flow's own can come from anywhere.
 func checksum(in *Input) *Finding {
-	d := in.lost(badChecksum)
+	d := in.lost(in.badChecksum)
 	if d == nil {
 		return nil
 	}
@@ -29,13 +29,17 @@ func checksum(in *Input) *Finding {
 	return f
 }
 
-// badChecksum: the kernel's reason says so (include/net/dropreason-core.h).
-func badChecksum(d *tracer.DropSeen) bool {
+// badChecksum: the kernel's reason says so (include/net/dropreason-core.h), or, where
+// there are none (before 5.17), the place and the counter that goes with it.
+func (in *Input) badChecksum(d *tracer.DropSeen) bool {
 	switch d.Drop.Reason {
 	case "TCP_CSUM", "UDP_CSUM", "IP_CSUM", "ICMP_CSUM":
 		return true
 	}
-	return false
+	counted := func(name string) bool { return in.counter(d.Device.NetNS, name) > 0 }
+	return unnamed(d, "tcp_v4_rcv", "tcp_v6_rcv") && counted("TcpInCsumErrors") ||
+		unnamed(d, "__udp4_lib_rcv", "udp_queue_rcv_one_skb") && counted("UdpInCsumErrors") ||
+		unnamed(d, "__udp6_lib_rcv", "udpv6_queue_rcv_one_skb") && counted("Udp6InCsumErrors")
 }
 
 // tunnelOn is the name of the node's tunnel device for an outer port, "" if it

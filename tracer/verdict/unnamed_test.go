@@ -30,6 +30,8 @@ func TestDropsWithoutReason(t *testing.T) {
 		{"martian, perhaps", []change{at("ip_rcv_finish_core", tracer.StageRouting)}, "unknown"},
 		{"full buffer", []change{proto(tracer.ProtoUDP), reached, at("udp_queue_rcv_one_skb", tracer.StageSocket, at3(on(apiNS, eth0)), times(3)), counted(apiNS, "UdpRcvbufErrors", 3)}, "app-udp-rcvbuf"},
 		{"socket filter, perhaps", []change{proto(tracer.ProtoUDP), reached, at("udp_queue_rcv_one_skb", tracer.StageSocket, at3(on(apiNS, eth0)), times(3))}, "unknown"},
+		{"wrong checksum", []change{reached, at("tcp_v4_rcv", tracer.StageSocket, at3(on(apiNS, eth0))), counted(apiNS, "TcpInCsumErrors", 3)}, "node-csum"},
+		{"wrong checksum, perhaps", []change{reached, at("tcp_v4_rcv", tracer.StageSocket, at3(on(apiNS, eth0)))}, "unknown"},
 		{"too big, and told so", []change{toWorld, at("ip_forward", tracer.StageForward), icmpFromNode(3, 4, arrivedAt)}, "cni-mtu-pod-too-big"},
 		{"dropped in forwarding", []change{toWorld, at("ip_forward", tracer.StageForward)}, "unknown"},
 		{"another's MAC", []change{at("ip_rcv_core", tracer.StagePrerouting, at3(on(apiNS, eth0))), wrongMAC}, "cni-stale-neigh"},

@@ -40,11 +40,14 @@ func controls() []Scenario {
 			_, err = s.Service(ctx, "headless", 80, 80, func(svc *corev1.Service) { svc.Spec.ClusterIP = corev1.ClusterIPNone })
 			return sc, err
 		}},
-		{Name: "ok-nodeport", About: "outside to a NodePort", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
-			return s.outsideToNodePort(ctx, s.Pick(), corev1.ServiceExternalTrafficPolicyCluster)
-		}},
 		{Name: "ok-egress", Beside: true, About: "pod to the outside", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
-			return s.podToOutside(ctx, s.Pick(), "tcp")
+			n := s.Pick()
+			sc, err := s.podToOutside(ctx, n, "tcp")
+			if err != nil {
+				return nil, err
+			}
+			sc.Want.Path = []string{translated("snat", sc.Client.(*k8s.Pod).Addr.String(), n.Addr)}
+			return sc, nil
 		}},
 		{Name: "ok-dns", About: "pod asks the cluster's DNS", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
 			return s.lookup(ctx, s.Pick(), anyName)
@@ -75,6 +78,9 @@ func controls() []Scenario {
 		{Name: "ok-host-endpoint", About: "policies for the node that deny another port than this one", Flavours: calicoOnly, Build: protectedNode},
 		{Name: "ok-felix-dead", About: "Felix is dead, and nothing has changed since", Flavours: calicoOnly, Build: deadFelix},
 	}
+	all = append(all, proxied(eachProxy{"ok-nodeport", "outside to a NodePort", func(ctx context.Context, s *Stage, n *k8s.Node) (*Scene, error) {
+		return s.outsideToNodePort(ctx, n, corev1.ServiceExternalTrafficPolicyCluster)
+	}})...)
 	for i := range all {
 		all[i].Noisy = true
 	}

@@ -116,7 +116,7 @@ func containerCrashed(ctx context.Context, s *Stage) (*Scene, error) {
 }
 
 func hostPortCrashed(ctx context.Context, s *Stage) (*Scene, error) {
-	sc, err := hostPort(ctx, s)
+	sc, err := hostPort(ctx, s, s.Pick())
 	if err != nil {
 		return nil, err
 	}

@@ -37,10 +37,13 @@ func serviceFaults() []Scenario {
 				}},
 		)
 	}
+	for _, one := range proxied(eachProxy{"svc-local-without-endpoint", "externalTrafficPolicy Local, and the only endpoint moved to the other node", localWithoutEndpoint}) {
+		one.Beside = true
+		all = append(all, one)
+	}
 	return append(all,
 		Scenario{Name: "svc-endpoints-not-ready", Beside: true, About: "every pod behind the Service lost its Ready condition", Build: notReady},
 		Scenario{Name: "svc-wrong-port", About: "the client asks for a port that the Service does not have", Build: wrongPort},
-		Scenario{Name: "svc-local-without-endpoint", Beside: true, About: "externalTrafficPolicy Local, and the only endpoint moved to the other node", Build: localWithoutEndpoint},
 	)
 }
 
@@ -144,8 +147,7 @@ func wrongPort(ctx context.Context, s *Stage) (*Scene, error) {
 
 // localWithoutEndpoint: a load balancer without health checks still sends to
 // the node that has no endpoint any more.
-func localWithoutEndpoint(ctx context.Context, s *Stage) (*Scene, error) {
-	n := s.Pick()
+func localWithoutEndpoint(ctx context.Context, s *Stage, n *k8s.Node) (*Scene, error) {
 	sc, err := s.outsideToNodePort(ctx, n, corev1.ServiceExternalTrafficPolicyLocal)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/podpath/podpath/testbed/k8s"
 	"github.com/podpath/podpath/tracer"
@@ -17,7 +18,9 @@ type named struct {
 	node    *k8s.Node
 	// names are all that were given, as Want.Path has them.
 	names []string
-	wrong []string
+	// changed are the translations and tunnels among them.
+	changed []string
+	wrong   []string
 }
 
 // misnamed lists what is wrong with the names on a path: a thing that is called
@@ -37,6 +40,13 @@ func (w Want) misnamed(cluster *k8s.Cluster, node *k8s.Node, flow render.FlowRef
 	for _, want := range w.Path {
 		if !slices.Contains(n.names, want) {
 			n.wrong = append(n.wrong, "the path does not name "+want)
+		}
+	}
+	if len(w.Path) > 0 {
+		for _, got := range n.changed {
+			if !slices.Contains(w.Path, got) {
+				n.wrong = append(n.wrong, "the path names "+got+", which is not so")
+			}
 		}
 	}
 	slices.Sort(n.wrong)
@@ -69,14 +79,63 @@ func (n *named) end(e tracer.Endpoint) {
 	}
 }
 
+// translated is how Want.Path has a translation, without ports.
+func translated(kind, from, to string) string { return kind + " " + from + " to " + to }
+
+// translation checks who a packet is for after it.
 func (n *named) translation(t render.Translation) {
-	if t.ToObject == "" {
+	from, err := netip.ParseAddrPort(t.From)
+	to, err2 := netip.ParseAddrPort(t.To)
+	if err != nil || err2 != nil {
+		n.say("a translation of %q to %q", t.From, t.To)
 		return
 	}
-	n.names = append(n.names, "to "+t.ToObject)
-	to, err := netip.ParseAddrPort(t.To)
-	if pod := n.podWith(to.Addr()); err != nil || pod != nil && t.ToObject != pod.Namespace+"/pod/"+pod.Name {
-		n.say("%s is called %s", t.To, t.ToObject)
+	n.changes(translated(t.Kind, from.Addr().String(), to.Addr().String()))
+	if t.ToObject != "" {
+		n.names = append(n.names, "to "+t.ToObject)
+	}
+	pod := n.podWith(to.Addr())
+	switch {
+	case t.Kind != "dnat" && t.ToObject != "":
+		n.say("%s of the source is said to be for %s", t.Kind, t.ToObject)
+	case t.Kind == "dnat" && pod != nil && t.ToObject != pod.Namespace+"/pod/"+pod.Name:
+		n.say("%s is called %q", t.To, t.ToObject)
+	}
+}
+
+func (n *named) changes(name string) {
+	n.names, n.changed = append(n.names, name), append(n.changed, name)
+}
+
+// inTunnel is how Want.Path has packets in a tunnel: the outer destination, and who
+// talks to whom inside.
+func inTunnel(kind, outer, from, to string) string {
+	return fmt.Sprintf("%s to %s of %s > %s", kind, outer, from, to)
+}
+
+// tunnel checks that what is sent in one goes to the other node, and what is
+// received in one comes to this one, by flannel's way of connecting nodes.
+func (n *named) tunnel(h render.HopLine) {
+	what, how, in := strings.Cut(h.What, " in ")
+	if !in {
+		return
+	}
+	kind, outer, _ := strings.Cut(how, " to ")
+	from, to, _ := strings.Cut(h.Tuple, " > ")
+	src, err := netip.ParseAddrPort(from)
+	dst, err2 := netip.ParseAddrPort(to)
+	if err != nil || err2 != nil {
+		n.say("%s, %s: the inner packet is %q", h.Where, h.What, h.Tuple)
+		return
+	}
+	n.changes(inTunnel(kind, outer, src.Addr().String(), dst.Addr().String()))
+	if kind != n.cluster.Flavour.Backend {
+		n.say("%s, %s: nodes are connected by %s", h.Where, h.What, n.cluster.Flavour.Backend)
+	}
+	for _, node := range n.cluster.Nodes() {
+		if own := node == n.node; own == (what == "received") && outer != node.Addr {
+			n.say("%s, %s: the other end is %s", h.Where, h.What, node.Addr)
+		}
 	}
 }
 
@@ -117,6 +176,7 @@ func (n *named) hop(h render.HopLine) {
 	if h.NetNS == n.node.Inode() && h.Pod != "" {
 		n.nodeEnd(h)
 	}
+	n.tunnel(h)
 }
 
 // nodeEnd checks that a device of the node leads to the pod that is named for it.

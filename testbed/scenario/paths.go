@@ -2,8 +2,8 @@ package scenario
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -12,7 +12,7 @@ import (
 
 // paths are healthy, too: what matters is that every hop has the right names.
 func paths() []Scenario {
-	return []Scenario{
+	all := []Scenario{
 		{Name: "path-deployment", About: "a Deployment's pod to a Deployment's, one node", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
 			n := s.Pick()
 			return s.workloads(ctx, "Deployment", n, "Deployment", n)
@@ -31,13 +31,7 @@ func paths() []Scenario {
 			sc.Want.Path = append(sc.Want.Path, "node "+sc.Node.Name)
 			return sc, nil
 		}},
-		{Name: "path-service", About: "a Service with one endpoint on the other node", Build: serviceElsewhere},
 		{Name: "path-headless", About: "a headless Service, asked for by its name", Build: headlessByName},
-		{Name: "path-nodeport-far", About: "outside to a node's NodePort, the endpoint on the other node", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
-			return s.nodePortOfOther(ctx, corev1.ServiceExternalTrafficPolicyCluster)
-		}},
-		{Name: "path-nodeport-local", About: "outside to a NodePort of a Service with externalTrafficPolicy Local", Build: nodePortLocal},
-		{Name: "path-host-port", About: "outside to a hostPort", Build: hostPort},
 		{Name: "path-host-network", About: "a pod to a pod of the other node's own network", Build: toHostNetwork},
 		{Name: "path-node-to-pod", About: "a program of the node itself to a pod of the other node", Build: nodeToPod},
 		{Name: "path-dns-same-node", About: "UDP DNS through its Service, CoreDNS on the client's node", Build: func(ctx context.Context, s *Stage) (*Scene, error) {
@@ -47,6 +41,55 @@ func paths() []Scenario {
 			return s.lookupFrom(ctx, s.Other(s.dnsNode()))
 		}},
 	}
+	return append(all, proxied(
+		eachProxy{"path-service", "a Service with one endpoint on the other node", serviceElsewhere},
+		eachProxy{"path-nodeport-far", "outside to a node's NodePort, the endpoint on the other node", nodePortOfOther},
+		eachProxy{"path-nodeport-local", "outside to a NodePort of a Service with externalTrafficPolicy Local", nodePortLocal},
+		eachProxy{"path-host-port", "outside to a hostPort", hostPort},
+	)...)
+}
+
+// eachProxy is a scenario that a node's kube-proxy, or its rules for ports of the
+// node, decide.
+type eachProxy struct {
+	name, about string
+	build       func(context.Context, *Stage, *k8s.Node) (*Scene, error)
+}
+
+// proxied are two scenarios of each, as each node has another mode of kube-proxy.
+func proxied(scenarios ...eachProxy) []Scenario {
+	var all []Scenario
+	for _, one := range scenarios {
+		for i, which := range []string{"first", "second"} {
+			all = append(all, Scenario{Name: one.name + "-" + which, About: one.about, Build: func(ctx context.Context, s *Stage) (*Scene, error) {
+				return one.build(ctx, s, s.Nodes()[i])
+			}})
+		}
+	}
+	return all
+}
+
+// tunnelled is how the path shows packets between pods, or addresses, of two nodes,
+// and their answers: in flannel's tunnel, if there is one.
+func (s *Stage) tunnelled(from *k8s.Node, src string, to *k8s.Node, dst string) []string {
+	if s.Flavour.Backend != "vxlan" {
+		return nil
+	}
+	return []string{inTunnel("vxlan", to.Addr, src, dst), inTunnel("vxlan", from.Addr, dst, src)}
+}
+
+// sourceOf is the address that a node, or the outside, sends from to somebody, and
+// which a node gives what it masquerades on the way there.
+func (s *Stage) sourceOf(n *k8s.Space, to string) (string, error) {
+	out, err := n.Output("ip", "-json", s.byFamily("-4", "-6"), "route", "get", to)
+	if err != nil {
+		return "", err
+	}
+	var routes []struct{ PrefSrc string }
+	if err := json.Unmarshal([]byte(out), &routes); err != nil || len(routes) != 1 || routes[0].PrefSrc == "" {
+		return "", fmt.Errorf("the route to %s: %s", to, out)
+	}
+	return routes[0].PrefSrc, nil
 }
 
 // Workload makes pods by a controller, one on each node or on one node only.
@@ -86,6 +129,9 @@ func (s *Stage) workloads(ctx context.Context, clientKind string, from *k8s.Node
 		podName(client), podName(server), "owner " + clientKind + "/" + cw.Name, "owner " + serverKind + "/" + sw.Name,
 		"node " + from.Name, "node " + to.Name,
 	}
+	if from != to {
+		w.Path = append(w.Path, s.tunnelled(from, client.Addr.String(), to, server.Addr.String())...)
+	}
 	return &Scene{
 		Client: client, Network: "tcp", Target: at(server.Addr.String(), port), Node: from,
 		From: s.ref("pod", client.Name), To: s.ref("pod", server.Name) + ":" + itoa(port), Want: w,
@@ -110,8 +156,7 @@ func (s *Stage) behind(ctx context.Context, n *k8s.Node, edit func(*corev1.Servi
 	return svc, server, err
 }
 
-func serviceElsewhere(ctx context.Context, s *Stage) (*Scene, error) {
-	n := s.Pick()
+func serviceElsewhere(ctx context.Context, s *Stage, n *k8s.Node) (*Scene, error) {
 	svc, server, err := s.behind(ctx, s.Other(n), nil)
 	if err != nil {
 		return nil, err
@@ -122,7 +167,9 @@ func serviceElsewhere(ctx context.Context, s *Stage) (*Scene, error) {
 	}
 	port := svc.Spec.Ports[0].Port
 	w := healthy
-	w.Path = []string{podName(client), s.serviceName(svc.Name), toPod(server), "hop " + client.Namespace + "/" + client.Name}
+	w.Path = append(s.tunnelled(n, client.Addr.String(), s.Other(n), server.Addr.String()),
+		podName(client), s.serviceName(svc.Name), toPod(server), "hop "+client.Namespace+"/"+client.Name,
+		translated("dnat", svc.Spec.ClusterIP, server.Addr.String()))
 	return &Scene{
 		Client: client, Network: "tcp", Target: at(svc.Spec.ClusterIP, port), Node: n,
 		From: s.ref("pod", client.Name), To: s.ref("svc", svc.Name) + ":" + itoa(port), Want: w,
@@ -142,7 +189,8 @@ func headlessByName(ctx context.Context, s *Stage) (*Scene, error) {
 		return nil, err
 	}
 	w := healthy
-	w.Path = []string{podName(client), podName(server), "node " + server.Node}
+	w.Path = append(s.tunnelled(n, client.Addr.String(), s.Other(n), server.Addr.String()),
+		podName(client), podName(server), "node "+server.Node)
 	return &Scene{
 		Client: client, Network: "tcp", Target: at(server.Addr.String(), server.Ports[0].ContainerPort), Node: n,
 		From: s.ref("pod", client.Name), To: s.ref("svc", svc.Name), Want: w,
@@ -151,14 +199,22 @@ func headlessByName(ctx context.Context, s *Stage) (*Scene, error) {
 
 // nodePortOfOther is the outside that asks a node for a Service whose endpoint
 // is on the other one.
-func (s *Stage) nodePortOfOther(ctx context.Context, policy corev1.ServiceExternalTrafficPolicy) (*Scene, error) {
-	n := s.Pick()
-	svc, server, err := s.behind(ctx, s.Other(n), nodePortWith(policy))
+func nodePortOfOther(ctx context.Context, s *Stage, n *k8s.Node) (*Scene, error) {
+	svc, server, err := s.behind(ctx, s.Other(n), nodePortWith(corev1.ServiceExternalTrafficPolicyCluster))
+	if err != nil {
+		return nil, err
+	}
+	source, err := s.sourceOf(n.Space, server.Addr.String())
+	if err != nil {
+		return nil, err
+	}
+	client, err := s.sourceOf(s.Outside, n.Addr)
 	if err != nil {
 		return nil, err
 	}
 	w := healthy
-	w.Path = []string{s.serviceName(svc.Name), toPod(server)}
+	w.Path = append(s.tunnelled(n, source, s.Other(n), server.Addr.String()), s.serviceName(svc.Name), toPod(server),
+		translated("dnat", n.Addr, server.Addr.String()), translated("snat", client, source))
 	return &Scene{
 		Client: s.Outside, Network: "tcp", Target: at(n.Addr, svc.Spec.Ports[0].NodePort), Node: n,
 		From: "any", To: s.ref("svc", svc.Name), Want: w,
@@ -172,29 +228,33 @@ func nodePortWith(policy corev1.ServiceExternalTrafficPolicy) func(*corev1.Servi
 	}
 }
 
-func nodePortLocal(ctx context.Context, s *Stage) (*Scene, error) {
-	n := s.Pick()
+func nodePortLocal(ctx context.Context, s *Stage, n *k8s.Node) (*Scene, error) {
 	svc, server, err := s.behind(ctx, n, nodePortWith(corev1.ServiceExternalTrafficPolicyLocal))
 	if err != nil {
 		return nil, err
 	}
 	w := healthy
-	w.Path = []string{s.serviceName(svc.Name), toPod(server), "hop " + server.Namespace + "/" + server.Name}
+	w.Path = []string{
+		s.serviceName(svc.Name), toPod(server), "hop " + server.Namespace + "/" + server.Name,
+		translated("dnat", n.Addr, server.Addr.String()),
+	}
 	return &Scene{
 		Client: s.Outside, Network: "tcp", Target: at(n.Addr, svc.Spec.Ports[0].NodePort), Node: n,
 		From: "any", To: s.ref("svc", svc.Name), Want: w,
 	}, nil
 }
 
-func hostPort(ctx context.Context, s *Stage) (*Scene, error) {
-	n := s.Pick()
+func hostPort(ctx context.Context, s *Stage, n *k8s.Node) (*Scene, error) {
 	app, port, published := s.Word(), s.Port(), s.Port()
 	server, err := s.Pod(ctx, n, app, corev1.ContainerPort{Name: "main", ContainerPort: port, HostPort: published})
 	if err != nil {
 		return nil, err
 	}
 	w := healthy
-	w.Path = []string{toPod(server), "hop " + server.Namespace + "/" + server.Name, "node " + n.Name}
+	w.Path = []string{
+		toPod(server), "hop " + server.Namespace + "/" + server.Name, "node " + n.Name,
+		translated("dnat", n.Addr, server.Addr.String()),
+	}
 	return &Scene{
 		Client: s.Outside, Network: "tcp", Target: at(n.Addr, published), Node: n,
 		From: "any", To: s.ref("pod", server.Name) + ":" + itoa(port), Want: w,
@@ -216,7 +276,9 @@ func toHostNetwork(ctx context.Context, s *Stage) (*Scene, error) {
 		return nil, err
 	}
 	w := healthy
-	w.Path, w.Untold = []string{podName(client), "node " + server.Node}, "how a node's own address is reached is no CNI's affair"
+	// flannel masquerades what leaves for no pod.
+	w.Path = []string{podName(client), "node " + server.Node, translated("snat", client.Addr.String(), n.Addr)}
+	w.Untold = "how a node's own address is reached is no CNI's affair"
 	return &Scene{
 		Client: client, Network: "tcp", Target: at(server.Addr.String(), port), Node: n,
 		From: s.ref("pod", client.Name), To: s.ref("pod", server.Name) + ":" + itoa(port), Want: w,
@@ -230,8 +292,17 @@ func nodeToPod(ctx context.Context, s *Stage) (*Scene, error) {
 	if err != nil {
 		return nil, err
 	}
+	source, err := s.sourceOf(n.Space, server.Addr.String())
+	if err != nil {
+		return nil, err
+	}
 	w := healthy
-	w.Path = []string{podName(server), "node " + n.Name, "node " + server.Node}
+	w.Path = append(s.tunnelled(n, source, s.Other(n), server.Addr.String()), podName(server), "node "+n.Name, "node "+server.Node)
+	if source == n.Addr {
+		// flannel masquerades what comes to a pod from another address than a pod's,
+		// or than its tunnel's: then by another port only.
+		w.Path = append(w.Path, translated("snat", source, source))
+	}
 	return &Scene{
 		Client: n.Space, Network: "tcp", Target: at(server.Addr.String(), port), Node: n,
 		From: "node/" + n.Name, To: s.ref("pod", server.Name) + ":" + itoa(port), Want: w,
@@ -250,8 +321,13 @@ func (s *Stage) lookupFrom(ctx context.Context, n *k8s.Node) (*Scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	sc.Want.Path = slices.Concat(sc.Want.Path, []string{
-		"service kube-system/kube-dns", "to kube-system/pod/" + s.DNS().Name, podName(sc.Client.(*k8s.Pod)),
-	})
+	client, dns := sc.Client.(*k8s.Pod), s.DNS()
+	sc.Want.Path = []string{
+		"service kube-system/kube-dns", "to kube-system/pod/" + dns.Name, podName(client),
+		translated("dnat", s.DNSAddr(), dns.Addr.String()),
+	}
+	if on := s.dnsNode(); on != n {
+		sc.Want.Path = append(sc.Want.Path, s.tunnelled(n, client.Addr.String(), on, dns.Addr.String())...)
+	}
 	return sc, nil
 }

@@ -101,7 +101,9 @@ type Want struct {
 	// Untold says why podpath's table of networks has no way for the packets of a
 	// healthy scenario; "": they are held against it.
 	Untold string
-	// Path are objects that the path has to name, as KIND NAMESPACE/NAME.
+	// Path are objects that the path has to name, as KIND NAMESPACE/NAME. If there are
+	// any, every translation and every tunnel has to be among them, too, as translated
+	// and inTunnel have them.
 	Path []string
 }
 

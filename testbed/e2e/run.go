@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -115,21 +116,21 @@ func runAll(ctx context.Context, f runFlags) error {
 // own, and most of its time nothing but the end of a time-out is waited for.
 func (f *runFlags) runFlavours(ctx context.Context, flavours []k8s.Flavour) ([]scenario.Result, error) {
 	results, errs := make([][]scenario.Result, len(flavours)), make([]error, len(flavours))
-	room := make(chan struct{}, max(1, f.atOnce))
-	var all sync.WaitGroup
+	plans := make([][]scenario.Scenario, len(flavours))
 	for i, flavour := range flavours {
-		plan, err := f.plan(flavour.Name)
-		if err != nil {
+		var err error
+		if plans[i], err = f.plan(flavour.Name); err != nil {
 			return nil, err
 		}
-		if len(plan) == 0 {
-			continue
-		}
+	}
+	room := make(chan struct{}, max(1, f.atOnce))
+	var all sync.WaitGroup
+	for _, i := range longestFirst(plans) {
+		room <- struct{}{}
 		all.Go(func() {
-			room <- struct{}{}
 			defer func() { <-room }()
 			if errs[i] = ctx.Err(); errs[i] == nil {
-				results[i], errs[i] = runFlavour(ctx, f.of(flavour.Name, plan))
+				results[i], errs[i] = runFlavour(ctx, f.of(flavours[i].Name, plans[i]))
 			}
 		})
 	}
@@ -140,6 +141,19 @@ func (f *runFlags) runFlavours(ctx context.Context, flavours []k8s.Flavour) ([]s
 		}
 	}
 	return slices.Concat(results...), errors.Join(errs...)
+}
+
+// longestFirst is the order in which plans begin, without those that are empty:
+// what takes longest must not be what is left for the end.
+func longestFirst(plans [][]scenario.Scenario) []int {
+	var order []int
+	for i, plan := range plans {
+		if len(plan) > 0 {
+			order = append(order, i)
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(len(plans[b]), len(plans[a])) })
+	return order
 }
 
 // of are the flags of a run of one flavour, with just the scenarios of its plan.

@@ -9,6 +9,7 @@ import (
 type Link struct {
 	Name  string `json:"ifname"`
 	Index int    `json:"ifindex"`
+	MTU   int    `json:"mtu"`
 	// Peer is the index of the other end, in the other namespace; 0 if it has
 	// none.
 	Peer int `json:"link_index"`
@@ -25,6 +26,20 @@ func (s *Space) Links() ([]Link, error) {
 		return nil, fmt.Errorf("links of %s: %w", s.name, err)
 	}
 	return links, nil
+}
+
+// MTU is a device's.
+func (s *Space) MTU(device string) (int, error) {
+	links, err := s.Links()
+	if err != nil {
+		return 0, err
+	}
+	for _, l := range links {
+		if l.Name == device {
+			return l.MTU, nil
+		}
+	}
+	return 0, fmt.Errorf("%s has no %s", s.name, device)
 }
 
 // PeerIndex is the index of the node's end of the pod's eth0.

@@ -116,5 +116,5 @@ func (w Want) answer() accuracy.Answer {
 
 // All are the scenarios, in the order in which they run.
 func All() []Scenario {
-	return slices.Concat(controls(), paths(), apart(), serviceFaults(), proxyFaults(), policyFaults(), calicoFaults(), cniFaults(), nodeFaults(), egressFaults(), dnsFaults(), appFaults(), kubeletFaults())
+	return slices.Concat(controls(), paths(), apart(), serviceFaults(), proxyFaults(), policyFaults(), calicoFaults(), cniFaults(), nodeFaults(), egressFaults(), sizeFaults(), dnsFaults(), nameFaults(), appFaults(), kubeletFaults())
 }

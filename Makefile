@@ -30,7 +30,7 @@ FLAVOUR ?= flannel
 FLAVOURS ?=
 SEED ?= 1
 RECORD ?=
-TESTBED_NEEDS := ip:iproute2 bridge:iproute2 nft:nftables iptables-nft:iptables iptables-legacy:iptables \
+TESTBED_NEEDS := ip:iproute2 bridge:iproute2 sysctl:procps nft:nftables iptables-nft:iptables iptables-legacy:iptables \
 	ipset:ipset conntrack:conntrack /usr/lib/cni/bridge:containernetworking-plugins \
 	containerd:containerd runc:runc
 BENCH ?= .

@@ -128,9 +128,40 @@ func otherNodeDown(ctx context.Context, s *Stage) (*Scene, error) {
 		// packets leave as if nothing had happened.
 		return from.Run("ip", words("neighbour flush to %s dev eth0", to.Addr)...)
 	}
-	sc.Heal = func(context.Context) error { return s.Plug(to, true) }
+	sc.Heal = func(ctx context.Context) error {
+		if err := s.Plug(to, true); err != nil {
+			return err
+		}
+		return s.reconnect(ctx, to)
+	}
 	sc.Symptom = silentOrNo
 	sc.Queued = true
 	sc.Want = Want{Component: "node", Code: "node-down", Object: Object{Kind: "Node", Name: to.Name}}
 	return sc, nil
+}
+
+// reconnect has a node's daemons see the API server again: their connections have
+// waited longer each time that they sent in vain, and they give one up after 45 s only.
+// So long they would know nothing of the next scenario's pods and Services.
+func (s *Stage) reconnect(ctx context.Context, n *k8s.Node) error {
+	if err := s.killProxy(n); err != nil {
+		return err
+	}
+	if err := n.StartProxy(ctx); err != nil {
+		return err
+	}
+	return s.superviseFelix(ctx, n)
+}
+
+// superviseFelix starts Felix again, if there is one: it ends itself when the uplink
+// goes away or changes its MTU, and leaves it to a supervisor to start it with what
+// follows from that.
+func (s *Stage) superviseFelix(ctx context.Context, n *k8s.Node) error {
+	if s.Flavour.CNI != k8s.Calico {
+		return nil
+	}
+	if err := s.killFelix(n); err != nil {
+		return err
+	}
+	return n.StartFelix(ctx)
 }

@@ -52,11 +52,14 @@ func smallUplink(ctx context.Context, s *Stage) (*Scene, error) {
 		return n.Run("nft", fmt.Sprintf("table inet %s { chain output { type filter hook output priority 0; "+
 			"icmp type destination-unreachable icmp code frag-needed drop; icmpv6 type packet-too-big drop; }; }", table))
 	}
-	sc.Heal = func(context.Context) error {
+	sc.Heal = func(ctx context.Context) error {
 		if err := n.Run("nft", "delete", "table", "inet", table); err != nil {
 			return err
 		}
-		return n.Run("ip", words("link set eth0 mtu %d", before)...)
+		if err := n.Run("ip", words("link set eth0 mtu %d", before)...); err != nil {
+			return err
+		}
+		return s.superviseFelix(ctx, n)
 	}
 	sc.Want = Want{Component: "cni", Code: "cni-mtu-blackhole", Object: Object{"Pod", s.Namespace, sc.Client.(*k8s.Pod).Name}}
 	return sc, nil

@@ -32,13 +32,13 @@ func workloadCommand() *cobra.Command {
 	var count, size int
 	var every, limit time.Duration
 	var lookup string
-	var six bool
+	var six, forget bool
 	dial := &cobra.Command{Use: "dial HOST:PORT", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, args []string) error {
 		try := func() workload.Try {
 			if lookup != "" {
 				return workload.Lookup(c.Context(), network, args[0], lookup, six, limit)
 			}
-			return workload.Dial(c.Context(), network, args[0], size, limit)
+			return workload.Dial(c.Context(), network, args[0], size, limit, forget)
 		}
 		out := json.NewEncoder(os.Stdout)
 		for t := range workload.Overlapping(count, every, try) {
@@ -52,6 +52,7 @@ func workloadCommand() *cobra.Command {
 	dial.Flags().StringVar(&lookup, "lookup", "", "a name to ask for, of the DNS server at HOST:PORT")
 	dial.Flags().BoolVar(&six, "six", false, "look IPv6 addresses up")
 	dial.Flags().IntVar(&size, "bytes", 64, "bytes to send")
+	dial.Flags().BoolVar(&forget, "forget", false, "reset the connection of a try that failed, and leave nothing to be sent")
 	dial.Flags().DurationVar(&every, "every", 200*time.Millisecond, "how long after one try the next begins, whether or not that has ended")
 	dial.Flags().DurationVar(&limit, "limit", 3*time.Second, "time for a try")
 	c.AddCommand(noiseCommand(), &cobra.Command{Use: "wait", Args: cobra.NoArgs, Run: func(c *cobra.Command, _ []string) { <-c.Context().Done() }})

@@ -50,10 +50,10 @@ func (n Noise) Make(ctx context.Context) error {
 func (n Noise) round(ctx context.Context) error {
 	at := func(port uint16) string { return netip.AddrPortFrom(n.Server.Addr(), port).String() }
 	for _, network := range []string{"tcp", "udp"} {
-		Dial(ctx, network, at(n.Closed), 64, noiseLimit)
+		Dial(ctx, network, at(n.Closed), 64, noiseLimit, false)
 	}
-	Dial(ctx, "tcp", at(n.Dropped), 64, brief)
-	if t := Dial(ctx, "tcp", n.Server.String(), 64, noiseLimit); t.Outcome != OK {
+	Dial(ctx, "tcp", at(n.Dropped), 64, brief, false)
+	if t := Dial(ctx, "tcp", n.Server.String(), 64, noiseLimit, false); t.Outcome != OK {
 		return fmt.Errorf("what is lost on the way does not get through later: %s", t.Error)
 	}
 	for _, network := range []string{"tcp", "udp"} {

@@ -23,7 +23,7 @@ func echo(ctx context.Context, t *testing.T) netip.AddrPort {
 		go func() { _ = Serve(ctx, network, at, "server") }()
 	}
 	for _, network := range []string{"tcp", "udp"} {
-		for Dial(ctx, network, at.String(), 64, time.Second).Outcome != OK {
+		for Dial(ctx, network, at.String(), 64, time.Second, false).Outcome != OK {
 			if ctx.Err() != nil {
 				t.Fatal("no server")
 			}

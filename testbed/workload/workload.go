@@ -87,10 +87,11 @@ func serveUDP(ctx context.Context, at netip.AddrPort, name string) error {
 }
 
 // Dial is one try. bytes is how much is sent: more than one segment finds out
-// what large packets meet.
-func Dial(ctx context.Context, network, addr string, bytes int, limit time.Duration) Try {
+// what large packets meet. With forget the kernel does not go on sending, for
+// minutes, what nobody acknowledged when a try has failed.
+func Dial(ctx context.Context, network, addr string, bytes int, limit time.Duration, forget bool) Try {
 	begun := time.Now()
-	who, connected, err := exchange(ctx, network, addr, bytes, limit)
+	who, connected, err := exchange(ctx, network, addr, bytes, limit, forget)
 	t := Try{Outcome: outcomeOf(err, connected && network == "tcp"), Took: time.Since(begun), Who: who}
 	if err != nil {
 		t.Error = err.Error()
@@ -98,14 +99,19 @@ func Dial(ctx context.Context, network, addr string, bytes int, limit time.Durat
 	return t
 }
 
-func exchange(ctx context.Context, network, addr string, bytes int, limit time.Duration) (who string, connected bool, err error) {
+func exchange(ctx context.Context, network, addr string, bytes int, limit time.Duration, forget bool) (who string, connected bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 	if err != nil {
 		return "", false, err
 	}
-	defer conn.Close()
+	defer func() {
+		if stream, ok := conn.(*net.TCPConn); ok && forget && err != nil {
+			err = errors.Join(err, stream.SetLinger(0))
+		}
+		err = errors.Join(err, conn.Close())
+	}()
 	deadline, _ := ctx.Deadline()
 	if err := conn.SetDeadline(deadline); err != nil {
 		return "", true, err

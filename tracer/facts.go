@@ -102,8 +102,11 @@ type NodeFacts struct {
 	// have met, if no rule masquerades it to where it goes.
 	MasqueradeElsewhere *RuleFact `json:"masquerade_elsewhere,omitempty"`
 	// MasqueradeRead is false if NAT rules could not be read.
-	MasqueradeRead bool    `json:"masquerade_read,omitempty"`
-	Blind          []Blind `json:"blind,omitempty"`
+	MasqueradeRead bool `json:"masquerade_read,omitempty"`
+	// Untracked are rules that keep conntrack from seeing the flow ("notrack"), and
+	// with it all translation.
+	Untracked []RuleFact `json:"untracked,omitempty"`
+	Blind     []Blind    `json:"blind,omitempty"`
 }
 
 // RouteFact is one FIB look-up and its answer.
@@ -125,6 +128,9 @@ type RouteFact struct {
 	Dev    string     `json:"dev,omitempty"`
 	OIF    uint32     `json:"oif,omitempty"`
 	Via    netip.Addr `json:"via,omitzero"`
+	// Hops are all next hops of a route that has several, of which the kernel takes
+	// one for each flow. Dev, OIF and Via are the first's then.
+	Hops []NextHop `json:"hops,omitempty"`
 	// Table and Protocol as iproute2 prints them ("main", "bird").
 	Table    string `json:"table,omitempty"`
 	Protocol string `json:"protocol,omitempty"`
@@ -132,6 +138,13 @@ type RouteFact struct {
 	// PathMTU is what the route says, or an ICMP error that the kernel remembers
 	// for this destination; 0 if neither.
 	PathMTU int `json:"path_mtu,omitempty"`
+}
+
+// NextHop is one of several that a route has.
+type NextHop struct {
+	Dev string     `json:"dev"`
+	OIF uint32     `json:"oif"`
+	Via netip.Addr `json:"via,omitzero"`
 }
 
 // NeighbourFact is one entry of a neighbour table.

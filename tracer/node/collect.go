@@ -306,21 +306,26 @@ func (c *collector) neighbours() {
 	}
 	done := map[key]bool{}
 	for _, r := range c.facts.Routes {
-		hop := r.Via
-		if !hop.IsValid() {
-			hop = r.Dst
+		hops := r.Hops
+		if len(hops) == 0 {
+			hops = []tracer.NextHop{{Dev: r.Dev, OIF: r.OIF, Via: r.Via}}
 		}
-		k := key{r.NetNS, r.OIF, hop}
-		if r.OIF == 0 || r.Type != "unicast" || done[k] {
-			continue
+		for _, h := range hops {
+			if !h.Via.IsValid() {
+				h.Via = r.Dst
+			}
+			k := key{r.NetNS, h.OIF, h.Via}
+			if h.OIF == 0 || r.Type != "unicast" || done[k] {
+				continue
+			}
+			done[k] = true
+			c.neighbour(r.NetNS, h)
 		}
-		done[k] = true
-		c.neighbour(r, hop)
 	}
 }
 
-func (c *collector) neighbour(r tracer.RouteFact, hop netip.Addr) {
-	v := c.views[r.NetNS]
+func (c *collector) neighbour(netns uint32, r tracer.NextHop) {
+	v, hop := c.views[netns], r.Via
 	family := netlink.FAMILY_V4
 	if hop.Is6() {
 		family = netlink.FAMILY_V6
@@ -336,7 +341,7 @@ func (c *collector) neighbour(r tracer.RouteFact, hop netip.Addr) {
 			continue
 		}
 		found = true
-		c.facts.Neighbours = append(c.facts.Neighbours, tracer.NeighbourFact{NetNS: r.NetNS, Dev: r.Dev, Addr: hop,
+		c.facts.Neighbours = append(c.facts.Neighbours, tracer.NeighbourFact{NetNS: netns, Dev: r.Dev, Addr: hop,
 			MAC: x.HardwareAddr.String(), State: neighState(x.State)})
 	}
 	if !found && !complete {

@@ -53,6 +53,13 @@ type fibRoute struct {
 	via      netip.Addr
 	mtu      int // 0 if the route gives none
 	dead     bool
+	hops     []fibHop // all of them, where there are several
+}
+
+// fibHop is a next hop.
+type fibHop struct {
+	oif int
+	via netip.Addr
 }
 
 // fibLookup answers as fib_rules_lookup and the tables do, for naming a route

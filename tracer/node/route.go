@@ -75,6 +75,13 @@ func (v *view) fill(f *tracer.RouteFact, r fibRoute) {
 	if l := v.link(r.oif); l != nil {
 		f.Dev, f.MTU = l.Attrs().Name, l.Attrs().MTU
 	}
+	for _, h := range r.hops {
+		one := tracer.NextHop{OIF: uint32(h.oif), Via: h.via}
+		if l := v.link(h.oif); l != nil {
+			one.Dev = l.Attrs().Name
+		}
+		f.Hops = append(f.Hops, one)
+	}
 }
 
 // computed evaluates the dumped rules and tables.
@@ -128,6 +135,11 @@ func routeOf(r netlink.Route) fibRoute {
 	if len(r.MultiPath) > 0 {
 		m := r.MultiPath[0]
 		out.oif, out.via, out.dead = m.LinkIndex, viaOf(m.Gw, m.Via), allDead(r.MultiPath)
+	}
+	if len(r.MultiPath) > 1 {
+		for _, m := range r.MultiPath {
+			out.hops = append(out.hops, fibHop{m.LinkIndex, viaOf(m.Gw, m.Via)})
+		}
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,6 +71,7 @@ func (r *Reader) collect(ctx context.Context, q tracer.Query) (res Result, chang
 			res.MasqueradeElsewhere = &other[0]
 		}
 	}
+	res.Untracked = untracked(host, q)
 	lap("masquerade")
 	for _, s := range r.spaces {
 		res.Blind = append(res.Blind, s.blind...)
@@ -167,20 +169,32 @@ func hookOf(site tracer.DropSite) (hook uint32, f family, ok bool) {
 		return hookPostrouting, f, true
 	case tracer.StageBridge:
 		return bridgeHook(site.Drop.Stack), famBridge, true
+	case tracer.StageIngress:
+		return hookIngress, famNetdev, true
+	case tracer.StageEgress:
+		return hookEgress, famNetdev, true
 	}
 	return 0, f, false
 }
 
-// bridgeHook tells the bridge's hook by the function that called it.
+// bridgeHook tells the bridge's hook by the function that called it, the nearest
+// that says so: what forwards a frame was itself called by what took it in. The
+// frames of the node itself are forwarded by the same function as those of others
+// (net/bridge/br_forward.c).
 func bridgeHook(stack []string) uint32 {
 	for _, fn := range stack {
 		switch {
-		case strings.HasPrefix(fn, "br_handle_frame"):
-			return hookPrerouting
-		case strings.HasPrefix(fn, "br_pass_frame_up"):
-			return hookInput
 		case strings.HasPrefix(fn, "br_forward_finish"):
 			return hookPostrouting
+		case strings.HasPrefix(fn, "br_forward"), strings.HasPrefix(fn, "__br_forward"):
+			if slices.Contains(stack, "br_dev_xmit") {
+				return hookOutput
+			}
+			return hookForward
+		case strings.HasPrefix(fn, "br_pass_frame_up"):
+			return hookInput
+		case strings.HasPrefix(fn, "br_handle_frame"):
+			return hookPrerouting
 		}
 	}
 	return hookForward
@@ -213,6 +227,10 @@ func (s *space) packetAt(q tracer.Query, site tracer.DropSite, hook uint32) *pac
 		if site.Drop.Stage != tracer.StageBridge {
 			p.oif = s.output(p.Tuple, p.iif.index, p.mark)
 		}
+	case hookIngress:
+		p.iif, p.port, p.oif = s.device(site.Device.IfIndex), device{}, device{none: true}
+	case hookEgress:
+		p.oif = s.device(site.Device.IfIndex)
 	default:
 		p.oif = device{none: true}
 	}
@@ -262,6 +280,10 @@ func dropHits(rs *ruleset, p *packet, env environment, f family, hook uint32, en
 		case c.base.typ == "nat":
 			// NAT chains see only the packet that opens a connection.
 			return p.state == 0 || p.state == stNew
+		case hook == hookIngress:
+			return atDevice(c, p.iif)
+		case hook == hookEgress:
+			return atDevice(c, p.oif)
 		}
 		return true
 	}
@@ -284,6 +306,11 @@ func dropHits(rs *ruleset, p *packet, env environment, f family, hook uint32, en
 		}
 	}
 	return out
+}
+
+// atDevice: the chain is hooked to the device, or to a list of them.
+func atDevice(c *chain, d device) bool {
+	return c.base.device == "" || d.name == "" || c.base.device == d.name
 }
 
 // choose names the rules that dropped, best first. A rule whose counter stood

@@ -369,7 +369,7 @@ func decodeStatement(name string, d *attrs) any {
 	case "log":
 		return effect{"log"}
 	case "notrack":
-		return untrack{strings.Clone(name)}
+		return untrack{strings.Clone(name), true}
 	case "flow_offload": // does not match where the flow cannot be offloaded
 		return maybe{"flow add"}
 	case "dup", "last":
@@ -512,7 +512,7 @@ func onlyCounts(e *attrs) bool {
 }
 
 // decodeChain decodes one NFT_MSG_NEWCHAIN.
-func decodeChain(a *attrs) *chain {
+func decodeChain(f family, a *attrs) *chain {
 	c := &chain{name: a.str(unix.NFTA_CHAIN_NAME), handle: a.u64(unix.NFTA_CHAIN_HANDLE)}
 	if a.get(unix.NFTA_CHAIN_HOOK) == nil {
 		return c
@@ -523,5 +523,8 @@ func decodeChain(a *attrs) *chain {
 	}
 	c.base = &base{hook: h.u32(unix.NFTA_HOOK_HOOKNUM), prio: int32(h.u32(unix.NFTA_HOOK_PRIORITY)), typ: a.str(unix.NFTA_CHAIN_TYPE),
 		drop: a.get(unix.NFTA_CHAIN_POLICY) != nil && a.u32(unix.NFTA_CHAIN_POLICY) == uint32(vDrop), device: h.str(nftaHookDev)}
+	if f == famNetdev {
+		c.base.hook += hookIngress
+	}
 	return c
 }

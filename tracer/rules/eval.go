@@ -6,16 +6,19 @@ import (
 )
 
 // Hook numbers (linux/netfilter.h, enum nf_inet_hooks). Bridge hooks share
-// them; netdev has ingress and egress.
+// them; netdev numbers its two from 0 (enum nf_dev_hooks), here they come last.
 const (
 	hookPrerouting  uint32 = 0
 	hookInput       uint32 = 1
 	hookForward     uint32 = 2
 	hookOutput      uint32 = 3
 	hookPostrouting uint32 = 4
+	hookIngress     uint32 = 5
+	hookEgress      uint32 = 6
 )
 
-var hookNames = map[uint32]string{hookPrerouting: "prerouting", hookInput: "input", hookForward: "forward", hookOutput: "output", hookPostrouting: "postrouting"}
+var hookNames = map[uint32]string{hookPrerouting: "prerouting", hookInput: "input", hookForward: "forward", hookOutput: "output", hookPostrouting: "postrouting",
+	hookIngress: "ingress", hookEgress: "egress"}
 
 // maxDepth is nf_tables' own limit of jumps (NFT_JUMP_STACK_SIZE).
 const maxDepth = 16
@@ -65,7 +68,7 @@ type walk struct {
 func (rs *ruleset) hookChains(f family, hook uint32, keep func(*chain) bool) []*chain {
 	var out []*chain
 	for _, t := range rs.tables {
-		if t.family != f && (t.family != famINet || f != famIP && f != famIP6) {
+		if t.family != f && (t.family != famINet || f == famBridge || f == famNetdev && hook != hookIngress) {
 			continue
 		}
 		for _, c := range t.order {

@@ -34,7 +34,7 @@ func (c *conn) tables(s *space) (*ruleset, error) {
 	err = c.raw(unix.NFT_MSG_GETCHAIN, 0, false, func(data []byte) error {
 		as, err := parseAttrs(data[4:])
 		if t := rs.byKey[tableKey{family(data[0]), as.str(unix.NFTA_CHAIN_TABLE)}]; err == nil && t != nil {
-			ch := decodeChain(&as)
+			ch := decodeChain(family(data[0]), &as)
 			ch.fetch = s.fetch
 			t.addChain(ch)
 		}

@@ -291,7 +291,11 @@ type (
 		known          bool
 	}
 	// untrack ends or changes the tracking of the connection.
-	untrack struct{ text string }
+	untrack struct {
+		text string
+		// whole: the connection is not tracked at all.
+		whole bool
+	}
 	// unknown is an expression that is not understood.
 	unknown struct {
 		name string

@@ -68,13 +68,15 @@ type Result struct {
 	MasqueradeRead bool
 	// MasqueradeElsewhere as in tracer.NodeFacts.
 	MasqueradeElsewhere *tracer.RuleFact
-	Blind               []tracer.Blind
+	// Untracked as in tracer.NodeFacts.
+	Untracked []tracer.RuleFact
+	Blind     []tracer.Blind
 }
 
 // AddTo completes facts that package node collected.
 func (r *Result) AddTo(f *tracer.NodeFacts) {
 	f.Rules, f.Services, f.Masquerade, f.MasqueradeRead = r.Rules, r.Services, r.Masquerade, r.MasqueradeRead
-	f.MasqueradeElsewhere = r.MasqueradeElsewhere
+	f.MasqueradeElsewhere, f.Untracked = r.MasqueradeElsewhere, r.Untracked
 	f.Blind = append(f.Blind, r.Blind...)
 }
 

@@ -585,6 +585,8 @@ func (p *saveParser) jump(w, name string) {
 		p.target = saveMark(after)
 	case "CONNMARK":
 		p.target = saveConnmark(opts, after)
+	case "CT":
+		p.target = untrack{"-j CT", slices.ContainsFunc(opts, func(o word) bool { return o.is("--notrack") })}
 	default:
 		p.target = saveTarget(w, name)
 	}

@@ -136,7 +136,7 @@ func (t *Tracing) Close() error {
 
 // observed is the rule that the kernel said dropped such a packet at a hook.
 func (r *Reader) observed(ctx context.Context, s *space, site tracer.DropSite, hook uint32, f family) (tracer.RuleFact, bool) {
-	if r.tracing == nil || s.inode != r.hostNS || f == famBridge {
+	if r.tracing == nil || s.inode != r.hostNS || f == famBridge || f == famNetdev {
 		return tracer.RuleFact{}, false
 	}
 	read := r.tracing.read

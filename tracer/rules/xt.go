@@ -421,8 +421,10 @@ func decodeTarget(name string, rev uint32, info []byte) any {
 			return connmarkTarget(info, rev)
 		}
 		return unknown{"-j CONNMARK", true}
-	case "CT", "NOTRACK":
-		return untrack{"-j " + name}
+	case "CT": // struct xt_ct_target_info begins with its flags, XT_CT_NOTRACK is the first
+		return untrack{"-j " + name, len(info) >= 2 && native.Uint16(info)&1 != 0}
+	case "NOTRACK":
+		return untrack{"-j " + name, true}
 	case "LOG", "NFLOG", "TRACE", "CHECKSUM", "TCPMSS", "CONNSECMARK", "CLASSIFY", "DSCP", "TOS", "TTL", "HL", "TEE", "SET", "SECMARK", "RATEEST", "AUDIT":
 		return effect{"-j " + name}
 	}

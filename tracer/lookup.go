@@ -25,6 +25,10 @@ type Lookup struct {
 	// FoundLater: the client asked on, and was answered with records shortly
 	// after: what had no answer was one try of its search list.
 	FoundLater bool `json:"found_later,omitempty"`
+	// AskedOn: the client went on at once with the next try of its search list, and
+	// that, or one after it, failed in another way or is not answered yet: that the
+	// name of this try does not exist is not what keeps the client from its answer.
+	AskedOn bool `json:"asked_on,omitempty"`
 	// Together: two questions were sent at once by one socket, as resolvers ask
 	// for the addresses of both families.
 	Together bool `json:"together,omitempty"`

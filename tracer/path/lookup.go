@@ -2,6 +2,7 @@ package path
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/podpath/podpath/tracer"
@@ -132,6 +133,7 @@ func (jn *Joiner) Lookup(id uint64) *tracer.Lookup {
 	if at, ok := jn.resolved[f.j.Flow.Src.Addr()]; ok && !failed.IsZero() {
 		l.FoundLater = at.After(failed) && at.Sub(failed) <= searchWindow || l.Together && l.Records > 0
 	}
+	l.AskedOn = l.RCode == tracer.RCodeNXDomain && !l.FoundLater && jn.askedOn(f, failed)
 	if failed.IsZero() && l.Records > 0 {
 		l.Misses, l.Took = jn.misses(f, good)
 	}
@@ -139,6 +141,36 @@ func (jn *Joiner) Lookup(id uint64) *tracer.Lookup {
 		l.Took = 0
 	}
 	return l
+}
+
+// askedOn: from a failed try on, the client asked on without a pause, and came to a
+// question that was answered with another failure, or is not answered.
+func (jn *Joiner) askedOn(f *flow, failed time.Time) bool {
+	var next []*question
+	if a := jn.askers[f.j.Flow.Src.Addr()]; a != nil {
+		i, _ := slices.BinarySearch(a.ids, f.j.ID)
+		for _, id := range a.ids[i:min(len(a.ids), i+maxTries)] {
+			for _, q := range jn.flows[id].questions {
+				if !q.sent.Before(failed) {
+					next = append(next, q)
+				}
+			}
+		}
+	}
+	slices.SortFunc(next, func(a, b *question) int { return a.sent.Compare(b.sent) })
+	for _, q := range next {
+		switch {
+		case q.sent.Sub(failed) > searchGap:
+			return false
+		case q.answered.IsZero():
+			return true
+		case q.rcode != tracer.RCodeNoError && q.rcode != tracer.RCodeNXDomain:
+			return true
+		case q.answered.After(failed):
+			failed = q.answered
+		}
+	}
+	return false
 }
 
 func sumUp(l *tracer.Lookup, q *question) {

@@ -467,6 +467,7 @@ func (a *analyser) end(now time.Time) {
 func (a *analyser) unseen(flows []tracer.Tuple, standIn bool, now time.Time) (given bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.rec.note(now, unseenNote)
 	for _, t := range flows {
 		j := &tracer.Journey{Flow: t, Translated: t, First: now, Last: now}
 		if d, ok := a.inv.Owner(t.Src.Addr()); ok {

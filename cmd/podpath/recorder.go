@@ -110,10 +110,12 @@ func (r *recorder) cluster(now time.Time, v *kube.Snapshot) {
 }
 
 // Notes that a replay acts on: from endNote on every open flow is judged, after
-// enoughNote none.
+// enoughNote none. The time of unseenNote is that of the verdict on what was asked
+// for and not seen.
 const (
 	endNote    = "end of the trace"
 	enoughNote = "enough verdicts"
+	unseenNote = "nothing was seen"
 )
 
 func (r *recorder) enough(now time.Time) { r.note(now, enoughNote) }

@@ -60,7 +60,7 @@ type ClusterFacts struct {
 	SourcePod *PodFacts `json:"source_pod,omitempty"`
 	TargetPod *PodFacts `json:"target_pod,omitempty"`
 	// Bystanders are the other pods of the traced node in whose namespaces
-	// packets of the flow were seen.
+	// packets of the flow were seen, or that have an address of the node as well.
 	Bystanders []Bystander `json:"bystanders,omitempty"`
 	// Published is the pod that wants Destination, a port of its own node, to lead
 	// to it (hostPort), nil if none does, or more than one. A pod that uses its

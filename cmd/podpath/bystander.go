@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/podpath/podpath/kube"
@@ -9,7 +10,8 @@ import (
 
 // bystanders are the pods, neither source nor target by their addresses, in whose
 // namespaces packets of the flow were seen: a bridge floods what it has no entry
-// for, and a pod may send with an address that the cluster does not know.
+// for, and a pod may send with an address that the cluster does not know. Pods that
+// have an address of the node as well are among them: others may take them for it.
 func bystanders(view *kube.Snapshot, c *tracer.ClusterFacts, j *tracer.Journey, inv *tracer.Inventory) []tracer.Bystander {
 	var found []tracer.Bystander
 	look := func(netns uint32) {
@@ -29,7 +31,22 @@ func bystanders(view *kube.Snapshot, c *tracer.ClusterFacts, j *tracer.Journey, 
 	for i := range j.Drops {
 		look(j.Drops[i].Device.NetNS)
 	}
+	for i := range inv.Devices {
+		if d := &inv.Devices[i]; d.NetNS != inv.HostNetNS && claimsNode(d, inv) {
+			look(d.NetNS)
+		}
+	}
 	return found
+}
+
+// claimsNode: a device of a pod has an address that the node has, and that others
+// can ask for.
+func claimsNode(d *tracer.Device, inv *tracer.Inventory) bool {
+	return slices.ContainsFunc(d.Addrs, func(a netip.Prefix) bool {
+		return !a.Addr().IsLoopback() && !a.Addr().IsLinkLocalUnicast() && slices.ContainsFunc(inv.Devices, func(n tracer.Device) bool {
+			return n.NetNS == inv.HostNetNS && slices.ContainsFunc(n.Addrs, func(b netip.Prefix) bool { return a.Addr() == b.Addr() })
+		})
+	})
 }
 
 // podIn is the pod whose address a device of the namespace has.

@@ -153,7 +153,7 @@ func (a *app) demoTrace(ctx context.Context, l *lab.Lab, sc lab.Scenario, tf tra
 	}()
 	s.enough = enough
 	tf.count = 1
-	if sc.Code == "ok" || sc.Part {
+	if sc.Code == "ok" || sc.Part || sc.Prelude {
 		tf.count = 0 // health, and which part is at fault, show only when all is over
 	}
 	err = s.trace(ctx, tf, printer)

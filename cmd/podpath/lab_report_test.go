@@ -62,7 +62,7 @@ func (l *labReport) record(t *testing.T, r labRun, f lab.Fault, sc lab.Scenario,
 		return
 	}
 	c := replays.Of(caseName(f, r), replays.Confidence(f.Confidence), built(sc))
-	c.Part = sc.Part
+	c.Part = sc.Part || sc.Prelude
 	if err := l.keep.Keep(c, file); err != nil {
 		t.Error(err)
 	}

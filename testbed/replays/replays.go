@@ -37,7 +37,7 @@ type Case struct {
 	Object    string `json:"object,omitempty"`
 	// GoesOn: others send what podpath was asked about, before and after.
 	GoesOn bool `json:"goes_on,omitempty"`
-	// Part: only a part of the connections fails.
+	// Part: only a part of the connections, or of a client's tries, fails.
 	Part bool `json:"part,omitempty"`
 }
 

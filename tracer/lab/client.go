@@ -30,7 +30,7 @@ func dial(a dialArgs) Attempt {
 	var err error
 	connected := false
 	switch a.Kind {
-	case dialHTTP, dialTeardown, dialDNSOverTCP:
+	case dialHTTP, dialTeardown, dialConnect, dialGreet, dialDNSOverTCP:
 		at, connected, err = exchangeTCP(a)
 	case dialUDP, dialDNS:
 		for _, name := range a.Search {
@@ -117,17 +117,43 @@ func exchangeTCP(a dialArgs) (at Attempt, connected bool, err error) {
 	if err := conn.SetDeadline(time.Now().Add(a.Timeout)); err != nil {
 		return at, true, err
 	}
-	if a.Kind == dialTeardown {
-		// One byte is read so that the rest is surely there, unread, at close.
-		_, err := conn.Read(make([]byte, 1))
-		return at, true, err
+	if tcp, ok := conn.(*net.TCPConn); ok && a.Linger {
+		if err := tcp.SetLinger(0); err != nil {
+			return at, true, err
+		}
 	}
-	if a.Kind == dialDNSOverTCP {
-		at.Bytes, err = askTCP(conn, a)
-		return at, true, err
-	}
-	at.Bytes, err = roundTrip(conn, a)
+	time.Sleep(a.Pause)
+	at.Bytes, err = talk(conn, a)
 	return at, true, err
+}
+
+// talk is what the client does on its connection.
+func talk(conn net.Conn, a dialArgs) (int, error) {
+	switch a.Kind {
+	case dialConnect:
+		return 0, nil
+	case dialTeardown:
+		// One byte is read so that the rest is surely there, unread, at close.
+		return conn.Read(make([]byte, 1))
+	case dialGreet:
+		return greet(conn)
+	case dialDNSOverTCP:
+		return askTCP(conn, a)
+	}
+	return roundTrip(conn, a)
+}
+
+// greet waits for the server's first line, says goodbye and reads to the end.
+func greet(conn net.Conn) (int, error) {
+	r := bufio.NewReader(conn)
+	if _, err := r.ReadString('\n'); err != nil {
+		return 0, err
+	}
+	if _, err := io.WriteString(conn, "QUIT\r\n"); err != nil {
+		return 0, err
+	}
+	n, err := io.Copy(io.Discard, r)
+	return int(n), err
 }
 
 // askTCP sends a DNS question with its length before it (RFC 1035 §4.2.2).
@@ -154,6 +180,11 @@ func roundTrip(conn net.Conn, a dialArgs) (int, error) {
 	head := fmt.Sprintf("POST / HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n", a.To, a.Body)
 	if _, err := io.WriteString(conn, head+strings.Repeat("x", a.Body)); err != nil {
 		return 0, err
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok && a.HalfClose {
+		if err := tcp.CloseWrite(); err != nil {
+			return 0, err
+		}
 	}
 	r := bufio.NewReader(conn)
 	status, err := r.ReadString('\n')

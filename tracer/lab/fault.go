@@ -75,9 +75,14 @@ type Scenario struct {
 	// one of them.
 	Symptoms []Outcome     `json:"symptoms"`
 	Visible  time.Duration `json:"visible_ns"`
-	// Part and Also are the fault's.
-	Part bool   `json:"part,omitempty"`
-	Also []Also `json:"also,omitempty"`
+	// Part and Also are the fault's. Shared is the endpoint of all that fail, where
+	// it is not the Object and they have one in common.
+	Part   bool   `json:"part,omitempty"`
+	Shared string `json:"shared,omitempty"`
+	// Prelude: the last of a client's tries fails; those before it end as they
+	// should, and to say so of them is right.
+	Prelude bool   `json:"prelude,omitempty"`
+	Also    []Also `json:"also,omitempty"`
 }
 
 // scene is a Scenario and the traffic that shows it.
@@ -94,6 +99,7 @@ func Faults() []Fault {
 	all := slices.Concat(
 		healthyControls(), policyFaults(), nearFaults(), serviceFaults(), proxyFaults(), applicationFaults(), brokenAppFaults(), meshFaults(),
 		nodeFaults(), hookFaults(), podFaults(), linkFaults(), routedFaults(), overlayFaults(), overlayFarFaults(), sizeFaults(), egressFaults(), routingFaults(), dnsFaults(), doubleFaults(), partFaults(), addressFaults(), conntrackFaults(), exposedFaults(), hostPortFaults(), namedFaults(),
+		aliveControls(), earlyFaults(), rejectFaults(), subnetFaults(), scatteredFaults(), lossFaults(), otherFamilyFaults(),
 	)
 	why := hidden()
 	for i := range all {

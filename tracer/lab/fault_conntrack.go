@@ -21,6 +21,8 @@ func conntrackFaults() []Fault {
 	return []Fault{
 		f("svc-stale-udp-conntrack", "stale-udp-conntrack", "a UDP client is pinned to a pod that is gone",
 			"The Service's rules are right; the client's conntrack entry still translates to a pod that is gone.", udp, arrangePinned),
+		f("svc-stale-udp-conntrack", "dns-stale-conntrack", "a resolver is pinned to a DNS pod that is gone",
+			"The client asks the cluster's DNS from one port; its conntrack entry still translates to a DNS pod that is gone.", udp, arrangePinnedDNS),
 		f("svc-udp-ct-before-rules", "udp-before-rules", "a UDP client was earlier than the rules",
 			"The client sent before the Service had rules, and its conntrack entry keeps its packets untranslated.", udp, inIPTables(arrangeEarly)),
 		f("svc-conntrack-invalid-rst", "reply-invalid", "answers out of the window",
@@ -33,7 +35,10 @@ func conntrackFaults() []Fault {
 // firstFrom lets the client send one datagram from the scene's port, which
 // leaves a conntrack entry behind.
 func (l *Lab) firstFrom(ctx context.Context, s *scene) error {
-	s.dial.Kind, s.dial.Retries, s.dial.LocalPort, s.attempts = dialUDP, 3, l.p.altPort, 1
+	if s.dial.Kind == dialHTTP {
+		s.dial.Kind = dialUDP
+	}
+	s.dial.Retries, s.dial.LocalPort, s.attempts = 3, l.p.altPort, 1
 	early := s.dial
 	early.Retries, early.Timeout = 0, 50*time.Millisecond
 	_, err := s.from.call(ctx, request{Dial: &early})
@@ -43,20 +48,28 @@ func (l *Lab) firstFrom(ctx context.Context, s *scene) error {
 // arrangePinned lets the client talk to an endpoint that then goes away. While
 // it lives, it is a second address of another pod.
 func arrangePinned(ctx context.Context, l *Lab) (*scene, error) {
+	return l.pinned(ctx, l.toService(), l.api(), l.server(1).space)
+}
+
+func arrangePinnedDNS(ctx context.Context, l *Lab) (*scene, error) {
+	return l.pinned(ctx, l.toDNS(), l.dnsService(), l.dnsPod().space)
+}
+
+func (l *Lab) pinned(ctx context.Context, s *scene, x *service, host *space) (*scene, error) {
 	four, six := nth(l.p.pods4, 230), nth(l.p.pods6, 230)
-	host, before := l.server(1).space, len(l.undo)
+	before := len(l.undo)
 	if err := errors.Join(l.lend(host, "eth0", prefixed(four, l.p.pods4)), l.lend(host, "eth0", prefixed(six, l.p.pods6))); err != nil {
 		return nil, err
 	}
-	l.api().stale = []netip.Addr{four, six}
+	x.stale = []netip.Addr{four, six}
 	if err := l.syncProxy(); err != nil {
 		return nil, err
 	}
-	s := l.blamesService(l.toService()).shows(Timeout)
+	s.blames("Service", x.ns, x.name).shows(Timeout)
 	if err := l.firstFrom(ctx, s); err != nil {
 		return nil, err
 	}
-	l.api().stale = nil
+	x.stale = nil
 	return s, errors.Join(l.syncProxy(), l.takeBack(before), l.forgetNeighbours(four, six))
 }
 

@@ -39,6 +39,8 @@ func dnsFaults() []Fault {
 			Component: "dns", Code: "dns-upstream-unreachable", Protocols: []string{"udp"}, Visible: time.Second, arrange: arrangeRefusedUpstream},
 		{Name: "dns-upstream-fails", Title: "the DNS upstream fails", Description: "The cluster's DNS asks a resolver outside, which answers SERVFAIL.",
 			Component: "dns", Code: "dns-servfail", Protocols: []string{"udp"}, Visible: time.Second, arrange: arrangeFailingUpstream},
+		{Name: "dns-upstream-fails-searched", Title: "the DNS upstream fails, after a search list", Description: "The names of the search list do not exist, as they should not; for the name itself the upstream answers SERVFAIL.",
+			Component: "dns", Code: "dns-servfail", Protocols: []string{"udp"}, Visible: time.Second, arrange: arrangeFailingSearched},
 		{Name: "dns-upstream-policy", Title: "a policy keeps the cluster's DNS from its upstream", Description: "A NetworkPolicy of the DNS pods allows nothing but what they ask of pods.",
 			Component: "policy", Code: "pol-dns-egress", Protocols: []string{"udp"}, Visible: 3 * time.Second, arrange: arrangeUpstreamPolicy},
 		{Name: "dns-overload", Title: "the cluster's DNS does not keep up", Description: "The DNS pod does not read its queries, and its buffer is full.",

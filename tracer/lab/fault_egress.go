@@ -76,6 +76,7 @@ func egressFaults() []Fault {
 		egress("no-default-route", "node without default route", "The node has no default route.", "egr-no-default-route", silence, arrangeNoDefault),
 		egress("gateway-dead", "the gateway is dead", "The node's default gateway does not answer ARP.", "egr-gateway-dead", silence, arrangeDeadGateway),
 		egress("masquerade-excluded", "a range that is not masqueraded", "The node masquerades what goes outside, but not to the host's range.", "egr-masq-excluded", silence, arrangeExcluded),
+		egress("masquerade-agent-excludes", "a range that the masquerade agent leaves out", "ip-masq-agent's list of what is not masqueraded covers the host's range.", "egr-masq-excluded", silence, arrangeMasqAgent),
 		egress("wrong-uplink", "the wrong uplink for the source", "The node sends by its second uplink with the first one's address, and the network there drops it.", "egr-wrong-interface", silence, arrangeWrongUplink),
 		silent, refused,
 		{Name: "external-reset", Title: "external host resets", Description: "The host outside accepts, and resets after the first bytes.",
@@ -89,6 +90,35 @@ func egressFaults() []Fault {
 
 func arrangeNoMasquerade(_ context.Context, l *Lab) (*scene, error) {
 	return l.blamesNode(l.toInternet()).shows(Timeout), l.sync(l.syncMasquerade, func() { with(l, &l.rules.noMasquerade, true) })
+}
+
+// arrangeMasqAgent lets ip-masq-agent masquerade in place of the CNI, with its
+// rules as iptables-nft writes them.
+func arrangeMasqAgent(_ context.Context, l *Lab) (*scene, error) {
+	const what = "ip-masq-agent: "
+	s := l.blamesNode(l.toInternet()).shows(Timeout)
+	if err := l.sync(l.syncMasquerade, func() { with(l, &l.rules.noMasquerade, true) }); err != nil {
+		return nil, err
+	}
+	for six, fam := range families() {
+		there := netip.PrefixFrom(l.p.host4, 24).Masked()
+		if six {
+			there = netip.PrefixFrom(l.p.host6, 64).Masked()
+		}
+		err := l.addTable(fam, "nat", func(t *table) {
+			agent := t.chain("IP-MASQ-AGENT")
+			post := t.nat("POSTROUTING", nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource)
+			t.rule(post, what+"ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom IP-MASQ-AGENT chain", counter(), jump(agent))
+			for _, near := range []netip.Prefix{l.podRange(six), l.svcRange(six), there} {
+				t.rule(agent, what+"local traffic is not subject to MASQUERADE", t.is(daddr, near), counter(), ret())
+			}
+			t.rule(agent, what+"outbound traffic is subject to MASQUERADE (must be last in chain)", counter(), masquerade())
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
 }
 
 func (l *Lab) defaultRoutes(via4, via6 netip.Addr) ([]*netlink.Route, error) {

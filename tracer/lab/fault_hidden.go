@@ -20,6 +20,8 @@ func hidden() map[string]string {
 	return map[string]string{
 		"app-hang":                        process,
 		"app-reset":                       process,
+		"reset-after-loss":                process,
+		"hang-after-loss":                 process,
 		"terminating-endpoint":            process,
 		"listen-overflow":                 "the queue was full when the packet came, not when the node is read",
 		"dns-slow":                        process,

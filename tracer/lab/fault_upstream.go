@@ -99,6 +99,18 @@ func arrangeFailingUpstream(_ context.Context, l *Lab) (*scene, error) {
 	return l.blamesDNS(s), err
 }
 
+func arrangeFailingSearched(ctx context.Context, l *Lab) (*scene, error) {
+	s, err := arrangeFailingUpstream(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	for _, domain := range []string{l.p.clientNS + ".svc." + dnsName, "svc." + dnsName, dnsName} {
+		s.dial.Search = append(s.dial.Search, l.p.hostName+domain)
+	}
+	s.Prelude = true
+	return s, nil
+}
+
 func arrangeUpstreamPolicy(ctx context.Context, l *Lab) (*scene, error) {
 	s, err := arrangeForward(ctx, l)
 	if err != nil {

@@ -155,7 +155,10 @@ func (l *Lab) enforce(t *table, hooks []*nftables.Chain, x *pod, ingress bool) {
 		}
 	}
 	end := drop()
-	if l.rules.rejectDenied {
+	switch {
+	case l.rules.resetDenied:
+		end = resetting()
+	case l.rules.rejectDenied:
 		end = append(counter(), t.reject()...)
 	}
 	t.rule(chain, fmt.Sprintf("no %s policy of pod %s allows: %s", dir, pod, strings.Join(names, " ")), end)

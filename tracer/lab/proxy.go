@@ -42,8 +42,9 @@ type ruleState struct {
 	leftover []netip.Addr
 	// notMasqueraded is a range that leaves with the pods' own addresses.
 	notMasqueraded4, notMasqueraded6 netip.Prefix
-	// rejectDenied: the policy agent answers what policies deny.
-	rejectDenied bool
+	// rejectDenied: the policy agent answers what policies deny; resetDenied: with
+	// a reset.
+	rejectDenied, resetDenied bool
 	// judgeInput: the policy agent judges what goes to the node as well.
 	judgeInput bool
 	// byProgram: programs at the pods' veths enforce the policies, not rules.

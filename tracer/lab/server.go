@@ -18,7 +18,9 @@ const serverIdle = 30 * time.Second
 func startServer(a listenArgs) (io.Closer, error) {
 	switch a.Kind {
 	case serveHTTP:
-		return listenTCP(a.Addr, serveHTTPConn)
+		return listenTCP(a.Addr, func(conn net.Conn) { serveHTTPConn(conn, a.Delay) })
+	case serveGreet:
+		return listenTCP(a.Addr, serveGreetConn)
 	case serveRude:
 		return listenTCP(a.Addr, serveRudeConn)
 	case serveEcho:
@@ -94,7 +96,7 @@ func listenUDP(at netip.AddrPort, answer func([]byte) []byte) (io.Closer, error)
 // serveHTTPConn reads one request with its body and answers it. The body is
 // read to its end, so that the client's bytes have all crossed the network
 // before it gets an answer.
-func serveHTTPConn(conn net.Conn) {
+func serveHTTPConn(conn net.Conn, delay time.Duration) {
 	r := textproto.NewReader(bufio.NewReader(conn))
 	if _, err := r.ReadLine(); err != nil {
 		return
@@ -107,6 +109,7 @@ func serveHTTPConn(conn net.Conn) {
 	if _, err := io.CopyN(io.Discard, r.R, size); err != nil {
 		return
 	}
+	time.Sleep(delay)
 	body := "hello from " + conn.LocalAddr().String() + "\n"
 	_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
 }

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,16 @@ func serveResetConn(conn net.Conn) {
 	_, _ = conn.Read(make([]byte, 1))
 	if c, ok := conn.(*net.TCPConn); ok {
 		_ = c.SetLinger(0)
+	}
+}
+
+// serveGreetConn talks first, and answers one line.
+func serveGreetConn(conn net.Conn) {
+	if _, err := io.WriteString(conn, "220 ready\r\n"); err != nil {
+		return
+	}
+	if _, err := bufio.NewReader(conn).ReadString('\n'); err == nil {
+		_, _ = io.WriteString(conn, "221 bye\r\n")
 	}
 }
 

@@ -25,6 +25,10 @@ func TestExchanges(t *testing.T) {
 		{"dns", listenArgs{Kind: serveDNS, Zone: zone}, dialArgs{Kind: dialDNS, Name: "known.test."}, OK},
 		{"dns of an unknown name", listenArgs{Kind: serveDNS, Zone: zone}, dialArgs{Kind: dialDNS, Name: "unknown.test."}, DNSError},
 		{"teardown", listenArgs{Kind: serveRude}, dialArgs{Kind: dialTeardown}, OK},
+		{"a slow answer to half a connection", listenArgs{Kind: serveHTTP, Delay: 50 * time.Millisecond}, dialArgs{Kind: dialHTTP, HalfClose: true}, OK},
+		{"a request after a pause, and a reset", listenArgs{Kind: serveHTTP}, dialArgs{Kind: dialHTTP, Pause: 50 * time.Millisecond, Linger: true}, OK},
+		{"only a connection", listenArgs{Kind: serveHTTP}, dialArgs{Kind: dialConnect, Linger: true}, OK},
+		{"greeting", listenArgs{Kind: serveGreet}, dialArgs{Kind: dialGreet}, OK},
 		{"udp to a port of tcp", listenArgs{Kind: serveRude}, dialArgs{Kind: dialUDP}, Refused},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -87,13 +87,15 @@ const (
 	serveFull  serverKind = "full"  // TCP: listens with a full accept queue
 	serveDeaf  serverKind = "deaf"  // UDP: never reads
 	serveSCTP  serverKind = "sctp"  // sends each packet back, without the kernel's SCTP
+	serveGreet serverKind = "greet" // TCP: talks first, and answers one line
 )
 
 type listenArgs struct {
 	Kind serverKind              `json:"kind"`
 	Addr netip.AddrPort          `json:"addr"`
 	Zone map[string][]netip.Addr `json:"zone,omitempty"` // DNS: name to addresses
-	// RCode is DNS's only answer, if it is not 0; Delay comes before each.
+	// RCode is DNS's only answer, if it is not 0; Delay comes before each answer of
+	// DNS and of HTTP.
 	RCode uint16        `json:"rcode,omitempty"`
 	Delay time.Duration `json:"delay,omitempty"`
 	// Forward, if set, is whom DNS asks for names that are not in Zone. Cut makes
@@ -116,6 +118,8 @@ const (
 	dialUDP      dialKind = "udp"
 	dialDNS      dialKind = "dns"
 	dialTeardown dialKind = "teardown" // close with unread data
+	dialConnect  dialKind = "connect"  // connect, and nothing else
+	dialGreet    dialKind = "greet"    // wait for a greeting, then say goodbye
 
 	dialDNSOverTCP dialKind = "dns-tcp"
 	dialSCTP       dialKind = "sctp" // one packet, without the kernel's SCTP
@@ -137,6 +141,11 @@ type dialArgs struct {
 	Retries int `json:"retries,omitempty"`
 	// Body is the size of the request's payload in bytes.
 	Body int `json:"body,omitempty"`
+	// Pause comes between the connection and the request. HalfClose ends the
+	// client's half after it, and Linger ends the connection with a reset.
+	Pause     time.Duration `json:"pause,omitempty"`
+	HalfClose bool          `json:"half_close,omitempty"`
+	Linger    bool          `json:"linger,omitempty"`
 	// Probe sets DF and ignores the path MTU that the kernel has learned.
 	Probe bool   `json:"probe,omitempty"`
 	Name  string `json:"name,omitempty"` // DNS: what to ask

@@ -89,7 +89,7 @@ func effects() []effect {
 		{
 			does: "which leaves the packets with the Service's address, that nothing else knows",
 			causes: []string{"svc-kubeproxy-no-rules", "svc-udp-ct-before-rules", "svc-wrong-service-port", "svc-clusterip-unallocated", "svc-invalid-drop-asymmetric",
-				"node-conntrack-full"},
+				"node-conntrack-full", "node-notrack"},
 			signs: []string{"cni-route-none", "cni-route-missing", "cni-route-blackhole", "egr-no-default-route", "egr-gateway-dead", "egr-masq-missing", "egr-masq-excluded",
 				"egr-remote-refused", "egr-remote-down", "egr-firewall-reject", "node-routing-loop", "node-forward-drop", "node-input-blocked", "app-no-listener",
 				"pol-egress-deny", "svc-kubeproxy-no-rules", tracer.CodeBeyondNode},
@@ -105,7 +105,7 @@ func effects() []effect {
 		},
 		{
 			does: "which leaves the packets without a way to their next hop",
-			causes: []string{"cni-veth-down", "cni-veth-detached", "cni-pod-eth-down", "cni-host-route-missing", "node-link-down", "node-down", "cni-cidr-overlap",
+			causes: []string{"cni-port-isolated", "node-input-blocked", "cni-veth-down", "cni-veth-detached", "cni-pod-eth-down", "cni-host-route-missing", "node-link-down", "node-down", "cni-cidr-overlap",
 				"cni-overlay-stale-vtep-mac", "node-neigh-overflow"},
 			signs: []string{"cni-stale-neigh", "cni-host-route-missing", "cni-route-blackhole", "cni-route-none", "cni-route-missing", "cni-gateway-arp", "cni-overlay-neigh-missing",
 				"cni-overlay-fdb-missing", "cni-bandwidth-shaper", "egr-no-default-route", "egr-gateway-dead", "egr-remote-down", "node-underlay-arp", "cni-pod-no-default-route",
@@ -115,7 +115,7 @@ func effects() []effect {
 		{
 			does: "which sends the packets out so that no answer can come",
 			causes: []string{"cni-route-missing", "cni-overlay-fdb-wrong-node", "cni-overlay-port-mismatch", "cni-wrong-interface", "egr-wrong-interface", "egr-masq-missing",
-				"egr-masq-excluded", "egr-firewall-reject", "node-routing-loop", "egr-snat-port-exhausted", "node-down"},
+				"egr-masq-excluded", "egr-firewall-reject", "node-routing-loop", "egr-snat-port-exhausted", "node-down", "node-notrack"},
 			signs: []string{"egr-masq-missing", "egr-masq-excluded", "egr-gateway-dead", "egr-remote-down", "egr-remote-refused", "app-hang", "app-no-listener", tracer.CodeBeyondNode},
 			holds: notElsewhere,
 		},

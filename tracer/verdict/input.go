@@ -177,11 +177,36 @@ func (in *Input) cause() *tracer.DropSeen {
 	var best *tracer.DropSeen
 	for i := range in.Journey.Drops {
 		d := &in.Journey.Drops[i]
-		if !d.ARP && !d.ICMPError && d.Drop.Stage != tracer.StageSocket && (best == nil || graver(d, best)) {
+		if !d.ARP && !d.ICMPError && d.Drop.Stage != tracer.StageSocket && !in.overcome(d) && (best == nil || graver(d, best)) {
 			best = d
 		}
 	}
 	return best
+}
+
+// overcome: one segment was lost, and what was sent after it came to its end, so
+// that the loss is not why the connection fails. What is lost for good would have
+// been lost again when it was sent again.
+func (in *Input) overcome(d *tracer.DropSeen) bool {
+	j := in.Journey
+	if j.Flow.Proto != tracer.ProtoTCP || d.Count > 1 || neighbourFailed(d) {
+		return false
+	}
+	return slices.ContainsFunc(j.Hops, func(h tracer.Hop) bool {
+		return h.Direction == d.Direction && h.Last.After(d.Last) && in.atEnd(&h)
+	})
+}
+
+// atEnd: the sighting is the last of its direction on this node: in the pod that
+// it was for, or where it left for another machine.
+func (in *Input) atEnd(h *tracer.Hop) bool {
+	switch {
+	case h.Kind == tracer.EventTX:
+		return in.onHost(h.Device) && in.device(h.Device).Role == tracer.RoleUplink
+	case h.Direction == tracer.DirRequest:
+		return in.inTarget(h.Device)
+	}
+	return in.inSource(h.Device)
 }
 
 func graver(d, than *tracer.DropSeen) bool {

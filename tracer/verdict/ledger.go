@@ -147,7 +147,7 @@ func (l *Ledger) Add(in *Input, again bool) {
 // for: a name that does not exist does not exist at any endpoint.
 func (in *Input) counts() bool {
 	l := in.Journey.Lookup
-	if in.unseen() || l != nil && l.RCode == tracer.RCodeNXDomain && in.Outcome == tracer.OutcomeDNSError {
+	if in.unseen() || l != nil && l.RCode == tracer.RCodeNXDomain && (in.Outcome == tracer.OutcomeDNSError || l.AskedOn) {
 		return false
 	}
 	return in.delivered() || in.early() == inTime

@@ -68,7 +68,7 @@ func refused(j *tracer.Journey) (tracer.Outcome, bool) {
 	for i := range j.Answers {
 		a := &j.Answers[i]
 		switch {
-		case a.Kind == tracer.AnswerRST && !has(j, tracer.AnswerSynAck):
+		case a.Kind == tracer.AnswerRST && !has(j, tracer.AnswerSynAck) && !unheard(j, a):
 			return tracer.OutcomeRefused, true
 		case a.Kind == tracer.AnswerICMP && fatal(a):
 			if portUnreachable(a) {
@@ -84,6 +84,20 @@ func refused(j *tracer.Journey) (tracer.Outcome, bool) {
 		return tracer.OutcomeReset, true
 	}
 	return "", false
+}
+
+// unheard: the client's socket did not take the answer for its own.
+func unheard(j *tracer.Journey, a *tracer.Answer) bool {
+	if a.ReachedClient {
+		return false
+	}
+	for i := range j.Drops {
+		d := &j.Drops[i]
+		if d.Direction == tracer.DirReply && d.Drop.Stage == tracer.StageSocket && d.Device.NetNS == j.SrcDevice.NetNS && d.Tuple != j.Flow.Reverse() {
+			return true
+		}
+	}
+	return false
 }
 
 func tcpOutcome(j *tracer.Journey, now time.Time, settled bool) (tracer.Outcome, bool) {

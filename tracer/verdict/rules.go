@@ -18,11 +18,13 @@ func Rules() []Rule {
 		{Name: "conntrack-before-rules", Eval: conntrackBeforeRules},
 		{Name: "wrong-service-port", Eval: wrongServicePort},
 		{Name: "no-service-rules", Eval: noServiceRules},
+		{Name: "untracked", Eval: untracked},
 		{Name: "unallocated-cluster-ip", Eval: unallocatedClusterIP},
 		{Name: "stale-endpoint", Eval: staleEndpoint},
 		{Name: "stale-host-port", Eval: hostPortStale},
 		{Name: "no-host-port", Eval: hostPortMissing},
 		{Name: "hairpin", Eval: hairpin},
+		{Name: "isolated", Eval: isolated},
 		{Name: "reply-not-translated", Eval: replyNotTranslated},
 		// Programs and filters on the way.
 		{Name: "bpf-drop", Eval: bpfDrop},
@@ -52,10 +54,14 @@ func Rules() []Rule {
 		{Name: "tunnel-port", Eval: tunnelPort},
 		{Name: "overlay", Eval: overlay},
 		{Name: "overlap", Eval: overlap},
+		{Name: "own-link", Eval: ownLink},
+		{Name: "discovery-blocked", Eval: discoveryBlocked},
 		{Name: "neighbour", Eval: neighbour},
+		{Name: "gateway-elsewhere", Eval: gatewayElsewhere},
 		{Name: "other-host", Eval: otherHost},
 		// Size.
 		{Name: "mtu", Eval: mtu},
+		{Name: "bridge-mtu", Eval: bridgeMTU},
 		{Name: "fragments", Eval: fragments},
 		// The target.
 		{Name: "duplicate-ip", Eval: duplicateIP},

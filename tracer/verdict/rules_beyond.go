@@ -331,7 +331,10 @@ func healthy(in *Input) *Finding {
 	if l := in.Journey.Lookup; l != nil && l.Answered > 0 {
 		where := in.resolver()
 		f.Evidence = append(f.Evidence, in.seenState(where, "%s", lookupText(l)))
-		if l.RCode == tracer.RCodeNXDomain {
+		switch {
+		case l.RCode == tracer.RCodeNXDomain && l.AskedOn:
+			f.Evidence = append(f.Evidence, in.seenState(where, "a try of the search list; the client asked on, and the next ones did not end like this one"))
+		case l.RCode == tracer.RCodeNXDomain:
 			f.Evidence = append(f.Evidence, in.seenState(where, "a try of the search list; a later one was answered"))
 		}
 	}

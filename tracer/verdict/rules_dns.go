@@ -84,7 +84,7 @@ func longSearch(l *tracer.Lookup) bool {
 func Answered(j *tracer.Journey, l *tracer.Lookup) tracer.Outcome {
 	switch {
 	case l == nil || j.Partial || l.Answered == 0:
-	case l.RCode == tracer.RCodeNXDomain && l.FoundLater:
+	case l.RCode == tracer.RCodeNXDomain && (l.FoundLater || l.AskedOn):
 	case l.RCode != tracer.RCodeNoError:
 		return tracer.OutcomeDNSError
 	case l.Slowest >= slowLookup, longSearch(l):

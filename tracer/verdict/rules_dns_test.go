@@ -75,6 +75,8 @@ func TestLookups(t *testing.T) {
 	lost.Repeated = 1
 	tried := answered(tracer.RCodeNXDomain, ms)
 	tried.FoundLater = true
+	askedOn := answered(tracer.RCodeNXDomain, ms)
+	askedOn.AskedOn = true
 	partly := tracer.Lookup{Asked: 2}
 	lostOnce := lost
 	lost.Asked, lost.Answered, lost.Together = 2, 2, true
@@ -99,6 +101,7 @@ func TestLookups(t *testing.T) {
 	}{
 		{"answered", []change{asks(answered(0, ms))}, "ok", confirmed, ""},
 		{"a try of the search list", []change{asks(tried)}, "ok", confirmed, ""},
+		{"a try of a search list that fails in the end", []change{asks(askedOn)}, "ok", confirmed, ""},
 		{"not answered yet", []change{asks(partly)}, "ok", confirmed, ""},
 		{"answered, but the answer was held back", []change{asks(partly), func(s *scene) { s.Held = 5 }}, "ok", probable, ""},
 		{"slow, but not by seconds", []change{asks(answered(0, 900*ms))}, "ok", confirmed, ""},

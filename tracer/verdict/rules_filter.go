@@ -482,7 +482,7 @@ func foreignRule(in *Input) *Finding {
 	case stage == tracer.StageInput:
 		f.Code = "node-input-blocked"
 	case stage == tracer.StageOutput || stage == tracer.StagePostrouting || stage == tracer.StagePrerouting ||
-		stage == tracer.StageForward || stage == tracer.StageBridge:
+		stage == tracer.StageForward || stage == tracer.StageBridge || stage == tracer.StageIngress || stage == tracer.StageEgress:
 		f.Code = "node-forward-drop"
 	default:
 		return nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/podpath/podpath/tracer"
 )
@@ -119,6 +120,8 @@ func (in *Input) silentPod(f *Finding, d *tracer.DropSeen) *Finding {
 	pod, who, here := in.Cluster.TargetPod, in.target(), in.targetHere()
 	if d.Direction == tracer.DirReply {
 		pod, who, here = in.Cluster.SourcePod, in.source(), in.Journey.SrcDevice != (tracer.DeviceKey{})
+	} else if d.Tuple.Dst.Addr() != in.Journey.Translated.Dst.Addr() {
+		return nil // it was for where an earlier translation led
 	}
 	if pod == nil || pod.Terminating || pod.Phase != "" && pod.Phase != "Running" {
 		return nil
@@ -145,8 +148,16 @@ func (in *Input) gatewayDead(f *Finding, d *tracer.DropSeen, dev tracer.Device) 
 	if r != nil && r.Via.IsValid() {
 		hop, gateway = r.Via, true
 	}
+	if r != nil && len(r.Hops) > 1 {
+		silent := in.silentHops(r, dev)
+		if len(silent) != 1 {
+			return in.someGateway(f, r, dev)
+		}
+		hop, gateway = silent[0].Via, true
+		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "the route to %s has %d next hops, of which each flow takes one", r.Prefix, len(r.Hops)))
+	}
 	for _, n := range in.Node.Neighbours {
-		if n.Addr == hop && (n.State == "FAILED" || n.State == "INCOMPLETE") {
+		if n.Addr == hop && unresolved(n.State) {
 			f.Confidence = tracer.Confirmed
 			f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "neighbour %s dev %s: %s", n.Addr, n.Dev, n.State))
 		}
@@ -171,6 +182,37 @@ func (in *Input) gatewayDead(f *Finding, d *tracer.DropSeen, dev tracer.Device) 
 	default:
 		return nil
 	}
+	return f
+}
+
+func unresolved(state string) bool { return state == "FAILED" || state == "INCOMPLETE" }
+
+// silentHops are those of a route's next hops on a device that did not answer.
+func (in *Input) silentHops(r *tracer.RouteFact, dev tracer.Device) []tracer.NextHop {
+	var list []tracer.NextHop
+	for _, h := range r.Hops {
+		if h.OIF == dev.IfIndex && h.Via.IsValid() && slices.ContainsFunc(in.Node.Neighbours, func(n tracer.NeighbourFact) bool {
+			return n.Addr == h.Via && n.Dev == h.Dev && unresolved(n.State)
+		}) {
+			list = append(list, h)
+		}
+	}
+	return list
+}
+
+// someGateway: which of a route's next hops the flow took is not known, and none
+// or several of them are known to be silent.
+func (in *Input) someGateway(f *Finding, r *tracer.RouteFact, dev tracer.Device) *Finding {
+	if !in.Cluster.Known || !isDefault(r) {
+		return nil
+	}
+	var vias []string
+	for _, h := range r.Hops {
+		vias = append(vias, h.Via.String())
+	}
+	f.Code = "egr-gateway-dead"
+	f.Summary = fmt.Sprintf("a gateway of node %s does not answer address resolution on %s: one of %s, of which each flow takes one",
+		in.NodeName, dev.Name, strings.Join(vias, ", "))
 	return f
 }
 

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/podpath/podpath/tracer"
 )
@@ -101,7 +102,7 @@ func pathFaults() []fault {
 			s.j.Hops[len(s.j.Hops)-1].Tuple.Src = ap(src, 5000)
 		}
 	}
-	return []fault{
+	return append(slices.Concat(lossFaults(), nextHopFaults(), subnetFaults()), []fault{
 		{"a bandwidth limit", "shaper", "cni-bandwidth-shaper", probable, "Pod db/api", []change{queueFull()}},
 		{"a bandwidth limit of the client", "shaper", "cni-bandwidth-shaper", probable, "Pod shop/web", []change{queueFull(at3(on(webNS, eth0)))}},
 		{"no room for a neighbour", "kernel-limit", "node-neigh-overflow", confirmed, "Node n1", []change{dropOf("NEIGH_CREATEFAIL", "ip_finish_output2", tracer.StageNeighbour, "")}},
@@ -134,7 +135,7 @@ func pathFaults() []fault {
 			s.j.Flow.Dst = ap("172.20.0.9", 443)
 			s.j.Translated = s.j.Flow
 		}}},
-	}
+	}...)
 }
 
 func pathLookalikes() []lookalike {
@@ -152,7 +153,7 @@ func pathLookalikes() []lookalike {
 			}
 		}
 	}
-	return []lookalike{
+	return append(slices.Concat(lossLookalikes(), nextHopLookalikes(), subnetLookalikes()), []lookalike{
 		{"a queue without carrier is no limit", []change{queueFull(), noCarrier}, "unknown", "cni-bandwidth-shaper", ""},
 		{"a limit that is only met now and then", []change{queueFull(times(1), lasting(0, 0)), outcomeIs(tracer.OutcomeDelivered)}, "ok", "cni-bandwidth-shaper", ""},
 		{"a neighbour that fails is no full table", []change{noNeighbour()}, "cni-stale-neigh", "node-neigh-overflow", ""},
@@ -177,5 +178,5 @@ func pathLookalikes() []lookalike {
 		{"IPVS sends new connections to a dead endpoint", []change{toService, byIPVS(1), translated("10.1.0.66", 8080), noNeighbour()}, "svc-stale-endpoint", "svc-terminating-endpoint", ""},
 		{"IPVS drains one endpoint and asks another", []change{toService, byIPVS(0), translated(apiIP, 8080), refusedByTarget}, "app-no-listener", "svc-terminating-endpoint svc-stale-endpoint", ""},
 		{"masqueraded, and silent", []change{toWorld, left(nodeIP), elsewhereMasqueraded}, "beyond-node", "egr-masq-excluded egr-masq-missing", ""},
-	}
+	}...)
 }

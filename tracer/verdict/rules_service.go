@@ -345,7 +345,7 @@ func unallocatedClusterIP(in *Input) *Finding {
 // staleEndpoint: translated to an address that is no endpoint of the Service.
 func staleEndpoint(in *Input) *Finding {
 	s := in.Cluster.Service
-	t, dnat := in.translation("dnat")
+	t, dnat := in.lostTo()
 	if s == nil || !s.PortKnown || !dnat || in.delivered() || t.From != in.Journey.Flow.Dst {
 		return nil
 	}
@@ -370,6 +370,20 @@ func staleEndpoint(in *Input) *Finding {
 		ev = append(ev, in.seenDrop(d))
 	}
 	return in.staleKind(s, t, ev)
+}
+
+// lostTo is the translation to where the packets were lost. A connection that could
+// not be made is translated anew when it is tried again, to another endpoint
+// perhaps, and has failed for its client all the same.
+func (in *Input) lostTo() (tracer.Translation, bool) {
+	if d := in.cause(); d != nil && d.Direction == tracer.DirRequest {
+		for _, t := range in.Journey.Translations {
+			if t.Kind == "dnat" && t.To == d.Tuple.Dst {
+				return t, true
+			}
+		}
+	}
+	return in.translation("dnat")
 }
 
 // staleKind tells stale rules from a conntrack entry that outlived them.
@@ -506,7 +520,7 @@ func (in *Input) answeredItself() *Finding {
 func replyNotTranslated(in *Input) *Finding {
 	j := in.Journey
 	t, dnat := in.translation("dnat")
-	if !dnat || in.delivered() {
+	if !dnat || in.delivered() || in.turnedAway() {
 		return nil
 	}
 	d := in.drop(func(d *tracer.DropSeen) bool {
@@ -540,6 +554,13 @@ func replyNotTranslated(in *Input) *Finding {
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "%s = %q", key, v))
 	}
 	return f
+}
+
+// turnedAway: the request was dropped on this node and nothing of it got further,
+// so that whatever answered was not the target.
+func (in *Input) turnedAway() bool {
+	d := in.cause()
+	return d != nil && d.Direction == tracer.DirRequest && !in.Journey.ReachedTarget && !in.Journey.LeftNode
 }
 
 func (in *Input) sameBridge() bool {

@@ -76,7 +76,7 @@ func duplicateIP(in *Input) *Finding {
 func (in *Input) whyRefused(f *Finding) (code, summary string) {
 	port, proto := in.Journey.Translated.Dst.Port(), in.Journey.Flow.Proto
 	var loopback *tracer.Listener
-	var others []string
+	var others, astray []string
 	var elsewhere []uint16
 	for i := range in.Node.Listeners {
 		l := &in.Node.Listeners[i]
@@ -91,6 +91,8 @@ func (in *Input) whyRefused(f *Finding) (code, summary string) {
 			}
 		case l.Addr.Addr().IsLoopback():
 			loopback = l
+		case !takes(l, in.Journey.Translated.Dst.Addr()):
+			astray = append(astray, l.Addr.String())
 		default:
 			f.Confidence = tracer.Suspected
 			f.Evidence = append(f.Evidence, in.seenState(in.target(), "%s listens now", l.Addr))
@@ -118,13 +120,29 @@ func (in *Input) whyRefused(f *Finding) (code, summary string) {
 		return "svc-wrong-targetport", fmt.Sprintf("Service %s/%s sends port %d to targetPort %s of pod %s, where nothing listens; the pod listens on %s%s",
 			s.Namespace, s.Name, s.Port, s.TargetPort, where, orNone(others), in.declared())
 	}
+	tail := ""
+	if len(astray) > 0 {
+		tail = fmt.Sprintf(" at %s: what listens there takes other addresses only (%s)", in.Journey.Translated.Dst.Addr(), strings.Join(astray, ", "))
+	}
 	if in.asksClusterDNS() {
-		return "dns-coredns-down", fmt.Sprintf("%s is an endpoint of the cluster DNS Service, but nothing listens on %s", what, in.targetPort())
+		return "dns-coredns-down", fmt.Sprintf("%s is an endpoint of the cluster DNS Service, but nothing listens on %s%s", what, in.targetPort(), tail)
 	}
 	if p := in.Cluster.TargetPod; p != nil && (!p.Ready || p.Restarts > 0) {
 		f.Evidence = append(f.Evidence, in.seenState(where, "%s", health(p)))
 	}
-	return "app-no-listener", fmt.Sprintf("%s is reachable, but nothing listens on %s", what, in.targetPort())
+	return "app-no-listener", fmt.Sprintf("%s is reachable, but nothing listens on %s%s", what, in.targetPort(), tail)
+}
+
+// takes: the socket takes what is sent to an address.
+func takes(l *tracer.Listener, dst netip.Addr) bool {
+	at := l.Addr.Addr()
+	switch {
+	case !at.IsUnspecified():
+		return at == dst
+	case at.Is4():
+		return dst.Is4()
+	}
+	return dst.Is6() || !l.V6Only
 }
 
 // health is how a pod's containers do.

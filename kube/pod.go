@@ -192,8 +192,8 @@ func (p *Pod) Publishes(ip netip.Addr, port uint16, proto uint8) bool {
 		return false
 	}
 	for _, c := range p.Ports {
-		any := !c.HostIP.IsValid() || c.HostIP.IsUnspecified() && c.HostIP.Is4() == ip.Is4()
-		if c.HostPort == port && c.Proto == proto && (any || c.HostIP == ip) {
+		everywhere := !c.HostIP.IsValid() || c.HostIP.IsUnspecified() && c.HostIP.Is4() == ip.Is4()
+		if c.HostPort == port && c.Proto == proto && (everywhere || c.HostIP == ip) {
 			return p.hasFamily(ip)
 		}
 	}

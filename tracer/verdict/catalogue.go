@@ -300,7 +300,9 @@ func allowAll(direction string) string {
 		"kubectl apply -f - <<EOF\n" +
 		"apiVersion: networking.k8s.io/v1\n" +
 		"kind: NetworkPolicy\n" +
-		"metadata: {name: allow-all-" + d + ", namespace: {policy.ns}}\n" +
+		"metadata:\n" +
+		"  name: allow-all-" + d + "\n" +
+		"  namespace: {policy.ns}\n" +
 		"spec:\n" +
 		"  podSelector: {}\n" +
 		"  policyTypes: [" + direction + "]\n" +

@@ -218,7 +218,8 @@ func (a *answer) expect(t *testing.T, code int, said, tier string) {
 }
 
 // The rule that dropped is named with NET_ADMIN, and with the symbols that say
-// at which hook.
+// at which hook. Without it a policy is probable: that an enforcer of policies
+// dropped is then not shown.
 func TestTraceRules(t *testing.T) {
 	needRoot(t)
 	b := breakLab(t, program(t), "policy-ingress")
@@ -229,9 +230,14 @@ func TestTraceRules(t *testing.T) {
 			if missing == "SYS_ADMIN" {
 				tier = "tracepoint"
 			}
-			a.expect(t, 1, "pol-ingress-deny confirmed", tier)
 			hidden := symbolsHidden(t, missing != "SYSLOG")
-			if named := a.verdict.Rule != nil; named != (missing != "NET_ADMIN" && !hidden) {
+			found := missing != "NET_ADMIN" && !hidden
+			said := "pol-ingress-deny probable"
+			if found {
+				said = "pol-ingress-deny confirmed"
+			}
+			a.expect(t, 1, said, tier)
+			if named := a.verdict.Rule != nil; named != found {
 				t.Errorf("rule named: %v, symbols hidden: %v", named, hidden)
 			}
 			if a.blind("kernel symbol addresses") != hidden {

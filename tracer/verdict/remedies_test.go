@@ -44,7 +44,7 @@ func TestRestartNamesTheCNI(t *testing.T) {
 func TestAllowAll(t *testing.T) {
 	for code, want := range map[string]string{"pol-ingress-deny": "  policyTypes: [Ingress]\n  ingress: [{}]\nEOF", "pol-egress-deny": "  policyTypes: [Egress]\n  egress: [{}]\nEOF"} {
 		got := NewCatalogue().Get(code).remedy(given(), &Finding{Code: code, Object: &tracer.Ref{Kind: tracer.KindNetworkPolicy, Namespace: "db", Name: "deny"}})
-		if last := got[len(got)-1]; !strings.HasSuffix(last, want) || !strings.Contains(last, "namespace: db}") {
+		if last := got[len(got)-1]; !strings.HasSuffix(last, want) || !strings.Contains(last, "  namespace: db\n") {
 			t.Errorf("%s: %s", code, last)
 		}
 	}

@@ -36,8 +36,9 @@ type Group struct {
 	outcome     tracer.Outcome // of the last that failed
 }
 
-// Kinds of shares. A path is a node and a family, for what breaks all of it, and an
-// asker a client in a family, for what it is answered over time.
+// Kinds of shares. A path is a node and a family, for what breaks all of it, an
+// asker a client in a family, for what it is answered over time, and a pair a client
+// and an endpoint, for what is between these two only.
 const (
 	byEndpoint   = "endpoint"
 	byNode       = "node"
@@ -46,6 +47,7 @@ const (
 	byFamily     = "family"
 	byPath       = "path"
 	byAsker      = "asker"
+	byPair       = "pair"
 )
 
 type shareKey struct{ kind, name string }
@@ -224,8 +226,8 @@ func (in *Input) familyName() string {
 
 // shareKeys are what the flow is counted under.
 func (in *Input) shareKeys() []shareKey {
-	family := in.familyName()
-	keys := []shareKey{{byClient, in.source()}, {byFamily, family}, {byEndpoint, in.endpoint()}, in.asker()}
+	family, to := in.familyName(), in.endpoint()
+	keys := []shareKey{{byClient, in.source()}, {byFamily, family}, {byEndpoint, to}, {byPair, in.source() + " " + to}, in.asker()}
 	if n := in.Cluster.Target.Node; n != "" {
 		keys = append(keys, shareKey{byNode, n}, shareKey{byPath, family + " " + n})
 	}

@@ -286,6 +286,33 @@ func TestWeigh(t *testing.T) {
 	}
 }
 
+// What a fault breaks, only that speaks against it when it is answered.
+func TestWeighByReach(t *testing.T) {
+	otherClient := func(s *scene) { s.c.Source.Name, s.c.SourcePod.Name = "cart", "cart" }
+	same := try{at: 2, to: epA, ok: true}
+	elsewhere := try{at: 2, to: epB, ok: true}
+	other := try{at: 2, to: epA, ok: true, with: []change{otherClient}}
+	for _, tt := range []struct {
+		code  string
+		later try
+		sure  tracer.Confidence
+	}{
+		{"svc-stale-affinity", same, probable}, {"svc-stale-affinity", elsewhere, confirmed},
+		{"cni-hostport-missing", same, probable}, {"cni-hostport-missing", elsewhere, confirmed},
+		{"cni-port-isolated", same, probable}, {"cni-port-isolated", elsewhere, confirmed}, {"cni-port-isolated", other, confirmed},
+		{"node-notrack", same, probable}, {"node-notrack", other, confirmed},
+	} {
+		l := &Ledger{}
+		l.Add(tt.later.input(), false)
+		in := try{at: 1, to: epA}.input()
+		in.Beside = l.Beside(in, false)
+		f := &Finding{Code: tt.code, Confidence: confirmed}
+		if NewEngine().weigh(in, []*Finding{f}); f.Confidence != tt.sure {
+			t.Errorf("%s, and %+v answered: %s, want %s", tt.code, tt.later, f.Confidence, tt.sure)
+		}
+	}
+}
+
 func TestReaches(t *testing.T) {
 	c := NewCatalogue()
 	for _, r := range reaches() {

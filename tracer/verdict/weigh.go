@@ -8,8 +8,8 @@ import (
 
 // reach is what a fault breaks all of, for as long as it lasts.
 type reach struct {
-	// kind of share: a Service's port in one family, an endpoint, or a path to
-	// another node.
+	// kind of share: a Service's port in one family, an endpoint, a path to another
+	// node, or what one client has of these.
 	kind, what string
 	codes      []string
 }
@@ -21,7 +21,9 @@ func reaches() []reach {
 		{byFamily, "the same Service", []string{"svc-no-endpoints", "svc-no-local-endpoints", "svc-kubeproxy-no-rules", "svc-wrong-service-port", "svc-clusterip-unallocated",
 			"node-ip-forward-off", "egr-no-default-route", "node-link-down"}},
 		{byEndpoint, "the same endpoint", []string{"cni-veth-down", "cni-veth-detached", "cni-pod-eth-down", "cni-host-route-missing", "cni-stale-neigh", "app-no-listener",
-			"app-localhost-only", "svc-stale-endpoint", "svc-wrong-targetport"}},
+			"app-localhost-only", "svc-stale-endpoint", "svc-stale-affinity", "svc-wrong-targetport", "cni-hostport-missing"}},
+		{byPair, "the same endpoint by the same client", []string{"cni-port-isolated"}},
+		{byAsker, "the same destination by the same client", []string{"node-notrack"}},
 		{byPath, "the same node", []string{"node-down", "cni-route-missing", "cni-overlay-fdb-missing", "cni-overlay-fdb-wrong-node", "cni-overlay-neigh-missing",
 			"cni-overlay-vni-mismatch", "cni-overlay-stale-vtep-mac", "cni-overlay-port-mismatch", "cni-wrong-interface"}},
 	}

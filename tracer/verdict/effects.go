@@ -105,19 +105,19 @@ func effects() []effect {
 		},
 		{
 			does: "which leaves the packets without a way to their next hop",
-			causes: []string{"cni-port-isolated", "node-input-blocked", "cni-veth-down", "cni-veth-detached", "cni-pod-eth-down", "cni-host-route-missing", "node-link-down", "node-down", "cni-cidr-overlap",
+			causes: []string{"cni-port-isolated", "node-input-blocked", "node-forward-drop", "cni-veth-down", "cni-veth-detached", "cni-pod-eth-down", "cni-host-route-missing", "node-link-down", "node-down", "cni-cidr-overlap",
 				"cni-overlay-stale-vtep-mac", "node-neigh-overflow"},
 			signs: []string{"cni-stale-neigh", "cni-host-route-missing", "cni-route-blackhole", "cni-route-none", "cni-route-missing", "cni-gateway-arp", "cni-overlay-neigh-missing",
 				"cni-overlay-fdb-missing", "cni-bandwidth-shaper", "egr-no-default-route", "egr-gateway-dead", "egr-remote-down", "node-underlay-arp", "cni-pod-no-default-route",
 				"app-hang", tracer.CodeBeyondNode},
-			holds: notElsewhere,
+			holds: withoutNextHop,
 		},
 		{
 			does: "which sends the packets out so that no answer can come",
 			causes: []string{"cni-route-missing", "cni-overlay-fdb-wrong-node", "cni-overlay-port-mismatch", "cni-wrong-interface", "egr-wrong-interface", "egr-masq-missing",
 				"egr-masq-excluded", "egr-firewall-reject", "node-routing-loop", "egr-snat-port-exhausted", "node-down", "node-notrack"},
 			signs: []string{"egr-masq-missing", "egr-masq-excluded", "egr-gateway-dead", "egr-remote-down", "egr-remote-refused", "app-hang", "app-no-listener", tracer.CodeBeyondNode},
-			holds: notElsewhere,
+			holds: outForNothing,
 		},
 		{
 			does:   "which lets small packets pass and large ones vanish",
@@ -185,6 +185,29 @@ func notElsewhere(in *Input, cause, sign *Finding) bool {
 		}
 	}
 	return true
+}
+
+// withoutNextHop: a node that is only flagged as lost has no next hop fail by that,
+// and a firewall has if what it dropped is the question for it.
+func withoutNextHop(in *Input, cause, sign *Finding) bool {
+	switch cause.Code {
+	case "node-down":
+		return outForNothing(in, cause, sign)
+	case "node-forward-drop", "node-input-blocked":
+		if !slices.ContainsFunc(in.rests(cause), neighbourFailed) {
+			return false
+		}
+	}
+	return notElsewhere(in, cause, sign)
+}
+
+// outForNothing: a node that is only flagged as lost explains silence, and none of
+// what is wrong with how the packets left.
+func outForNothing(in *Input, cause, sign *Finding) bool {
+	if cause.Code == "node-down" && len(in.rests(cause)) == 0 && sign.Code != tracer.CodeBeyondNode {
+		return false
+	}
+	return notElsewhere(in, cause, sign)
 }
 
 // noDrop: the sign is that nothing came, and rests on no drop of its own.

@@ -46,6 +46,7 @@ func TestRank(t *testing.T) {
 		{"rejected for want of endpoints", scenes["no endpoints, rejected"], "svc-no-endpoints", "svc-stale-endpoint", "follows from svc-no-endpoints, which has the proxy turn the packets away: ", false},
 		{"dropped before the Service was asked", scenes["no endpoints, but a policy agent's program drops"], "pol-egress-deny", "svc-no-endpoints", "another fault of the same flow: ", true},
 		{"a veth that is down", scenes["target's veth down"], "cni-veth-down", "cni-stale-neigh", "follows from cni-veth-down, which leaves the packets without a way to their next hop: ", false},
+		{"a question for the next hop that a firewall drops", []change{overSix, noNeighbour(at3(on(webNS, eth0))), blockedQuestion(tracer.StageForward)}, "node-forward-drop", "cni-gateway-arp", "follows from node-forward-drop, which leaves the packets without a way to their next hop: ", false},
 		{"an uplink that is down", scenes["uplink down"], "node-link-down", "egr-no-default-route", "follows from node-link-down", false},
 		{"no masquerade", scenes["no masquerade"], "egr-masq-missing", tracer.CodeBeyondNode, "follows from egr-masq-missing, which sends the packets out so that no answer can come: ", false},
 		{"a loop", scenes["loop"], "node-routing-loop", tracer.CodeBeyondNode, "follows from node-routing-loop", false},

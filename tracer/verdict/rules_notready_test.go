@@ -44,6 +44,7 @@ func TestNodesThatAreNotReady(t *testing.T) {
 		{"it answers", []change{toFar, left(webIP), nodesNotReady("n2"), outcomeIs(tracer.OutcomeDelivered)}, "ok", confirmed},
 		{"its pod refuses", []change{toFar, left(webIP), nodesNotReady("n2"), answer(tracer.AnswerRST, tracer.EventRX, on(hostNS, uplink)), outcomeIs(tracer.OutcomeRefused)}, "app-no-listener", probable},
 		{"a rule here drops", []change{toFar, filtered(), rule("", "drop"), nodesNotReady("n2")}, "node-forward-drop", confirmed},
+		{"they left by a wrong route", []change{toFar, overlayCNI, defaultRoute, left(webIP), nodesNotReady("n2")}, "cni-route-missing", confirmed},
 		{"outside of the cluster", []change{toWorld, left(nodeIP), nodesNotReady("n2")}, "beyond-node", probable},
 	} {
 		if v := e.Decide(given(tt.with...)); v.Code != tt.code || v.Confidence != tt.sure {

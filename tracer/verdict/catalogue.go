@@ -573,7 +573,7 @@ func nodeEntries() []Entry {
 		{Code: "node-notrack", Component: c, Title: "Services, or everything outside, fail for what a rule exempts from conntrack", Shown: "lab",
 			Meaning:    "A rule before conntrack (notrack, or CT --notrack in a raw table) exempts the packets from it. What conntrack does not see is not translated: a Service's address stays as it is, and a pod's own address leaves the node.",
 			Evidence:   "The packet going on with its addresses and without a conntrack entry, the rule, and the rules that would translate it.",
-			LookAlikes: []string{"svc-kubeproxy-no-rules: there are no rules to translate it", "svc-udp-ct-before-rules: there is a conntrack entry, without translation", "egr-masq-missing: no rule masquerades it"},
+			LookAlikes: []string{"svc-kubeproxy-no-rules: there are no rules to translate it", "svc-udp-ct-before-rules: there is a conntrack entry, without translation", "egr-masq-missing: no rule masquerades it", "NodeLocal DNSCache: it exempts the DNS Service's address on purpose, and serves it on the node itself"},
 			Remedy:     []string{"on {node}: nft list ruleset | grep -n notrack; iptables -t raw -S", "take pods' addresses out of the exemption, or limit it to the traffic of the node itself"}},
 		{Code: "node-ip-forward-off", Component: c, Title: "pods reach nothing off their node", Shown: "lab",
 			Meaning:    "The node does not forward IP packets.",

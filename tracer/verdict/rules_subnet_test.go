@@ -83,6 +83,11 @@ func masqueraded(s *scene) {
 	s.n.Masquerade = []tracer.RuleFact{{Family: "ip", Table: "nat", Chain: "POST", Verdict: "masquerade", Text: "masquerade", How: "computed"}}
 }
 
+// boundHere: a device of the node has the Service's address.
+func boundHere(s *scene) {
+	s.Inventory.Devices = append(s.Inventory.Devices, tracer.Device{DeviceKey: on(hostNS, 20), Name: "dummy0", Kind: "dummy", Up: true, Addrs: []netip.Prefix{netip.PrefixFrom(addr(svcIP), 32)}})
+}
+
 func tracked(s *scene) { s.j.CTSeen = true }
 
 func subnetFaults() []fault {
@@ -90,6 +95,9 @@ func subnetFaults() []fault {
 	inPod := noNeighbour(at3(on(webNS, eth0)))
 	return []fault{
 		{"a Service's address is not tracked", "untracked", "node-notrack", confirmed, "FirewallRule inet raw PRE", []change{toService, left(webIP), notTracked}},
+		{"the same, and IPVS has the address", "untracked", "node-notrack", confirmed, "FirewallRule inet raw PRE", []change{toService, left(webIP), notTracked, boundHere, func(s *scene) {
+			s.n.Services.Implementations = []string{tracer.ProxyIPVS}
+		}}},
 		{"what goes outside is not tracked", "untracked", "node-notrack", confirmed, "FirewallRule inet raw PRE", []change{toWorld, left(webIP), notTracked, masqueraded}},
 		{"both ports are isolated", "isolated", "cni-port-isolated", confirmed, "Pod db/api", []change{inBridge("br_forward", 74), isolatedPorts(vethWeb, vethAPI)}},
 		{"both ports are isolated, and the client finds nobody", "isolated", "cni-port-isolated", confirmed, "Pod db/api", []change{inPod, isolatedPorts(vethWeb, vethAPI)}},
@@ -124,6 +132,7 @@ func subnetLookalikes() []lookalike {
 		{"a rule that exempts others, and the Service has no rules", []change{toService, left(webIP), noRules, notTracked}, "svc-kubeproxy-no-rules", "node-notrack", ""},
 		{"the flow is tracked all the same", []change{toWorld, left(webIP), notTracked, masqueraded, tracked}, "egr-masq-missing", "node-notrack", ""},
 		{"not tracked, and answered by nobody outside", []change{toWorld, left(nodeIP), notTracked, masqueraded}, "beyond-node", "node-notrack", ""},
+		{"the node serves the address itself, and its firewall drops", []change{toService, notTracked, boundHere, inputDrop, rule("", "drop", hookIs("input"))}, "node-input-blocked", "node-notrack", ""},
 		{"not tracked, between pods", []change{toFar, left(webIP), notTracked}, "beyond-node", "node-notrack", ""},
 		{"only the target's port is isolated", []change{noNeighbour(), isolatedPorts(vethAPI)}, "cni-stale-neigh", "cni-port-isolated", ""},
 		{"both ports are isolated, and a rule drops", []change{filtered(), rule("", "drop"), isolatedPorts(vethWeb, vethAPI)}, "node-forward-drop", "cni-port-isolated", ""},

@@ -36,9 +36,15 @@ func untracked(in *Input) *Finding {
 }
 
 // serviceUntranslated: the node has rules for the Service that is asked, and the
-// packet kept its address.
+// packet kept its address. A cluster IP that the node has itself is served there, as
+// NodeLocal DNSCache does, which exempts it for that; IPVS has them all.
 func (in *Input) serviceUntranslated() bool {
 	s, r := in.Cluster.Service, in.Node.Services
+	if s != nil && r != nil && s.Frontend == "cluster-ip" && !hasIPVS(r) {
+		if d, ok := in.Inventory.Owner(in.Journey.Flow.Dst.Addr()); ok && in.onHost(d.DeviceKey) {
+			return false
+		}
+	}
 	return s != nil && r != nil && s.PortKnown && readyEndpoints(s) > 0 && in.untranslated() && in.expectsTranslation() &&
 		r.HasFrontend && !r.NoEndpoints && !translatesElsewhere(r)
 }

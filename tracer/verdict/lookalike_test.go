@@ -160,8 +160,9 @@ func lookalikes() []lookalike {
 		}), "app-hang", "svc-conntrack-invalid-rst node-bridge-nf-off", ""},
 		{"kube-proxy's rule drops for a reason that does not show", svc(filtered(), rule("kube-proxy", "drop")), "unknown", "svc-stale-endpoint svc-invalid-drop-asymmetric", ""},
 		// Conntrack's table.
-		{"conntrack dropped one, its table is nearly empty", []change{inCore(tracer.StagePrerouting), counted(hostNS, "conntrack.drop", 2), tableAt("1200", "262144")}, "unknown", "node-conntrack-full node-forward-drop", ""},
-		{"conntrack dropped one, its table has no limit", []change{inCore(tracer.StagePrerouting), counted(hostNS, "conntrack.drop", 2), tableAt("1200", "0")}, "unknown", "node-conntrack-full node-forward-drop", ""},
+		{"conntrack dropped as many, its table is nearly empty", []change{inCore(tracer.StagePrerouting), counted(hostNS, "conntrack.drop", 3), tableAt("1200", "262144")}, "unknown", "node-conntrack-full node-forward-drop", ""},
+		{"conntrack dropped as many, its table has no limit", []change{inCore(tracer.StagePrerouting), counted(hostNS, "conntrack.drop", 3), tableAt("1200", "0")}, "unknown", "node-conntrack-full node-forward-drop", ""},
+		{"conntrack dropped one of somebody's, and a rule that was not found these", []change{inCore(tracer.StagePrerouting), counted(hostNS, "conntrack.drop", 1), tableAt("1200", "262144")}, "node-forward-drop", "node-conntrack-full", probable},
 		{"the table is full, and a policy's rule drops", []change{inCore(tracer.StagePrerouting), counted(hostNS, "conntrack.drop", 2), tableAt("262144", "262144"), rule("calico", "drop", hookIs("prerouting")), denies("ingress", "peer")}, "pol-ingress-deny", "node-conntrack-full", ""},
 		{"the table is full, and no drop was counted", []change{inCore(tracer.StagePrerouting), tableAt("262144", "262144")}, "node-forward-drop", "node-conntrack-full", probable},
 		// What lies on the way, and is neither the node nor an end.
@@ -240,7 +241,7 @@ func lookalikes() []lookalike {
 		{"one broken packet, then silence outside", world4(left(nodeIP), dropOf("TCP_CSUM", "tcp_v4_rcv", tracer.StageSocket, "", at3(on(webNS, eth0)), ofReply, times(1))), "beyond-node", "node-csum", ""},
 		{"a socket that is there no more", []change{reached, dropOf("NO_SOCKET", "tcp_v4_rcv", tracer.StageSocket, "", at3(on(apiNS, eth0)))}, "unknown", "node-csum node-memory", ""},
 		{"a wrong checksum of the tunnel's packet", []change{overlayCNI, dropOf("UDP_CSUM", "udp_queue_rcv_one_skb", tracer.StageSocket, "", outerPacket)}, "cni-csum-offload", "cni-overlay-port-mismatch node-csum", ""},
-		{"the same, by a kernel without reasons", []change{overlayCNI, dropOf("", "__udp4_lib_rcv", tracer.StageSocket, "", outerPacket), counted(hostNS, "UdpInCsumErrors", 3)}, "cni-csum-offload", "cni-overlay-port-mismatch", ""},
+		{"the same, by a kernel without reasons", []change{overlayCNI, dropOf("", "__udp4_lib_rcv", tracer.StageSocket, "", outerPacket), counted(hostNS, "UdpInCsumErrors", 3)}, "cni-csum-offload", "cni-overlay-port-mismatch", probable},
 		{"a tunnel's port that nobody has, by a kernel without reasons", []change{overlayCNI, dropOf("", "__udp4_lib_rcv", tracer.StageSocket, "", outerPacket)}, "cni-overlay-port-mismatch", "cni-csum-offload", ""},
 		{"a wrong checksum inside of the tunnel", []change{overlayCNI, reached, dropOf("TCP_CSUM", "tcp_v4_rcv", tracer.StageSocket, "", at3(on(apiNS, eth0)))}, "node-csum", "cni-csum-offload", ""},
 		{"a routed pod's veth is down, so its route is gone", []change{routed, linkDown(dstPeer), blackholed, routeIs("forward", "blackhole", "10.1.0.0/26")}, "cni-veth-down", "", ""},

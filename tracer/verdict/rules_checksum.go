@@ -15,6 +15,9 @@ func checksum(in *Input) *Finding {
 		return nil
 	}
 	f := &Finding{Code: "node-csum", Confidence: tracer.Confirmed, Object: in.nodeRef(), Evidence: []tracer.Evidence{in.seenDrop(d)}}
+	if d.Drop.Reason == "" {
+		f.Confidence = tracer.Probable // the counter is of all flows
+	}
 	if !in.encloses(d.Tuple) || !in.onHost(d.Device) {
 		f.Summary = fmt.Sprintf("packets from %s arrive with a wrong checksum at %s", d.Tuple.Src.Addr(), in.where(d.Device))
 		return f
@@ -30,13 +33,17 @@ func checksum(in *Input) *Finding {
 }
 
 // badChecksum: the kernel's reason says so (include/net/dropreason-core.h), or, where
-// there are none (before 5.17), the place and the counter that goes with it.
+// there are none (before 5.17), the place and a counter that makes up for all the
+// drops: packets for which there is no socket are freed there too, and refused.
 func (in *Input) badChecksum(d *tracer.DropSeen) bool {
 	switch d.Drop.Reason {
 	case "TCP_CSUM", "UDP_CSUM", "IP_CSUM", "ICMP_CSUM":
 		return true
 	}
-	counted := func(name string) bool { return in.counter(d.Device.NetNS, name) > 0 }
+	if a := in.refusal(); a != nil && a.Device.NetNS == d.Device.NetNS {
+		return false
+	}
+	counted := func(name string) bool { return in.counter(d.Device.NetNS, name) >= max(d.Count, 1) }
 	return unnamed(d, "tcp_v4_rcv", "tcp_v6_rcv") && counted("TcpInCsumErrors") ||
 		unnamed(d, "__udp4_lib_rcv", "udp_queue_rcv_one_skb") && counted("UdpInCsumErrors") ||
 		unnamed(d, "__udp6_lib_rcv", "udpv6_queue_rcv_one_skb") && counted("Udp6InCsumErrors")

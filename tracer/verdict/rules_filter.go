@@ -419,8 +419,12 @@ func enforcer(owner string) bool {
 // foreignRule: netfilter dropped the packet although policies do not deny it.
 func foreignRule(in *Input) *Finding {
 	d := in.hostFilter()
-	if d == nil || in.loopbackSource(d) || in.droppedByConntrack(d) > 0 {
+	if d == nil || in.loopbackSource(d) {
 		return nil
+	}
+	byConntrack := in.droppedByConntrack(d)
+	if byConntrack >= max(d.Count, 1) {
+		return nil // it may be all of them: where it drops looks like where xtables does
 	}
 	r := in.ruleFor(d)
 	foreign := r != nil && foreignOwner(r.Owner)
@@ -443,6 +447,10 @@ func foreignRule(in *Input) *Finding {
 		}
 	} else {
 		f.Blind = append(f.Blind, tracer.Blind{What: "the rule that dropped the packet", Effect: "who wrote it is not known: a policy agent that enforces more than NetworkPolicies can be behind it"})
+	}
+	if byConntrack > 0 {
+		f.Blind = append(f.Blind, tracer.Blind{What: fmt.Sprintf("conntrack also counted drops on %s: %d, of all flows", in.NodeName, byConntrack),
+			Effect: fmt.Sprintf("some of these %d packets may be among them, and dropped by no rule", d.Count)})
 	}
 	tail := fmt.Sprintf("dropped %s to %s %s on %s", in.source(), in.target(), in.targetPort(), in.at(d))
 	if d.Direction == tracer.DirReply {

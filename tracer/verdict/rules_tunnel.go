@@ -170,13 +170,14 @@ func (in *Input) seenTunnels() []tracer.Evidence {
 }
 
 // noUDPSocket: a datagram for which there was no socket. Without reasons (before
-// 5.17) the same function frees those with a wrong checksum, which it counts.
+// 5.17) the same function frees those with a wrong checksum, which it counts, for
+// all flows.
 func (in *Input) noUDPSocket(d *tracer.DropSeen) bool {
 	if d.Tuple.Proto != tracer.ProtoUDP {
 		return false
 	}
 	wrong := in.counter(d.Device.NetNS, "UdpInCsumErrors") + in.counter(d.Device.NetNS, "Udp6InCsumErrors")
-	return d.Drop.Reason == "NO_SOCKET" || wrong == 0 && unnamed(d, "__udp4_lib_rcv", "__udp6_lib_rcv")
+	return d.Drop.Reason == "NO_SOCKET" || wrong < max(d.Count, 1) && unnamed(d, "__udp4_lib_rcv", "__udp6_lib_rcv")
 }
 
 // encloses: packets with these addresses belong to the flow, but neither end is

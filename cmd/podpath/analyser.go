@@ -303,12 +303,11 @@ func (a *analyser) settle(now time.Time, ending, spare bool) (decided bool) {
 			return true // with another flow of the same request
 		}
 		outcome, settled := verdict.Settle(j, now, ending)
-		if !settled || !ending && a.fellBack(j, outcome, now) {
+		if !settled {
 			return false
 		}
-		if ending && a.fellBack(j, outcome, now) {
-			a.known[id] = isJudged
-			return true
+		if a.fellBack(j, outcome, now, spare) {
+			return ending // it is told with the other one, or not at all
 		}
 		outcome = a.answered(id, outcome)
 		if !learned {

@@ -80,8 +80,9 @@ func (f *families) others(j *tracer.Journey, own []netip.Addr, after bool) []uin
 
 // fellBack reports whether a connection that was never made is tried by its client
 // over the other family, and that has not failed so far: then both are one request,
-// and the verdict is the other one's.
-func (a *analyser) fellBack(j *tracer.Journey, outcome tracer.Outcome, now time.Time) bool {
+// and the verdict is the other one's: unless that one is to be spared, so that it may
+// have none.
+func (a *analyser) fellBack(j *tracer.Journey, outcome tracer.Outcome, now time.Time, spare bool) bool {
 	if a.untried == nil || !neverMade(j, outcome) {
 		return false
 	}
@@ -98,6 +99,9 @@ func (a *analyser) fellBack(j *tracer.Journey, outcome tracer.Outcome, now time.
 			return false
 		}
 		other, settled := verdict.Settle(o, now, false)
+		if spare && other != tracer.OutcomeDelivered && underWay(o, now) {
+			return false
+		}
 		return !settled || other == tracer.OutcomeDelivered
 	}
 	return false
@@ -140,14 +144,28 @@ func (a *analyser) firstTry(j *tracer.Journey, now time.Time) *tracer.AlsoSeen {
 		a.known[id] = isJudged
 		first, _ := a.joiner.Journey(id)
 		v := a.engine.Decide(a.input(first, outcome, now))
-		if v.Code == tracer.CodeUnknown {
-			return nil
-		}
-		family := "IPv4"
-		if p.Flow.Dst.Addr().Is6() {
-			family = "IPv6"
-		}
-		return &tracer.AlsoSeen{Component: v.Component, Code: v.Code, Why: fmt.Sprintf("the same request was tried over %s before, in vain: %s", family, v.Summary)}
+		return inVain(v, now)
 	}
 	return nil
+}
+
+// inVain is the verdict on a first try as it stands beside the second one's. The
+// client may have given it up before it could be judged: then what was seen so far
+// is told, and if nothing was, for how long there was no answer.
+func inVain(v *tracer.Verdict, now time.Time) *tracer.AlsoSeen {
+	family := "IPv4"
+	if v.Journey.Flow.Dst.Addr().Is6() {
+		family = "IPv6"
+	}
+	also := tracer.AlsoSeen{Component: v.Component, Code: v.Code, Why: v.Summary}
+	if v.Code == tracer.CodeUnknown {
+		switch {
+		case len(v.AlsoSeen) > 0:
+			also = v.AlsoSeen[0]
+		case v.Outcome == tracer.OutcomeNoAnswer:
+			also.Why = fmt.Sprintf("no answer was seen in %s, and nothing that explains it", now.Sub(v.Journey.First).Round(10*time.Millisecond))
+		}
+	}
+	also.Why = fmt.Sprintf("the same request was tried over %s before, in vain: %s", family, also.Why)
+	return &also
 }

@@ -64,6 +64,12 @@ func lookupsOf(t *testing.T, from, to string, packets []packet) []*tracer.Verdic
 // traced gives the verdicts of a trace with these events, in their order in time.
 func traced(t *testing.T, from, to string, when []time.Duration, events []func(time.Time, uint64) *tracer.Event) []*tracer.Verdict {
 	t.Helper()
+	return tracedFor(t, 12*time.Second, from, to, when, events)
+}
+
+// tracedFor is the same of one that ends after a time.
+func tracedFor(t *testing.T, long time.Duration, from, to string, when []time.Duration, events []func(time.Time, uint64) *tracer.Event) []*tracer.Verdict {
+	t.Helper()
 	view, _, err := kube.ReadDump(strings.NewReader(dnsDump), "dump")
 	if err != nil {
 		t.Fatal(err)
@@ -84,13 +90,13 @@ func traced(t *testing.T, from, to string, when []time.Duration, events []func(t
 	a.emit = func(v *tracer.Verdict) bool { got = append(got, v); return true }
 	began := time.Unix(1000, 0)
 	next := 0
-	for at := time.Duration(0); at <= 12*time.Second; at += tickEvery {
+	for at := time.Duration(0); at <= long; at += tickEvery {
 		for ; next < len(events) && when[next] <= at; next++ {
 			a.event(events[next](began, uint64(next+1)))
 		}
 		a.tick(began.Add(at), false)
 	}
-	a.end(began.Add(12*time.Second + tickEvery))
+	a.end(began.Add(long + tickEvery))
 	return got
 }
 

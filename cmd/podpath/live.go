@@ -22,7 +22,7 @@ import (
 const (
 	tickEvery  = 25 * time.Millisecond
 	tickSoon   = 10 * time.Millisecond // while there are flows to judge
-	tickShare  = 20                    // the part of the time that ticks may take
+	tickShare  = 20                    // the part of the time that a tick may take to be followed that soon
 	countEvery = 500 * time.Millisecond
 	heartbeat  = 30 * time.Second
 	factsTime  = 5 * time.Second
@@ -253,7 +253,8 @@ func (l *live) loop(ctx context.Context, done <-chan struct{}, changed <-chan st
 }
 
 // nextTick is when the clock moves again after a tick that took so long: soon, if
-// flows wait for their verdict and are not so many that looking at them takes long.
+// flows wait for their verdict and are not so many that looking at them takes more
+// than one part of tickShare of the time; never later than while nothing waits.
 func nextTick(took time.Duration, waiting bool) time.Duration {
 	if !waiting {
 		return tickEvery
@@ -420,10 +421,16 @@ func askKey(q tracer.Query) string {
 }
 
 func (l *live) read(q tracer.Query) *tracer.NodeFacts {
+	read := make(chan rules.Result, 1)
+	go func() {
+		// The time that is bounded begins when the rules are free to be read.
+		l.rehearsal.giveWay(rehearsalGrace)
+		ctx, cancel := context.WithTimeout(context.Background(), factsTime)
+		defer cancel()
+		read <- l.rules.Collect(ctx, q)
+	}()
 	ctx, cancel := context.WithTimeout(context.Background(), factsTime)
 	defer cancel()
-	read := make(chan rules.Result, 1)
-	go func() { read <- l.rules.Collect(ctx, q) }()
 	f := l.node.Collect(ctx, q)
 	r := <-read
 	l.rehearsal.performed()
@@ -432,11 +439,7 @@ func (l *live) read(q tracer.Query) *tracer.NodeFacts {
 }
 
 // rehearse asks the rules and throws the answer away.
-func (l *live) rehearse(q tracer.Query) {
-	ctx, cancel := context.WithTimeout(context.Background(), factsTime)
-	defer cancel()
-	l.rules.Collect(ctx, q)
-}
+func (l *live) rehearse(ctx context.Context, q tracer.Query) { l.rules.Collect(ctx, q) }
 
 // finish judges what is open after the events have been drained.
 func (l *live) finish() {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -12,7 +13,7 @@ func TestRehearsal(t *testing.T) {
 	asked := make(chan struct{}, 9)
 	takes := time.Duration(0)
 	r := &rehearsal{now: func() time.Time { return now }}
-	r.ask = func(tracer.Query) {
+	r.ask = func(context.Context, tracer.Query) {
 		now = now.Add(takes)
 		asked <- struct{}{}
 	}
@@ -34,8 +35,9 @@ func TestRehearsal(t *testing.T) {
 		{"after a rest", rehearsalRest, 20 * time.Millisecond, true},
 		{"after the same rest, of one that took longer", rehearsalRest, 0, false},
 		{"after its share", 300 * time.Millisecond, 300 * time.Millisecond, true},
-		{"before a second try", 800 * time.Millisecond, 0, false},
-		{"at a second try", 100 * time.Millisecond, 0, true},
+		{"at a second try, when it took long", time.Second, 0, false},
+		{"just before its share", 4999 * time.Millisecond, 0, false},
+		{"after its share of that", time.Millisecond, 0, true},
 	} {
 		now = now.Add(step.after)
 		takes = step.takes
@@ -50,10 +52,55 @@ func TestRehearsal(t *testing.T) {
 	// Another is not held while one is.
 	r.performed()
 	let, begun := make(chan struct{}), make(chan struct{})
-	r.ask = func(tracer.Query) { close(begun); <-let }
+	r.ask = func(context.Context, tracer.Query) { close(begun); <-let }
 	r.begin(func() tracer.Query { return tracer.Query{} })
 	<-begun
 	r.begin(func() tracer.Query { t.Error("two at a time"); return tracer.Query{} })
 	close(let)
 	r.wait()
+}
+
+// However long each takes, those of no use take no more than their part of the time.
+func TestRehearsalShare(t *testing.T) {
+	for _, takes := range []time.Duration{time.Millisecond, 45 * time.Millisecond, 300 * time.Millisecond, 3 * time.Second} {
+		began := time.Unix(1000, 0)
+		now, spent := began, time.Duration(0)
+		r := &rehearsal{now: func() time.Time { return now }}
+		r.ask = func(context.Context, tracer.Query) { now, spent = now.Add(takes), spent+takes }
+		for now.Before(began.Add(10 * time.Minute)) {
+			r.begin(func() tracer.Query { return tracer.Query{} })
+			r.wait()
+			now = now.Add(10 * time.Millisecond)
+		}
+		if most := now.Sub(began)/rehearsalShare + takes; spent > most || spent == 0 {
+			t.Errorf("%s each: %s of %s", takes, spent, now.Sub(began))
+		}
+	}
+}
+
+// A verdict waits for what is read anyway, and not for long.
+func TestRehearsalGivesWay(t *testing.T) {
+	r := &rehearsal{now: time.Now}
+	r.giveWay(time.Hour) // none was ever held
+	let, ended := make(chan struct{}), make(chan error, 1)
+	r.ask = func(ctx context.Context, _ tracer.Query) {
+		select {
+		case <-ctx.Done():
+		case <-let:
+		}
+		ended <- ctx.Err()
+	}
+	r.begin(func() tracer.Query { return tracer.Query{} })
+	r.giveWay(time.Millisecond)
+	if err := <-ended; err == nil {
+		t.Error("it was not ended")
+	}
+	r.performed()
+	r.begin(func() tracer.Query { return tracer.Query{} })
+	close(let)
+	r.giveWay(time.Hour)
+	if err := <-ended; err != nil {
+		t.Errorf("one that comes to its end in time: %v", err)
+	}
+	r.giveWay(time.Hour)
 }

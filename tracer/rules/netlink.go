@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -23,8 +24,9 @@ const readTries = 4
 
 // conn is a netlink socket in one namespace. Close it.
 type conn struct {
-	nl  *netlink.Conn
-	buf []byte
+	nl   *netlink.Conn
+	buf  []byte
+	stop func() bool // no longer ends it with its context
 }
 
 // dial opens it in the calling thread's namespace, for one protocol (NETLINK_*).
@@ -39,10 +41,17 @@ func dial(ctx context.Context, protocol int) (*conn, error) {
 			return nil, fmt.Errorf("set deadline of netlink %d: %w", protocol, err)
 		}
 	}
-	return &conn{nl: c}, nil
+	// What was called off earlier ends as if its time were up.
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	return &conn{nl: c, stop: stop}, nil
 }
 
-func (c *conn) close() { _ = c.nl.Close() }
+func (c *conn) close() {
+	if c.stop != nil {
+		c.stop()
+	}
+	_ = c.nl.Close()
+}
 
 // msg is one answer: the family of its header and its attributes.
 type msg struct {

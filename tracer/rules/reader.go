@@ -37,7 +37,8 @@ type Config struct {
 
 // Reader reads and evaluates rules. It is safe for concurrent use; calls wait
 // for each other. Rules are kept between calls and read again when the kernel
-// says that they changed; counters are always read anew.
+// says that they changed. Counters are read anew, but for those of iptables-legacy: a
+// table read since the flow's last packet and less than a second ago stands as it is.
 type Reader struct {
 	log    *slog.Logger
 	proc   string

@@ -55,9 +55,8 @@ type live struct {
 	alarmed bool
 	stepped time.Duration // of the wall clock, as it was said last
 
-	// countAfter is when reading the flow counts is due again, readAfter when it is
-	// for the counters of the namespaces.
-	countAfter, readAfter time.Time
+	// countAfter is when reading the flow counts is due again.
+	countAfter time.Time
 }
 
 type countKey struct {
@@ -77,7 +76,7 @@ func (l *live) start(ctx context.Context, traceRules time.Duration) error {
 			return err
 		}
 	}
-	if err := l.readCounters(ctx); err != nil {
+	if err := l.node.Baseline(ctx); err != nil {
 		l.log.Warn("counters are not available as a baseline", "error", err)
 	}
 	if err := l.rules.Baseline(ctx); err != nil {
@@ -202,6 +201,7 @@ func (l *live) run(ctx context.Context, done <-chan struct{}) error {
 	start(func() error { return l.probe.Run(ctx, func(ev tracer.Event) { l.analyser.event(&ev) }) })
 	start(func() error { return l.node.Watch(ctx, poke) })
 	start(func() error { return l.cluster.watch(ctx, poke) })
+	start(func() error { return l.readCounters(ctx) })
 	err := l.loop(ctx, done, changed, errs)
 	cancel()
 	wg.Wait() // the ring buffer is drained here
@@ -231,11 +231,6 @@ func (l *live) loop(ctx context.Context, done <-chan struct{}, changed <-chan st
 		case <-count.C:
 			l.clock()
 			l.counts(l.probe.Now())
-			if time.Now().After(l.readAfter) {
-				if err := l.readCounters(ctx); err != nil {
-					l.log.Debug("counters were not read again", "error", err)
-				}
-			}
 		case <-beat.C:
 			l.heartbeat()
 			if l.outdated != nil { // perhaps nothing changes any more
@@ -345,10 +340,23 @@ const (
 	readShare = 200
 )
 
+// readCounters does that until the context ends. On a node with many namespaces it
+// takes longer than verdicts may wait, so that it is not for the loop.
 func (l *live) readCounters(ctx context.Context) error {
-	began := time.Now()
-	defer func() { l.readAfter = time.Now().Add(max(readEvery, readShare*time.Since(began))) }()
-	return l.node.Baseline(ctx)
+	rest := time.NewTimer(readEvery)
+	defer rest.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-rest.C:
+		}
+		began := time.Now()
+		if err := l.node.Baseline(ctx); err != nil {
+			l.log.Debug("counters were not read again", "error", err)
+		}
+		rest.Reset(max(readEvery, readShare*time.Since(began)))
+	}
 }
 
 // recount reads the counters at this moment.

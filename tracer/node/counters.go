@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -41,6 +42,9 @@ var wanted = map[string]string{
 type reading struct {
 	at      time.Time
 	byNetNS map[uint32]counters
+	// partial are the namespaces of which not every counter was ever read: what is
+	// absent is not known, and no zero.
+	partial map[uint32]bool
 }
 
 // keptReadings bounds the memory: the first reading, and the latest ones.
@@ -58,7 +62,7 @@ func (n *Node) Baseline(ctx context.Context) error {
 			return err
 		}
 	}
-	base := make(map[uint32]counters, len(inv.NetNS))
+	r := reading{byNetNS: make(map[uint32]counters, len(inv.NetNS)), partial: map[uint32]bool{}}
 	for _, ns := range inv.NetNS {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("read counters: %w", err)
@@ -69,11 +73,29 @@ func (n *Node) Baseline(ctx context.Context) error {
 		}
 		if err != nil {
 			n.log.DebugContext(ctx, "counters incomplete", slog.Uint64("netns", uint64(ns.Inode)), slog.Any("error", err))
+			n.complete(&r, ns.Inode, c)
+			continue
 		}
-		base[ns.Inode] = c
+		r.byNetNS[ns.Inode] = c
 	}
-	n.keep(reading{time.Now(), base})
+	r.at = time.Now()
+	n.keep(r)
 	return nil
+}
+
+// complete takes from the last reading what could not be read of a namespace now: its
+// deltas then begin earlier, and not when the namespace began. One that the last
+// reading does not have is younger than that.
+func (n *Node) complete(r *reading, inode uint32, read counters) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	r.byNetNS[inode], r.partial[inode] = counters{}, len(n.base) == 0
+	if len(n.base) > 0 {
+		last := n.base[len(n.base)-1]
+		maps.Copy(r.byNetNS[inode], last.byNetNS[inode])
+		r.partial[inode] = last.partial[inode]
+	}
+	maps.Copy(r.byNetNS[inode], read)
 }
 
 func (n *Node) keep(r reading) {
@@ -247,11 +269,18 @@ func (n *Node) deltas(inode uint32, from reading) (map[string]uint64, error) {
 	if now == nil {
 		return nil, err
 	}
-	base, out := from.byNetNS[inode], map[string]uint64{}
+	return from.until(inode, now), err
+}
+
+// until is by how much the counters of a namespace moved since the reading. One that
+// is younger than the reading began with zeros.
+func (r *reading) until(inode uint32, now counters) map[string]uint64 {
+	base, out := r.byNetNS[inode], map[string]uint64{}
 	for k, v := range now {
-		if v > base[k] {
-			out[k] = v - base[k]
+		was, known := base[k]
+		if (known || !r.partial[inode]) && v > was {
+			out[k] = v - was
 		}
 	}
-	return out, err
+	return out
 }

@@ -63,6 +63,47 @@ func TestCountedFrom(t *testing.T) {
 	}
 }
 
+// What could not be read again is counted from when it was read last, and what never
+// was is not counted.
+func TestReadingNotComplete(t *testing.T) {
+	n := &Node{}
+	const pod, host = 7, 1
+	now := counters{"IpOutNoRoutes": 110, "conntrack.drop": 1005, "conntrack.insert_failed": 4}
+	read := func(c counters, complete bool) *reading {
+		r := reading{at: time.Now(), byNetNS: map[uint32]counters{}, partial: map[uint32]bool{}}
+		if complete {
+			r.byNetNS[host] = c
+		} else {
+			n.complete(&r, host, c)
+		}
+		n.keep(r)
+		return &r
+	}
+	for _, step := range []struct {
+		what     string
+		read     counters
+		complete bool
+		want     map[string]uint64
+	}{
+		{"nothing at first", nil, false, map[string]uint64{}},
+		{"conntrack still not", counters{"IpOutNoRoutes": 100}, false, map[string]uint64{"IpOutNoRoutes": 10}},
+		{"nothing again", nil, false, map[string]uint64{"IpOutNoRoutes": 10}},
+		{"all", counters{"IpOutNoRoutes": 105, "conntrack.drop": 1000, "conntrack.insert_failed": 4}, true, map[string]uint64{"IpOutNoRoutes": 5, "conntrack.drop": 5}},
+		{"a failed dump", counters{"IpOutNoRoutes": 108}, false, map[string]uint64{"IpOutNoRoutes": 2, "conntrack.drop": 5}},
+		{"no descriptor", nil, false, map[string]uint64{"IpOutNoRoutes": 2, "conntrack.drop": 5}},
+	} {
+		if d := cmp.Diff(step.want, read(step.read, step.complete).until(host, now)); d != "" {
+			t.Errorf("%s: %s", step.what, d)
+		}
+	}
+	// A namespace that has appeared since the last reading began with zeros.
+	r := read(nil, false)
+	n.complete(r, pod, counters{"IpOutNoRoutes": 1})
+	if d := cmp.Diff(map[string]uint64{"IpOutNoRoutes": 109, "conntrack.drop": 1005, "conntrack.insert_failed": 4}, r.until(pod, now)); d != "" {
+		t.Errorf("a young one: %s", d)
+	}
+}
+
 func FuzzParseCounters(f *testing.F) {
 	f.Add("Ip: Forwarding OutNoRoutes\nIp: 1 3\n")
 	f.Add("Ip6OutNoRoutes 9\n")

@@ -41,8 +41,14 @@ func effects() []effect {
 			signs: []string{"cni-stale-neigh", "cni-host-route-missing", "cni-route-none", "app-no-listener", "app-localhost-only", "app-hang", "app-reset", "svc-wrong-targetport",
 				tracer.CodeBeyondNode},
 			holds: func(in *Input, cause, sign *Finding) bool {
-				return in.servedBy() != nil && behindTranslation(in, cause, sign)
+				return in.servedBy() != nil && behindTranslation(in, cause, sign) && !(in.fell() && ofFallen(sign))
 			},
+		},
+		{
+			does:   "which took the endpoint out of the Service, and the proxy has not heard of it yet",
+			causes: fallen(),
+			signs:  []string{"svc-stale-endpoint"},
+			holds:  func(in *Input, _, _ *Finding) bool { return in.fell() },
 		},
 		{
 			does:   "which sends the packets to a pod whose place is being taken away",
@@ -175,6 +181,19 @@ func (in *Input) servedBy() *tracer.ServiceEndpoint {
 	}
 	return &s.Endpoints[i]
 }
+
+// fell: the flow was sent to the very endpoint that is listed, which is not ready
+// because its pod is not well. Until the proxy hears of it, what fails there is the
+// pod's own fault; that the proxy never hears is said beside it.
+func (in *Input) fell() bool {
+	e, p := in.servedBy(), in.Cluster.TargetPod
+	return e != nil && p != nil && e.Addr == in.Journey.Translated.Dst && !e.Ready && !e.Terminating && (!p.Ready || p.Restarts > 0)
+}
+
+// fallen are the codes of an application that does not serve.
+func fallen() []string { return []string{"app-no-listener", "app-reset"} }
+
+func ofFallen(f *Finding) bool { return slices.Contains(fallen(), f.Code) }
 
 // notElsewhere: the sign rests on no drop, or on the cause's own.
 func notElsewhere(in *Input, cause, sign *Finding) bool {

@@ -9,8 +9,11 @@ import (
 	"github.com/podpath/podpath/tracer"
 )
 
-// expected is where this node's proxy may send the flow. Recordings that do not
-// say it have what the traffic policies and the endpoints' conditions give.
+// expected is where this node's proxy may send the flow. Recordings of before the
+// field do not say it: for them it is made up from the traffic policies and the
+// endpoints' conditions by the rules that they were judged by, which are simpler
+// than those of kube/service (no local endpoint that ends but still serves is
+// preferred to none). It is for them only, and not to be extended.
 func (in *Input) expected(s *tracer.ServiceFacts) tracer.ServiceTargets {
 	if s.Expected != nil {
 		return *s.Expected
@@ -103,6 +106,7 @@ func (in *Input) notExpected(s *tracer.ServiceFacts, t tracer.Translation, e *tr
 		return nil
 	}
 	var why string
+	var young bool
 	switch {
 	case x.Local && e.Node != in.NodeName && (e.Ready || e.Serving):
 		why = fmt.Sprintf("which is on node %s, although the traffic policy is Local", e.Node)
@@ -111,6 +115,8 @@ func (in *Input) notExpected(s *tracer.ServiceFacts, t tracer.Translation, e *tr
 	case e.Terminating:
 		why = fmt.Sprintf("which is terminating, while %d others are ready", len(x.Addrs)+x.Elsewhere)
 	default:
+		// How long it has not been is not known, and a proxy needs a while to hear.
+		young = true
 		why = fmt.Sprintf("which is not ready, while %d others are", len(x.Addrs)+x.Elsewhere)
 	}
 	ev = append(ev, in.seenState("EndpointSlice", "%s: ready %t, serving %t, terminating %t, node %s; this node ought to send to %s",
@@ -124,8 +130,11 @@ func (in *Input) notExpected(s *tracer.ServiceFacts, t tracer.Translation, e *tr
 	case !known:
 	case named:
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "the rules of %s name %s", strings.Join(in.proxies(), ", "), t.To))
-		if in.Cluster.Stale == 0 {
+		if in.Cluster.Stale == 0 && !young {
 			f.Confidence = tracer.Confirmed
+		}
+		if young {
+			f.Blind = append(f.Blind, tracer.Blind{What: "since when the endpoint is not ready", Effect: "the proxy may be about to follow, as it does within seconds: trace again"})
 		}
 	case in.Journey.Flow.Proto == tracer.ProtoUDP && !in.madeAnew():
 		in.holdToEntry(f, t.To)

@@ -73,13 +73,15 @@ func expectedFaults() []fault {
 		{"the node has the old targetPort", rule, stale, confirmed, "Service db/api", svc(refusedByTarget, newTargetPort)},
 		{"the node has just got the new targetPort", rule, stale, probable, "Service db/api", svc(refusedByTarget, newTargetPort, rulesName(newAddr))},
 		{"an entry has the old targetPort", rule, "svc-stale-udp-conntrack", confirmed, "Service db/api", udp(newTargetPort, rulesName(newAddr))},
-		{"an endpoint that is not ready, and another is", rule, stale, confirmed, "Service db/api", svc(refusedByTarget, another, endpointIs(notReady), expects(api2), rulesName(oldAddr, api2))},
-		{"the same, silent", rule, stale, confirmed, "Service db/api", svc(reached, another, endpointIs(notReady), expects(api2), rulesName(oldAddr, api2))},
+		{"an endpoint that is not ready, and another is", rule, stale, probable, "Service db/api", svc(refusedByTarget, another, endpointIs(notReady), expects(api2), rulesName(oldAddr, api2))},
+		{"the same, silent", rule, stale, probable, "Service db/api", svc(reached, another, endpointIs(notReady), expects(api2), rulesName(oldAddr, api2))},
 		{"the same, and the rules were not read", rule, stale, probable, "Service db/api", svc(refusedByTarget, another, endpointIs(notReady), expects(api2), func(s *scene) { s.n.Services = nil })},
 		{"the same, and the cluster's data is old", rule, stale, probable, "Service db/api", svc(refusedByTarget, another, endpointIs(notReady), expects(api2), rulesName(oldAddr, api2), func(s *scene) { s.c.Stale = time.Minute })},
 		{"an entry pins to one that is not ready", rule, "svc-stale-udp-conntrack", probable, "Service db/api", udp(reached, another, endpointIs(notReady), expects(api2), rulesName(api2))},
 		{"Local, and the rules send to another node", rule, stale, confirmed, "Service db/api", far(rulesName(oldAddr, farAddr))},
 		{"Local, and only the rules' end is unknown", rule, stale, probable, "Service db/api", far(func(s *scene) { s.n.Services.Complete = false })},
+		{"not ready, silent, and its pod has crashed", rule, stale, probable, "Service db/api", svc(another, endpointIs(notReady), expects(api2), rulesName(oldAddr, api2), unwell(1), noNeighbour())},
+		{"the node has the old targetPort, and the pod has started anew once", rule, stale, confirmed, "Service db/api", svc(refusedByTarget, newTargetPort, func(s *scene) { s.c.TargetPod.Restarts = 1 })},
 		{"a terminating endpoint whose pod is gone, others are ready", rule, stale, confirmed, "Service db/api", svc(reached, another, endpointIs(func(e *tracer.ServiceEndpoint) {
 			e.Ready, e.Terminating = false, true
 		}), expects(api2), rulesName(oldAddr, api2))},
@@ -92,6 +94,10 @@ func expectedLookalikes() []lookalike {
 	return []lookalike{
 		{"translated as it ought to be, and refused", svc(refusedByTarget, expects(oldAddr)), "app-no-listener", stale, ""},
 		{"one of two that are ready refuses", svc(refusedByTarget, another, expects(oldAddr, api2), rulesName(oldAddr, api2)), "app-no-listener", stale, ""},
+		{"it has crashed, and the rules have not followed yet", svc(refusedByTarget, another, endpointIs(notReady), expects(api2), rulesName(oldAddr, api2), unwell(1)), "app-no-listener", "svc-stale-udp-conntrack", ""},
+		{"it has started anew and is not ready, the rules have not followed yet", svc(refusedByTarget, another, endpointIs(notReady), expects(api2), rulesName(oldAddr, api2), func(s *scene) {
+			s.c.TargetPod.Restarts = 1
+		}), "app-no-listener", "svc-stale-udp-conntrack", ""},
 		{"older recordings do not say what is expected", svc(refusedByTarget, another, endpointIs(notReady), rulesName(oldAddr, api2)), "app-no-listener", stale, ""},
 		{"not ready, and no other is", svc(refusedByTarget, endpointIs(notReady), expects(), rulesName(oldAddr)), "app-no-listener", stale, ""},
 		{"not ready since, and the rules have followed", svc(refusedByTarget, another, endpointIs(notReady), expects(api2), rulesName(api2)), "app-no-listener", stale, ""},

@@ -51,7 +51,7 @@ type live struct {
 	counted map[countKey]uint64
 	blind   []tracer.Blind // as the analyser knows it
 	gone    string         // why the endpoints cannot be resolved any more
-	asked   map[string]*tracer.NodeFacts
+	asked   answers
 	alarmed bool
 	stepped time.Duration // of the wall clock, as it was said last
 
@@ -404,15 +404,35 @@ func (l *live) ask(_ uint64, q tracer.Query) *tracer.NodeFacts {
 	if !q.Since.IsZero() {
 		q.Since = time.Now().Add(q.Since.Sub(l.probe.Now()))
 	}
-	key := fmt.Sprintf("%d %s", l.node.CountedFrom(q.Since).UnixNano(), askKey(q))
-	if f := l.asked[key]; f != nil && time.Since(f.At) < factsAge {
-		return f
+	return l.asked.ask(fmt.Sprintf("%d %s", l.node.CountedFrom(q.Since).UnixNano(), askKey(q)), q)
+}
+
+// answers are the node's facts that are shared for a moment.
+type answers struct {
+	// read asks for all of them; retrack gives those of another flow with what
+	// belongs to this one alone.
+	read    func(tracer.Query) *tracer.NodeFacts
+	retrack func(tracer.Query, *tracer.NodeFacts) *tracer.NodeFacts
+	byKey   map[string]answer
+}
+
+type answer struct {
+	flow  tracer.Tuple // that it was read for
+	facts *tracer.NodeFacts
+}
+
+func (s *answers) ask(key string, q tracer.Query) *tracer.NodeFacts {
+	if had, ok := s.byKey[key]; ok && time.Since(had.facts.At) < factsAge {
+		if had.flow == q.Flow {
+			return had.facts
+		}
+		return s.retrack(q, had.facts)
 	}
-	f := l.read(q)
-	if len(l.asked) > maxAsked {
-		clear(l.asked)
+	if s.byKey == nil || len(s.byKey) > maxAsked {
+		s.byKey = map[string]answer{}
 	}
-	l.asked[key] = f
+	f := s.read(q)
+	s.byKey[key] = answer{q.Flow, f}
 	return f
 }
 

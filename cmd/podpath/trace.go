@@ -152,7 +152,7 @@ func (a *app) openSession(ctx context.Context, f traceFlags, ends *endpoints, cl
 	log := a.logger()
 	s := &traceSession{app: a, ends: ends}
 	l := &live{
-		log: log, say: a.say, cluster: cluster, wide: f.wide, counted: map[countKey]uint64{}, asked: map[string]*tracer.NodeFacts{},
+		log: log, say: a.say, cluster: cluster, wide: f.wide, counted: map[countKey]uint64{},
 		analyser: newAnalyser(ends.node, nil),
 		aim:      func(v *kube.Snapshot) (*aim, error) { return ends.resolve(ctx, v) },
 	}
@@ -188,6 +188,7 @@ func (s *traceSession) attach(ctx context.Context, f traceFlags) error {
 	}
 	s.closer = append(s.closer, l.rules.Close)
 	l.rehearsal.ask, l.rehearsal.now = l.rehearse, time.Now
+	l.asked.read, l.asked.retrack = l.read, l.node.Retracked
 	l.analyser.view, l.analyser.stale, l.analyser.ask, l.analyser.recount = l.cluster.at, l.cluster.stale, l.ask, l.recount
 	if f.write != "" {
 		if err := s.record(f); err != nil {

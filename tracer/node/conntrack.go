@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"slices"
 	"time"
 
 	mdl "github.com/mdlayher/netlink"
@@ -41,24 +43,49 @@ var tcpStates = []string{"NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAI
 // tracked asks conntrack for the flow's entry. It asks for one tuple and never
 // for the table, which may have a quarter of a million entries.
 func (c *collector) tracked() {
-	v := c.inside(c.n.hostInode)
-	if v == nil {
-		return
+	if v := c.inside(c.n.hostInode); v != nil {
+		c.trackedIn(v.file)
 	}
+}
+
+// blindTracked is what is not known if that fails.
+const blindTracked = "the flow's conntrack entry"
+
+// Retracked is what was collected for another flow between the same ends, with
+// conntrack's entry for this one, as it is now. The facts given are left as they are.
+func (n *Node) Retracked(q tracer.Query, facts *tracer.NodeFacts) *tracer.NodeFacts {
+	c := &collector{n: n, q: q, fwd: q.Translated, facts: *facts}
+	if !c.fwd.IsValid() {
+		c.fwd = q.Flow
+	}
+	c.facts.At, c.facts.Tracked, c.facts.TrackedRead = time.Now(), nil, false
+	c.facts.Blind = slices.DeleteFunc(slices.Clone(facts.Blind), func(b tracer.Blind) bool { return b.What == blindTracked })
+	f, err := n.OpenNetNS(n.hostInode)
+	if err != nil {
+		c.blind(blindTracked, err)
+		return &c.facts
+	}
+	defer f.Close()
+	c.trackedIn(f)
+	return &c.facts
+}
+
+// trackedIn asks in the node's own namespace.
+func (c *collector) trackedIn(host *os.File) {
 	zone := uint16(0)
 	for i := range c.q.Drops {
 		if ct := c.q.Drops[i].Conn; ct != nil && ct.Zone != 0 {
 			zone = ct.Zone
 		}
 	}
-	err := netns.Do(int(v.file.Fd()), func() error {
+	err := netns.Do(int(host.Fd()), func() error {
 		for _, t := range []tracer.Tuple{c.q.Flow, c.fwd.Reverse()} {
 			f, ok, err := trackedEntry(t, zone)
 			if err != nil {
 				return err
 			}
 			if ok && (len(c.facts.Tracked) == 0 || c.facts.Tracked[0].Orig != f.Orig) {
-				f.NetNS = v.inode
+				f.NetNS = c.n.hostInode
 				c.facts.Tracked = append(c.facts.Tracked, f)
 			}
 		}
@@ -66,7 +93,7 @@ func (c *collector) tracked() {
 		return nil
 	})
 	if err != nil {
-		c.blind("the flow's conntrack entry", err)
+		c.blind(blindTracked, err)
 	}
 }
 

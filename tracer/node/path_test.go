@@ -142,10 +142,22 @@ func TestTracked(t *testing.T) {
 	if got.Orig != flow || got.Reply != tcp("10.91.1.11:8080", "10.91.1.10:40000") || got.State != "ESTABLISHED" || got.Timeout <= 50*time.Second || got.Timeout > 100*time.Second || got.NetNS != c.n1.inode {
 		t.Errorf("tracked %+v", got)
 	}
+	first := q
 	q.Flow.Src = netip.MustParseAddrPort("10.91.1.10:40001")
 	q.Translated = tracer.Tuple{}
 	if f := collect(t, n, q); len(f.Tracked) != 0 {
 		t.Errorf("another flow's entry: %+v", f.Tracked)
+	}
+	// What was collected for the one is taken for the other, but for the entry.
+	if o := n.Retracked(q, &f); len(o.Tracked) != 0 || !o.TrackedRead || len(o.Routes) != len(f.Routes) || o.At.Before(f.At) {
+		t.Errorf("taken for another flow: %+v", o)
+	}
+	if len(f.Tracked) != 1 {
+		t.Error("what was collected for the first flow is not left as it was")
+	}
+	f.Tracked, f.TrackedRead, f.Blind = nil, false, append(f.Blind, tracer.Blind{What: blindTracked})
+	if o := n.Retracked(first, &f); len(o.Tracked) != 1 || o.Tracked[0].Orig != flow || !o.TrackedRead || len(o.Blind) != len(f.Blind)-1 {
+		t.Errorf("asked for again: %+v", o)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/podpath/podpath/testbed/k8s"
 	"github.com/podpath/podpath/testbed/workload"
@@ -19,6 +20,8 @@ func proxyFaults() []Scenario {
 				Build: func(ctx context.Context, s *Stage) (*Scene, error) { return newService(ctx, s, s.Nodes()[i]) }},
 			Scenario{Name: "proxy-dead-stale-endpoint-" + proxy, About: "kube-proxy is dead, and the only endpoint was replaced",
 				Build: func(ctx context.Context, s *Stage) (*Scene, error) { return staleEndpoint(ctx, s, s.Nodes()[i]) }},
+			Scenario{Name: "proxy-dead-old-target-port-" + proxy, About: "kube-proxy is dead, and the application moved to another port with its Service's targetPort",
+				Build: func(ctx context.Context, s *Stage) (*Scene, error) { return oldTargetPort(ctx, s, s.Nodes()[i]) }},
 		)
 	}
 	return all
@@ -97,6 +100,68 @@ func staleEndpoint(ctx context.Context, s *Stage, n *k8s.Node) (*Scene, error) {
 		Symptom: []workload.Outcome{workload.Unreachable, workload.Timeout},
 		Want:    Want{Component: "kube-proxy", Code: "svc-stale-endpoint", Object: Object{"Service", s.Namespace, app}},
 	}, nil
+}
+
+func oldTargetPort(ctx context.Context, s *Stage, n *k8s.Node) (*Scene, error) {
+	app, port, target := s.Word(), s.Port(), s.Port()
+	server, err := s.Server(ctx, n, app, target)
+	if err != nil {
+		return nil, err
+	}
+	svc, err := s.Service(ctx, app, port, target, nil)
+	if err != nil {
+		return nil, err
+	}
+	client, err := s.Pod(ctx, n, s.Word())
+	if err != nil {
+		return nil, err
+	}
+	return &Scene{
+		Client: client, Network: "tcp", Target: at(svc.Spec.ClusterIP, port), Node: n,
+		From: s.ref("pod", client.Name), To: s.ref("svc", app) + ":" + itoa(port), Service: app,
+		Break: func(ctx context.Context) error {
+			if err := s.killProxy(n); err != nil {
+				return err
+			}
+			if err := server.Crash(); err != nil {
+				return err
+			}
+			if err := s.Listen(ctx, server, "", target+1); err != nil {
+				return err
+			}
+			spec := svc.DeepCopy().Spec
+			for i := range spec.Ports {
+				spec.Ports[i].TargetPort = intstr.FromInt32(target + 1)
+			}
+			if err := s.updateService(ctx, app, spec); err != nil {
+				return err
+			}
+			return s.awaitPort(ctx, app, target+1)
+		},
+		Heal:    n.StartProxy,
+		Symptom: []workload.Outcome{workload.Refused},
+		Want:    Want{Component: "kube-proxy", Code: "svc-stale-endpoint", Object: Object{"Service", s.Namespace, app}},
+	}, nil
+}
+
+// awaitPort waits until the Service's EndpointSlices have a port.
+func (s *Stage) awaitPort(ctx context.Context, service string, port int32) error {
+	return s.await(ctx, fmt.Sprintf("port %d in the EndpointSlices of %s", port, service), func() bool {
+		list, err := s.Client.DiscoveryV1().EndpointSlices(s.Namespace).List(ctx, metav1.ListOptions{
+			LabelSelector: "kubernetes.io/service-name=" + service,
+		})
+		if err != nil || len(list.Items) == 0 {
+			return false
+		}
+		for _, slice := range list.Items {
+			for _, p := range slice.Ports {
+				if p.Port == nil || *p.Port != port {
+					return false
+				}
+			}
+		}
+		return true
+	})
 }
 
 // try is a few tries of the scene's client.

@@ -42,6 +42,7 @@ func serviceFaults() []Scenario {
 		all = append(all, one)
 	}
 	return append(all,
+		Scenario{Name: "svc-local-asked-by-node", About: "externalTrafficPolicy Local, the only endpoint moved to the other node, and that node asks", Build: localAskedByNode},
 		Scenario{Name: "svc-endpoints-not-ready", Beside: true, About: "every pod behind the Service lost its Ready condition", Build: notReady},
 		Scenario{Name: "svc-wrong-port", About: "the client asks for a port that the Service does not have", Build: wrongPort},
 	)
@@ -161,5 +162,16 @@ func localWithoutEndpoint(ctx context.Context, s *Stage, n *k8s.Node) (*Scene, e
 	sc.Heal = func(ctx context.Context) error { return local.SetReady(ctx, true) }
 	sc.Symptom = []workload.Outcome{workload.Timeout}
 	sc.Want = Want{Component: "service", Code: "svc-no-local-endpoints", Object: Object{"Service", s.Namespace, app}}
+	return sc, nil
+}
+
+// localAskedByNode: another node is a client like any outside for such a policy,
+// also if it has the endpoint itself.
+func localAskedByNode(ctx context.Context, s *Stage) (*Scene, error) {
+	sc, err := localWithoutEndpoint(ctx, s, s.Pick())
+	if err != nil {
+		return nil, err
+	}
+	sc.Client = s.Other(sc.Node)
 	return sc, nil
 }

@@ -47,7 +47,7 @@ func (r *Runner) Run(ctx context.Context, s Scenario) Result {
 	begun := time.Now()
 	out := Result{Flavour: r.Cluster.Flavour.Name}
 	err := r.run(ctx, s, &out)
-	out.Name, out.Failing = s.Name, s.Failing
+	out.Name, out.Failing, out.Double = s.Name, s.Failing, s.Beside
 	if err != nil {
 		out.Broken = err.Error()
 	}

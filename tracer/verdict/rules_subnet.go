@@ -121,6 +121,10 @@ func (in *Input) wrongGateway(e *podEnd) *Finding {
 		Code: "cni-stale-neigh", Confidence: tracer.Confirmed, Object: podRef(e.pod),
 		Summary:  fmt.Sprintf("pod %s sends what is for its gateway %s to the MAC address %s, which is not the node's", e.who, r.Via, n.MAC),
 		Evidence: []tracer.Evidence{in.seenState(e.who, "neighbour %s dev %s: %s (%s), and the node has %s", n.Addr, n.Dev, n.MAC, n.State, right[0])},
+		Remedy: []string{
+			fmt.Sprintf("in the network namespace of %s (nsenter -n on %s): ip neigh show %s; ip neigh del %s dev %s", e.who, in.NodeName, n.Addr, n.Addr, n.Dev),
+			fmt.Sprintf("if it comes back, see who answers: tcpdump -eni %s arp or icmp6 on %s", e.peer.Name, in.NodeName),
+		},
 	}
 	for k := range in.Journey.Drops {
 		if d := &in.Journey.Drops[k]; !d.ARP && !d.ICMPError {
@@ -130,6 +134,10 @@ func (in *Input) wrongGateway(e *podEnd) *Finding {
 	if who := in.claims(r.Via, n.MAC); who != nil {
 		f.Code, f.Object = "cni-duplicate-ip", who
 		f.Summary = fmt.Sprintf("%s has the address %s as well, which is the gateway's: pod %s sends it what is for the gateway", refName(who), r.Via, e.who)
+		f.Remedy = []string{
+			fmt.Sprintf("delete the pod that has the gateway's address, so that it gets another: kubectl -n %s delete pod %s", who.Namespace, who.Name),
+			fmt.Sprintf("keep %s out of the range that the CNI hands out on %s (host-local: rangeStart, or the lease's file in /var/lib/cni/networks)", r.Via, in.NodeName),
+		}
 	}
 	return f
 }

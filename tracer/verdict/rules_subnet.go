@@ -134,8 +134,12 @@ func (in *Input) wrongGateway(e *podEnd) *Finding {
 	if who := in.claims(r.Via, n.MAC); who != nil {
 		f.Code, f.Object = "cni-duplicate-ip", who
 		f.Summary = fmt.Sprintf("%s has the address %s as well, which is the gateway's: pod %s sends it what is for the gateway", refName(who), r.Via, e.who)
+		remove := fmt.Sprintf("kubectl get pods -A -o wide --field-selector spec.nodeName=%s lists the pods of the node", in.NodeName)
+		if who.Name != "" {
+			remove = fmt.Sprintf("kubectl -n %s delete pod %s", who.Namespace, who.Name)
+		}
 		f.Remedy = []string{
-			fmt.Sprintf("delete the pod that has the gateway's address, so that it gets another: kubectl -n %s delete pod %s", who.Namespace, who.Name),
+			"delete the pod that has the gateway's address, so that it gets another: " + remove,
 			fmt.Sprintf("keep %s out of the range that the CNI hands out on %s (host-local: rangeStart, or the lease's file in /var/lib/cni/networks)", r.Via, in.NodeName),
 		}
 	}

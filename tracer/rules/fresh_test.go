@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -193,10 +192,7 @@ func TestLegacyReadOnce(t *testing.T) {
 	l.warm(6000)
 	l.shell("iptables-legacy", "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:A - [0:0]\n-A FORWARD -p udp -m comment --comment one -j A\n-A A -p udp -m udp --dport 6000 -j DROP\nCOMMIT\n"+
 		"*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -s 10.9.0.0/16 -j MASQUERADE\nCOMMIT\n")
-	dir := t.TempDir()
-	runs := filepath.Join(dir, "runs")
-	must(t, os.WriteFile(filepath.Join(dir, "iptables-legacy-save"), []byte("#!/bin/sh\necho \"$@\" >>"+runs+"\nPATH=${PATH#*:}\nexec iptables-legacy-save \"$@\"\n"), 0o755))
-	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	runs := standIn(t)
 	ran := func() string {
 		b, err := os.ReadFile(runs)
 		if err != nil && !os.IsNotExist(err) {

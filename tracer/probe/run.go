@@ -85,7 +85,7 @@ func (r *run) drain() error {
 		r.probe.reader.SetDeadline(end)
 		err := r.probe.reader.ReadInto(&r.record)
 		if errors.Is(err, ringbuf.ErrFlushed) {
-			r.probe.caughtUp.Store(int64(began.Sub(r.probe.clock.began)))
+			r.caughtUp(began)
 			return nil
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -96,10 +96,19 @@ func (r *run) drain() error {
 		}
 		r.one(r.record.RawSample)
 	}
-	if last := int64(r.last.Sub(r.probe.clock.began)); last > r.probe.caughtUp.Load() {
-		r.probe.caughtUp.Store(last)
-	}
+	r.caughtUp(r.last)
 	return nil
+}
+
+// caughtUp moves the clock that judges to a moment, or to the last event, if that
+// was later: one may have come between looking at the clock and the end of the ring.
+func (r *run) caughtUp(until time.Time) {
+	if r.last.After(until) {
+		until = r.last
+	}
+	if at := int64(until.Sub(r.probe.clock.began)); at > r.probe.caughtUp.Load() {
+		r.probe.caughtUp.Store(at)
+	}
 }
 
 func (r *run) one(data []byte) {

@@ -220,8 +220,13 @@ func discoveryBlocked(in *Input) *Finding {
 		f.Evidence = append(f.Evidence, seenRule(in, r))
 		what = fmt.Sprintf("a rule in table %s %s, chain %s", r.Family, r.Table, r.Chain)
 	}
-	f.Summary = fmt.Sprintf("%s on node %s drops the questions by which %s looks for %s: without neighbour discovery nobody is found over IPv6",
-		what, in.NodeName, q.Tuple.Src.Addr(), q.Tuple.Dst.Addr())
+	how, allow := "neighbour discovery nobody is found over IPv6", "allow ICMPv6 types 133 to 136 (neighbour discovery, RFC 4890) at every hook, before the rule that drops"
+	if q.Tuple.Src.Addr().Unmap().Is4() {
+		how, allow = "ARP nobody is found over IPv4", "allow ARP (ether type 0x0806) before the rule that drops"
+	}
+	f.Summary = fmt.Sprintf("%s on node %s drops the questions by which %s looks for %s: without %s",
+		what, in.NodeName, q.Tuple.Src.Addr(), q.Tuple.Dst.Addr(), how)
+	f.Remedy = []string{allow, fmt.Sprintf("on %s: nft list ruleset, and ip6tables-save or arptables-save where those are used, show the rule", in.NodeName)}
 	return f
 }
 

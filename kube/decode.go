@@ -125,6 +125,16 @@ func (l *loader) list(rest map[string]json.RawMessage, kindless []json.RawMessag
 			return &DumpError{Err: ErrDumpFormat, Detail: field + " is no list of kinds"}
 		}
 	}
+	if raw, ok := rest[eventsField]; ok {
+		var list []podName
+		if json.Unmarshal(raw, &list) != nil {
+			return &DumpError{Err: ErrDumpFormat, Detail: eventsField + " is no list of pods"}
+		}
+		l.eventsOf, l.listed = append(l.eventsOf, list...), true
+	}
+	if raw, ok := rest["changes"]; ok && json.Unmarshal(raw, &l.changes) != nil {
+		return &DumpError{Err: ErrDumpFormat, Detail: "changes is no list of changes"}
+	}
 	itemKind := strings.TrimSuffix(listKind, "List")
 	if len(kindless) > 0 && itemKind == "" {
 		return &DumpError{Err: ErrDumpFormat, Detail: "neither the list nor its items name a kind"}
@@ -156,7 +166,7 @@ func (l *loader) single(fields map[string]json.RawMessage) error {
 
 // object decodes, reduces and files one object.
 func (l *loader) object(kindName string, raw json.RawMessage) error {
-	o, err := decodeObject(kindName, raw)
+	o, err := l.decode(kindName, raw)
 	if err != nil {
 		return err
 	}
@@ -171,8 +181,8 @@ func (l *loader) object(kindName string, raw json.RawMessage) error {
 	return nil
 }
 
-// decodeObject returns nil for a kind that podpath does not use.
-func decodeObject(kindName string, raw json.RawMessage) (object, error) {
+// decode returns nil for an object that podpath does not use.
+func (l *loader) decode(kindName string, raw json.RawMessage) (object, error) {
 	switch kindName {
 	case "Pod":
 		return decodeAs(kindName, raw, func(p *corev1.Pod) object { return reducePod(p) })
@@ -188,6 +198,8 @@ func decodeObject(kindName string, raw json.RawMessage) (object, error) {
 		return decodeAs(kindName, raw, func(r *appsv1.ReplicaSet) object { return reduceReplicaSet(r) })
 	case "ServiceCIDR":
 		return decodeAs(kindName, raw, func(c *networkingv1.ServiceCIDR) object { return reduceServiceCIDR(c) })
+	case "Event":
+		return decodeAs(kindName, raw, l.event)
 	}
 	return decodePolicy(kindName, raw)
 }
@@ -207,6 +219,18 @@ func decodePolicy(kindName string, raw json.RawMessage) (object, error) {
 	}
 	h.Kind = kindName
 	return reduceCustom(raw, &h), nil
+}
+
+// event returns nil for an Event that says nothing of a pod's start. One of anything
+// tells that those of its namespace were asked for.
+func (l *loader) event(e *corev1.Event) object {
+	if ns := e.InvolvedObject.Namespace; ns != "" {
+		l.eventsIn[ns] = true
+	}
+	if kept := reduceEvent(e); kept != nil {
+		return kept
+	}
+	return nil
 }
 
 func decodeAs[T any](kindName string, raw json.RawMessage, reduce func(*T) object) (object, error) {

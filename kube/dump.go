@@ -93,10 +93,16 @@ type loader struct {
 	shared  *shared
 	unread  []string // kinds that the writer could not read
 	read    []string // kinds that not every cluster has, and that it could read
+	changes []ServiceChange
+	// eventsIn are the namespaces of which there are Events. A dump of podpath's own
+	// says of which pods it has them, if any: those are listed then.
+	eventsIn map[string]bool
+	eventsOf []podName
+	listed   bool
 }
 
 func newLoader() *loader {
-	return &loader{objs: make(map[kind]map[Key]object), ignored: make(map[string]int), shared: newShared()}
+	return &loader{objs: make(map[kind]map[Key]object), ignored: make(map[string]int), shared: newShared(), eventsIn: make(map[string]bool)}
 }
 
 func (l *loader) file(path string) (time.Time, error) {
@@ -202,6 +208,8 @@ func (l *loader) finish(name string, taken time.Time) (*Snapshot, DumpReport, er
 	report.Warnings = l.warnings()
 	snap := newSnapshot(all, taken)
 	snap.mark(l.unread, l.read)
+	snap.changes = l.changes
+	snap.eventsOf = l.eventsKnown(snap)
 	return snap, report, nil
 }
 

@@ -244,6 +244,8 @@ func FuzzReadDump(f *testing.F) {
 	f.Add([]byte(`{"kind":"PodList","items":[{"metadata":{"name":"x"}}]}`))
 	f.Add([]byte("---\nkind: NetworkPolicy\nmetadata: {name: a}\nspec: {ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8}}]}]}\n"))
 	f.Add([]byte(`{"items":null}`))
+	f.Add([]byte(`{"kind":"List","items":[{"kind":"Pod","metadata":{"name":"a","namespace":"b"}},{"kind":"Event","metadata":{"name":"e"},"involvedObject":{"kind":"Job","name":"j","namespace":"b"}}]}`))
+	f.Add([]byte(`{"kind":"List","items":[{"kind":"Pod","metadata":{"name":"a","namespace":"b"}},{"kind":"Pod","metadata":{"name":"c","namespace":"b"}}],"eventsOf":[{"namespace":"b","name":"a"},{"name":"x"},{}]}`))
 	f.Add([]byte("\x00"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		s, _, err := ReadDump(bytes.NewReader(in), "fuzz")
@@ -260,6 +262,11 @@ func FuzzReadDump(f *testing.F) {
 		}
 		if d := diffObjects(s.objects(), again.objects()); d != "" {
 			t.Errorf("round trip (-want +got)\n%s", d)
+		}
+		for p := range s.Pods() {
+			if q, ok := again.Pod(p.Namespace, p.Name); ok && p.wantsAddress() && s.eventsKnown(p) != again.eventsKnown(q) {
+				t.Errorf("pod %s: its Events are known: %t, and %t", p.Key(), s.eventsKnown(p), again.eventsKnown(q))
+			}
 		}
 	})
 }

@@ -35,6 +35,9 @@ func (s *Snapshot) Endpoint(ip netip.Addr, port uint16, proto uint8) tracer.Endp
 	return e
 }
 
+// PodEndpoint names a pod that may have no address.
+func (s *Snapshot) PodEndpoint(p *Pod) tracer.Endpoint { return s.podEndpoint(tracer.Endpoint{}, p) }
+
 func (s *Snapshot) podEndpoint(e tracer.Endpoint, p *Pod) tracer.Endpoint {
 	e.Kind, e.Namespace, e.Name, e.Node = tracer.KindPod, p.Namespace, p.Name, p.Node
 	e.Owner, e.HostNetwork = s.Owner(p).String(), p.HostNetwork

@@ -149,6 +149,7 @@ func agree(t *testing.T, seed uint64, rnd *rand.Rand, st *Store, m *model, now t
 		}
 	}
 	cur := st.Current()
+	samePods(t, cur)
 	for i := range 5 {
 		ip := netip.MustParseAddr(fmt.Sprintf("10.0.0.%d", i))
 		if len(cur.PodsByIP(ip)) > 0 {

@@ -191,7 +191,7 @@ func (s *Snapshot) PodFacts(p *Pod) *tracer.PodFacts {
 		Namespace: p.Namespace, Name: p.Name, Phase: p.Phase, Ready: p.Ready,
 		Terminating: !p.Deleting.IsZero(), HostNetwork: p.HostNetwork, DNSPolicy: p.DNSPolicy, Node: p.Node,
 		Owner: s.Owner(p).String(), IPs: p.IPs, Restarts: p.Restarts, Ports: p.Ports, DNS: s.servesDNS(p),
-		Created: p.Created,
+		Created: p.Created, Network: s.podNetwork(p),
 	}
 }
 
@@ -301,6 +301,7 @@ func (s *Snapshot) Counts() map[string]int {
 		kindSlice.String(): s.slices.len(), kindNode.String(): len(s.nodes.byName),
 		kindNamespace.String(): s.namespaces.len(), kindPolicy.String(): s.policies.len(),
 		kindReplicaSet.String(): s.replicas.len(), kindServiceCIDR.String(): s.cidrs.len(),
+		kindEvent.String(): s.events.len(),
 	}
 	for i := range s.clusterWide {
 		out[(kindAdminPolicy + kind(i)).String()] = s.clusterWide[i].len()

@@ -3,11 +3,14 @@ package kube
 import (
 	"net/netip"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podpath/podpath/tracer"
 )
 
 // Node is what podpath keeps of a Node. It is immutable.
@@ -22,6 +25,17 @@ type Node struct {
 	Labels map[string]string
 	// PodNetwork as in tracer.NodeInfo.
 	PodNetwork string
+	// ReadyStatus is the condition's own ("True", "False", "Unknown"), ReadySince when
+	// it got it. ReadyText and Says are why it is not ready, "" while it is.
+	ReadyStatus string
+	ReadySince  time.Time
+	ReadyText   string
+	Says        tracer.StartFailure
+	// NetworkUnavailable is the condition of that name, NetworkText why.
+	NetworkUnavailable bool
+	NetworkText        string
+	// MaxPods is how many pods it takes (status.allocatable), 0 if it does not say.
+	MaxPods int64
 }
 
 // backendType is where flannel says how a node's pods are reached.
@@ -56,16 +70,29 @@ func reduceNode(n *corev1.Node) *Node {
 			out.IPs = appendAddr(out.IPs, a.Address)
 		}
 	}
-	for _, c := range n.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			out.Ready = c.Status == corev1.ConditionTrue
-		}
-	}
+	out.conditions(n)
+	out.MaxPods = n.Status.Allocatable.Pods().Value()
 	out.PodCIDRs = parsePrefixes(n.Spec.PodCIDRs)
 	if len(out.PodCIDRs) == 0 {
 		out.PodCIDRs = parsePrefixes([]string{n.Spec.PodCIDR})
 	}
 	return out
+}
+
+func (n *Node) conditions(from *corev1.Node) {
+	for _, c := range from.Status.Conditions {
+		switch c.Type {
+		case corev1.NodeReady:
+			n.Ready, n.ReadyStatus, n.ReadySince = c.Status == corev1.ConditionTrue, string(c.Status), since(c.LastTransitionTime)
+			if !n.Ready {
+				n.ReadyText, n.Says = reasonText(c.Reason, c.Message), noted(from.Annotations, c.Message)
+			}
+		case corev1.NodeNetworkUnavailable:
+			if c.Status == corev1.ConditionTrue {
+				n.NetworkUnavailable, n.NetworkText = true, reasonText(c.Reason, c.Message)
+			}
+		}
+	}
 }
 
 func reduceNamespace(n *corev1.Namespace) *Namespace {

@@ -38,6 +38,14 @@ type Pod struct {
 	// ("ContainerCreating", "ImagePullBackOff: ..."), or why the pod is not
 	// scheduled ("Unschedulable: ..."); "" otherwise.
 	Waiting string
+	// Scheduled is when the pod was given to its node, zero if that is not said.
+	Scheduled time.Time
+	// NetworkReady is the status of the condition PodReadyToStartContainers, "" in
+	// clusters without it. ReadySince is when Ready got its value.
+	NetworkReady string
+	ReadySince   time.Time
+	// Exit is how a container ended last, nil unless its last words are known.
+	Exit *Exit
 }
 
 // OwnerRef is the controller of an object.
@@ -131,15 +139,35 @@ func reducePod(p *corev1.Pod) *Pod {
 	if p.DeletionTimestamp != nil {
 		out.Deleting = p.DeletionTimestamp.UTC()
 	}
-	for _, c := range p.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			out.Ready = c.Status == corev1.ConditionTrue
-		}
-	}
+	out.conditions(p.Status.Conditions)
+	out.Exit = lastExit(p)
 	for _, c := range p.Status.ContainerStatuses {
 		out.Restarts += c.RestartCount
 	}
 	return out
+}
+
+func (p *Pod) conditions(list []corev1.PodCondition) {
+	for _, c := range list {
+		switch c.Type {
+		case corev1.PodReady:
+			p.Ready, p.ReadySince = c.Status == corev1.ConditionTrue, since(c.LastTransitionTime)
+		case corev1.PodReadyToStartContainers:
+			p.NetworkReady = string(c.Status)
+		case corev1.PodScheduled:
+			if c.Status == corev1.ConditionTrue {
+				p.Scheduled = since(c.LastTransitionTime)
+			}
+		}
+	}
+}
+
+// since is a time of the API's, zero if it is not set.
+func since(t metav1.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return t.UTC()
 }
 
 func podIPs(p *corev1.Pod) []netip.Addr {

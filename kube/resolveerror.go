@@ -47,6 +47,8 @@ type NoIPError struct {
 	What   string
 	Phase  string
 	Reason string // why it waits, "" if the API does not say
+	// Pods are those of the endpoint, of which none has an address; none for a node.
+	Pods []*Pod
 }
 
 func (e *NoIPError) Error() string {

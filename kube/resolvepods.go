@@ -65,8 +65,8 @@ func (r *resolver) take(pods []*Pod, description string) error {
 	}
 	here, elsewhere := r.onNode(pods)
 	if len(here) == 0 {
-		if one, ok := onlyUnscheduled(pods); ok {
-			return noIP(one)
+		if noneHasIP(pods) { // on its node there is nothing to be seen of it either
+			return noIP(pods...)
 		}
 		return &WrongNodeError{What: r.what(), Here: r.opt.Node, Nodes: elsewhere}
 	}
@@ -81,7 +81,7 @@ func (r *resolver) take(pods []*Pod, description string) error {
 		}
 	}
 	if len(without) == len(here) {
-		return noIP(without[0])
+		return noIP(without...)
 	}
 	for _, p := range without {
 		r.note("%v", noIP(p))
@@ -110,17 +110,14 @@ func (r *resolver) onNode(pods []*Pod) (here []*Pod, elsewhere []string) {
 	return here, elsewhere
 }
 
-func onlyUnscheduled(pods []*Pod) (*Pod, bool) {
-	for _, p := range pods {
-		if p.Node != "" {
-			return nil, false
-		}
-	}
-	return pods[0], true
+func noneHasIP(pods []*Pod) bool {
+	return !slices.ContainsFunc(pods, func(p *Pod) bool { return len(p.IPs) > 0 || p.Finished() })
 }
 
-func noIP(p *Pod) error {
-	e := &NoIPError{What: "pod " + p.Key().String(), Phase: p.Phase, Reason: p.Waiting}
+// noIP is the error for pods without an address, which names the first.
+func noIP(pods ...*Pod) error {
+	p := pods[0]
+	e := &NoIPError{What: "pod " + p.Key().String(), Phase: p.Phase, Reason: p.Waiting, Pods: pods}
 	if p.Finished() {
 		return &SelectionError{What: e.What, Reason: "it has ended (" + p.Phase + "), its address may be another pod's now"}
 	}

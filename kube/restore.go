@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -48,6 +49,8 @@ func restore(o object) any {
 			TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "ReplicaSet"},
 			ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, OwnerReferences: ownerRefs(o.Controller)},
 		}
+	case *Event:
+		return restoreEvent(o)
 	case *ServiceCIDR:
 		return &networkingv1.ServiceCIDR{
 			TypeMeta:   metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "ServiceCIDR"},
@@ -81,8 +84,15 @@ func restorePod(p *Pod) *corev1.Pod {
 	out.Spec.Containers = []corev1.Container{c}
 	out.Status = corev1.PodStatus{
 		Phase:             corev1.PodPhase(p.Phase),
-		Conditions:        []corev1.PodCondition{{Type: corev1.PodReady, Status: condition(p.Ready)}},
+		Conditions:        podConditions(p),
 		ContainerStatuses: []corev1.ContainerStatus{{Name: c.Name, RestartCount: p.Restarts}},
+	}
+	if e := p.Exit; e != nil {
+		out.Annotations = map[string]string{saysNote: string(e.Says)}
+		out.Status.ContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{Message: e.Text, FinishedAt: metav1.NewTime(e.At)}
+		if !e.Again.IsZero() {
+			out.Status.ContainerStatuses[0].State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(e.Again)}
+		}
 	}
 	if reason, message, _ := strings.Cut(p.Waiting, ": "); reason != "" {
 		out.Status.ContainerStatuses[0].State.Waiting = &corev1.ContainerStateWaiting{Reason: reason, Message: message}
@@ -92,6 +102,17 @@ func restorePod(p *Pod) *corev1.Pod {
 			out.Status.PodIP = ip.String()
 		}
 		out.Status.PodIPs = append(out.Status.PodIPs, corev1.PodIP{IP: ip.String()})
+	}
+	return out
+}
+
+func podConditions(p *Pod) []corev1.PodCondition {
+	out := []corev1.PodCondition{{Type: corev1.PodReady, Status: condition(p.Ready), LastTransitionTime: metav1.NewTime(p.ReadySince)}}
+	if p.NetworkReady != "" {
+		out = append(out, corev1.PodCondition{Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionStatus(p.NetworkReady)})
+	}
+	if !p.Scheduled.IsZero() {
+		out = append(out, corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(p.Scheduled)})
 	}
 	return out
 }
@@ -106,7 +127,7 @@ func addrText(a netip.Addr) string {
 
 func restoreService(s *Service) *corev1.Service {
 	out := &corev1.Service{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}}
-	out.Namespace, out.Name, out.Labels = s.Namespace, s.Name, s.Labels
+	out.Namespace, out.Name, out.Labels, out.ManagedFields = s.Namespace, s.Name, s.Labels, restoreChanged(s.Changed)
 	out.Spec = corev1.ServiceSpec{
 		Type: corev1.ServiceType(s.Type), Selector: s.Selector, ClusterIPs: texts(s.ClusterIPs),
 		ExternalIPs: texts(s.ExternalIPs), LoadBalancerSourceRanges: texts(s.SourceRanges),
@@ -139,7 +160,7 @@ func restoreService(s *Service) *corev1.Service {
 func restoreSlice(s *EndpointSlice) *discoveryv1.EndpointSlice {
 	out := &discoveryv1.EndpointSlice{
 		TypeMeta:    metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"},
-		ObjectMeta:  metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name},
+		ObjectMeta:  metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, ManagedFields: restoreChanged(s.Changed)},
 		AddressType: discoveryv1.AddressTypeIPv4,
 	}
 	if s.IPv6 {
@@ -190,8 +211,31 @@ func restoreNode(n *Node) *corev1.Node {
 	for _, ip := range n.IPs {
 		out.Status.Addresses = append(out.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip.String()})
 	}
-	out.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: condition(n.Ready)}}
+	out.Status.Conditions = nodeConditions(n)
+	if n.Says != "" {
+		if out.Annotations == nil {
+			out.Annotations = map[string]string{}
+		}
+		out.Annotations[saysNote] = string(n.Says)
+	}
+	if n.MaxPods > 0 {
+		out.Status.Allocatable = corev1.ResourceList{corev1.ResourcePods: *apiresource.NewQuantity(n.MaxPods, apiresource.DecimalSI)}
+	}
 	out.Spec.PodCIDRs = texts(n.PodCIDRs)
+	return out
+}
+
+func nodeConditions(n *Node) []corev1.NodeCondition {
+	reason, message, _ := strings.Cut(n.ReadyText, ": ")
+	status := corev1.ConditionStatus(n.ReadyStatus)
+	if status == "" {
+		status = condition(n.Ready)
+	}
+	out := []corev1.NodeCondition{{Type: corev1.NodeReady, Status: status, Reason: reason, Message: message, LastTransitionTime: metav1.NewTime(n.ReadySince)}}
+	if n.NetworkUnavailable {
+		reason, message, _ := strings.Cut(n.NetworkText, ": ")
+		out = append(out, corev1.NodeCondition{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionTrue, Reason: reason, Message: message})
+	}
 	return out
 }
 

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -30,6 +31,9 @@ type Service struct {
 	SourceRanges    []netip.Prefix
 	PublishNotReady bool
 	ExternalName    string
+	// Changed is when the version that was heard of first had been written, by the
+	// API server's clock; zero is not known. Snapshot.Changes has what came after.
+	Changed time.Time
 }
 
 // ServicePort is one port of a Service.
@@ -98,6 +102,7 @@ func reduceService(s *corev1.Service) *Service {
 		ExternalLocal:   s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 		PublishNotReady: s.Spec.PublishNotReadyAddresses,
 		ExternalName:    s.Spec.ExternalName,
+		Changed:         changed(&s.ObjectMeta),
 	}
 	if out.Type == "" {
 		out.Type = string(corev1.ServiceTypeClusterIP)
@@ -149,6 +154,9 @@ type EndpointSlice struct {
 	IPv6      bool
 	Ports     []SlicePort
 	Endpoints []SliceEndpoint
+	// Changed is when the version that was heard of first had been written, by the
+	// API server's clock; zero is not known. Snapshot.Changes has what came after.
+	Changed time.Time
 }
 
 // SlicePort is one port of a slice. Number 0 stands for an absent port, which
@@ -177,6 +185,7 @@ func reduceSlice(s *discoveryv1.EndpointSlice) *EndpointSlice {
 		Meta:    Meta{Namespace: s.Namespace, Name: s.Name, rv: s.ResourceVersion},
 		Service: s.Labels[discoveryv1.LabelServiceName],
 		IPv6:    s.AddressType == discoveryv1.AddressTypeIPv6,
+		Changed: changed(&s.ObjectMeta),
 	}
 	for _, p := range s.Ports {
 		port := SlicePort{Proto: tracer.ProtoTCP}

@@ -22,6 +22,7 @@ type Snapshot struct {
 	later *Snapshot
 
 	pods       index[Key, *Pod]
+	placed     index[bucket, []*Pod]
 	podIPs     index[netip.Addr, []*Pod]
 	hostPorts  index[hostPort, []*Pod]
 	published  index[publishedPort, []*Pod]
@@ -36,6 +37,8 @@ type Snapshot struct {
 	ofNS       index[string, []*NetworkPolicy]
 	replicas   index[Key, *ReplicaSet]
 	cidrs      index[Key, *ServiceCIDR]
+	events     index[Key, *Event]
+	ofPod      index[Key, []*Event]
 	// Policies that are custom objects, by kind, and as they are looked up.
 	clusterWide [kindClusterPolicy - kindAdminPolicy + 1]index[Key, *ClusterPolicy]
 	ofCNI       [kinds - kindGlobalPolicy]index[Key, *CNIPolicy]
@@ -44,14 +47,20 @@ type Snapshot struct {
 
 	nodes nodeTable
 	near  *neighbours
+	down  *downAgents
 	// unread are the kinds that could not be read.
 	unread [kinds]bool
 	// read are the kinds that only some clusters have, and that could be read.
 	read [kinds]bool
+	// eventsOf are the pods of which the Events are known, also that there are none,
+	// with the UID that each had.
+	eventsOf map[Key]string
 	// ranges are the Service ranges, guessed from the ClusterIPs unless
 	// rangesKnown.
 	ranges      []netip.Prefix
 	rangesKnown bool
+	// changes are what changed of Services of late.
+	changes []ServiceChange
 }
 
 // hostPort is a port that a hostNetwork pod declares on a node's address.
@@ -95,6 +104,10 @@ type op struct {
 	obj    object
 	all    []object
 	unread bool
+	// of are the pods that the objects are about, where all is of these only (Event).
+	of map[Key]string
+	// listed: it is one of all there are.
+	listed bool
 	at     time.Time
 }
 
@@ -110,6 +123,7 @@ const (
 	kindPolicy
 	kindReplicaSet
 	kindServiceCIDR
+	kindEvent
 	kindAdminPolicy
 	kindBaselinePolicy
 	kindClusterPolicy
@@ -122,11 +136,14 @@ const (
 
 func (k kind) String() string {
 	return [kinds]string{
-		"Pod", "Service", "EndpointSlice", "Node", "Namespace", "NetworkPolicy", "ReplicaSet", "ServiceCIDR",
+		"Pod", "Service", "EndpointSlice", "Node", "Namespace", "NetworkPolicy", "ReplicaSet", "ServiceCIDR", "Event",
 		"AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy",
 		tracer.KindGlobalPolicy, tracer.KindCalicoPolicy, "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy",
 	}[k]
 }
+
+// custom: not every cluster has it.
+func (k kind) custom() bool { return k > kindEvent }
 
 func kindOf(o object) kind {
 	switch o := o.(type) {
@@ -148,6 +165,8 @@ func kindOf(o object) kind {
 		return o.kind
 	case *CNIPolicy:
 		return o.kind
+	case *Event:
+		return kindEvent
 	default:
 		return kindServiceCIDR
 	}
@@ -162,6 +181,7 @@ type builder struct {
 	formerSet map[netip.Addr]time.Time
 
 	pods       *editor[Key, *Pod]
+	placed     *editor[bucket, []*Pod]
 	podIPs     *editor[netip.Addr, []*Pod]
 	hostPorts  *editor[hostPort, []*Pod]
 	published  *editor[publishedPort, []*Pod]
@@ -176,19 +196,24 @@ type builder struct {
 	ofNS       *editor[string, []*NetworkPolicy]
 	replicas   *editor[Key, *ReplicaSet]
 	cidrs      *editor[Key, *ServiceCIDR]
+	events     *editor[Key, *Event]
+	ofPod      *editor[Key, []*Event]
 	nodes      map[Key]*Node
 
 	clusterWide [kindClusterPolicy - kindAdminPolicy + 1]*editor[Key, *ClusterPolicy]
 	ofCNI       [kinds - kindGlobalPolicy]*editor[Key, *CNIPolicy]
+
+	changes []ServiceChange // in this batch
 }
 
 func newBuilder(s *Snapshot) *builder {
 	b := &builder{
 		next: *s, formerSet: make(map[netip.Addr]time.Time),
-		pods: s.pods.edit(), podIPs: s.podIPs.edit(), hostPorts: s.hostPorts.edit(), published: s.published.edit(), former: s.former.edit(),
+		pods: s.pods.edit(), placed: s.placed.edit(), podIPs: s.podIPs.edit(), hostPorts: s.hostPorts.edit(), published: s.published.edit(), former: s.former.edit(),
 		services: s.services.edit(), vips: s.vips.edit(), nodePorts: s.nodePorts.edit(),
 		slices: s.slices.edit(), ofService: s.ofService.edit(), namespaces: s.namespaces.edit(),
 		policies: s.policies.edit(), ofNS: s.ofNS.edit(), replicas: s.replicas.edit(), cidrs: s.cidrs.edit(),
+		events: s.events.edit(), ofPod: s.ofPod.edit(),
 	}
 	b.next.at, b.next.later = time.Time{}, nil
 	for i := range b.clusterWide {
@@ -205,10 +230,12 @@ func (b *builder) apply(o op) {
 	switch {
 	case o.unread:
 		b.next.unread[o.kind], b.next.read[o.kind] = true, false
+		b.about(o)
 		b.note(o.kind)
 		return
 	case o.all != nil:
 		b.next.unread[o.kind] = false
+		b.about(o)
 		b.replace(o)
 		return
 	}
@@ -216,9 +243,9 @@ func (b *builder) apply(o op) {
 	case kindPod:
 		change(b, b.pods, o, b.unindexPod, b.indexPod)
 	case kindService:
-		change(b, b.services, o, b.unindexService, b.indexService)
+		change(b, b.services, b.date(o), b.unindexService, b.indexService)
 	case kindSlice:
-		change(b, b.slices, o,
+		change(b, b.slices, b.date(o),
 			func(s *EndpointSlice, _ op) { removeFrom(b.ofService, s.serviceKey(), s) },
 			func(s *EndpointSlice, _ op) { addTo(b.ofService, s.serviceKey(), s) })
 	case kindPolicy:
@@ -231,6 +258,10 @@ func (b *builder) apply(o op) {
 		change(b, b.replicas, o, nil, nil)
 	case kindServiceCIDR:
 		change(b, b.cidrs, o, nil, nil)
+	case kindEvent:
+		change(b, b.events, o,
+			func(e *Event, _ op) { removeFrom(b.ofPod, e.Pod, e) },
+			func(e *Event, _ op) { addTo(b.ofPod, e.Pod, e) })
 	case kindNode:
 		b.applyNode(o)
 	case kindAdminPolicy, kindBaselinePolicy, kindClusterPolicy:
@@ -266,15 +297,23 @@ func (b *builder) replace(o op) {
 		}
 	}
 	for _, obj := range o.all {
-		b.apply(op{kind: o.kind, key: obj.Key(), obj: obj, at: o.at})
+		b.apply(op{kind: o.kind, key: obj.Key(), obj: obj, at: o.at, listed: true})
 	}
 }
 
 // have notes that a kind which not every cluster has could be read.
 func (b *builder) have(k kind) {
-	if k >= kindAdminPolicy && !b.next.read[k] {
+	if k.custom() && !b.next.read[k] {
 		b.next.read[k] = true
 		b.note(k)
+	}
+}
+
+// about notes of which pods the Events are known now, if it is Events.
+func (b *builder) about(o op) {
+	if o.kind == kindEvent {
+		b.next.eventsOf = o.of
+		b.note(o.kind)
 	}
 }
 
@@ -295,6 +334,8 @@ func (b *builder) keys(k kind) []Key {
 		return b.replicas.ix.keys()
 	case kindServiceCIDR:
 		return b.cidrs.ix.keys()
+	case kindEvent:
+		return b.events.ix.keys()
 	case kindNode:
 		b.ownNodes()
 		return slices.Collect(maps.Keys(b.nodes))
@@ -343,6 +384,7 @@ func (b *builder) note(k kind) {
 }
 
 func (b *builder) indexPod(p *Pod, _ op) {
+	addTo(b.placed, bucketOf(p), p)
 	p.eachPublished(func(k publishedPort) { addTo(b.published, k, p) })
 	for _, ip := range p.IPs {
 		switch {
@@ -358,6 +400,7 @@ func (b *builder) indexPod(p *Pod, _ op) {
 }
 
 func (b *builder) unindexPod(p *Pod, o op) {
+	removeFrom(b.placed, bucketOf(p), p)
 	p.eachPublished(func(k publishedPort) { removeFrom(b.published, k, p) })
 	for _, ip := range p.IPs {
 		if p.ownsIPs() {
@@ -434,13 +477,14 @@ func (b *builder) applyNode(o op) {
 // done seals the snapshot.
 func (b *builder) done(taken time.Time) *Snapshot {
 	s := b.next
-	s.taken = taken
-	s.pods, s.podIPs, s.hostPorts, s.published, s.former = b.pods.done(), b.podIPs.done(), b.hostPorts.done(), b.published.done(), b.former.done()
+	s.taken, s.changes = taken, b.recentChanges(taken)
+	s.pods, s.placed, s.podIPs, s.hostPorts, s.published, s.former = b.pods.done(), b.placed.done(), b.podIPs.done(), b.hostPorts.done(), b.published.done(), b.former.done()
 	s.services, s.vips, s.nodePorts = b.services.done(), b.vips.done(), b.nodePorts.done()
 	s.slices, s.ofService = b.slices.done(), b.ofService.done()
 	s.namespaces, s.replicas, s.cidrs = b.namespaces.done(), b.replicas.done(), b.cidrs.done()
+	s.events, s.ofPod = b.events.done(), b.ofPod.done()
 	if b.changed[kindPod] || s.near == nil {
-		s.near = &neighbours{}
+		s.near, s.down = &neighbours{}, &downAgents{}
 	}
 	if b.changed[kindPolicy] {
 		b.sortPolicies()
@@ -490,7 +534,7 @@ func (b *builder) sortPolicies() {
 func newSnapshot(objs []object, taken time.Time) *Snapshot {
 	b := newBuilder(&Snapshot{})
 	for _, o := range objs {
-		b.apply(op{kind: kindOf(o), key: o.Key(), obj: o, at: taken})
+		b.apply(op{kind: kindOf(o), key: o.Key(), obj: o, at: taken, listed: true})
 	}
 	return b.done(taken)
 }

@@ -32,7 +32,8 @@ type Store struct {
 	formers []formerIP
 	subs    map[chan Change]struct{}
 
-	link    *link // nil for a dump
+	link    *link       // nil for a dump
+	events  eventLister // nil for a dump
 	refused []*AccessError
 }
 

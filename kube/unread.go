@@ -11,6 +11,7 @@ var unreadEffect = [kinds]string{
 	kindNode:      "node addresses and pod ranges are not known",
 	kindNamespace: "what NetworkPolicies say is not known: they select namespaces by label",
 	kindPolicy:    "what NetworkPolicies say is not known",
+	kindEvent:     "why a pod gets no address is known by the state of its node and of the CNI's pods only",
 
 	kindAdminPolicy:             unreadTier,
 	kindBaselinePolicy:          unreadTier,
@@ -73,7 +74,7 @@ func (s *Snapshot) ServicesKnown() bool { return !s.unread[kindService] && !s.un
 func (s *Snapshot) mark(unread, read []string) {
 	for k := range kinds {
 		s.unread[k] = slices.Contains(unread, k.String())
-		s.read[k] = s.read[k] || slices.Contains(read, k.String())
+		s.read[k] = s.read[k] || k.custom() && slices.Contains(read, k.String())
 	}
 }
 

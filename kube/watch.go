@@ -145,6 +145,7 @@ func watch(ctx context.Context, by clients, host string, opt WatchOptions) (*Sto
 	opt = opt.withDefaults()
 	st := newStore(newSnapshot(nil, time.Now()), opt.Debounce)
 	st.link = newLink(time.Now(), opt.OnStatus)
+	st.events = listEvents(by.core)
 	ctx, cancel := context.WithCancel(klog.NewContext(ctx, clientLogger(opt.Logger)))
 	f := &feed{store: st, log: opt.Logger, shared: newShared(), onCustom: opt.OnCustom}
 	for _, r := range resources(by.core, by.metadata) {

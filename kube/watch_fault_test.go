@@ -33,7 +33,7 @@ func following(t *testing.T, api *apiserver.Server) *followed {
 	t.Helper()
 	f := &followed{t: t, api: api, said: make(statuses, 64)}
 	st, err := Watch(t.Context(), &rest.Config{Host: api.URL()}, WatchOptions{
-		Debounce: time.Millisecond, Heartbeat: 100 * time.Millisecond, OnStatus: f.said.take,
+		Debounce: time.Millisecond, Heartbeat: 500 * time.Millisecond, OnStatus: f.said.take,
 		Logger: slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {

@@ -77,8 +77,12 @@ func (e *AccessError) Hint() string {
 	if apierrors.IsUnauthorized(e.Err) {
 		return "the API server does not accept the credentials: check the kubeconfig's user, or log in again"
 	}
-	return fmt.Sprintf("podpath needs a ClusterRole with verbs get, list, watch on %s (apiGroup %q), "+
-		"or a dump with --cluster-dump FILE", e.Resource, e.Group)
+	verbs := "get, list, watch"
+	if e.Resource == "events" {
+		verbs = "get, list"
+	}
+	return fmt.Sprintf("podpath needs a ClusterRole with verbs %s on %s (apiGroup %q), "+
+		"or a dump with --cluster-dump FILE", verbs, e.Resource, e.Group)
 }
 
 func (e *AccessError) Unwrap() error { return e.Err }

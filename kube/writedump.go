@@ -10,8 +10,9 @@ import (
 
 // WriteDump writes the snapshot as a list that LoadDump reads, and kubectl
 // would. It holds the reduced objects, ordered by kind and name, so that equal
-// snapshots give equal bytes. The kinds that could not be read, and those
-// that not every cluster has and that could be, stand beside the items. History is not written.
+// snapshots give equal bytes. The kinds that could not be read, those that not every
+// cluster has and that could be, of which pods Events were read, and what changed of late stand beside the items.
+// History is not written.
 func (s *Snapshot) WriteDump(w io.Writer) error {
 	bw := bufio.NewWriter(w)
 	bw.WriteString(`{"apiVersion":"v1","kind":"List","metadata":{"resourceVersion":""},"items":[`)
@@ -40,6 +41,20 @@ func (s *Snapshot) WriteDump(w io.Writer) error {
 		}
 		fmt.Fprintf(bw, ",%q:%s", list.field, raw)
 	}
+	if list := s.eventsNamed(); list != nil {
+		raw, err := json.Marshal(list)
+		if err != nil {
+			return fmt.Errorf("encode of which pods the events were read: %w", err)
+		}
+		fmt.Fprintf(bw, ",%q:%s", eventsField, raw)
+	}
+	if len(s.changes) > 0 {
+		raw, err := json.Marshal(s.changes)
+		if err != nil {
+			return fmt.Errorf("encode what changed: %w", err)
+		}
+		fmt.Fprintf(bw, ",%q:%s", "changes", raw)
+	}
 	bw.WriteString("}\n")
 	if err := bw.Flush(); err != nil {
 		return fmt.Errorf("write cluster dump: %w", err)
@@ -60,6 +75,7 @@ func (s *Snapshot) objects() []object {
 	out = appendObjects(out, s.policies)
 	out = appendObjects(out, s.replicas)
 	out = appendObjects(out, s.cidrs)
+	out = appendObjects(out, s.events)
 	for i := range s.clusterWide {
 		out = appendObjects(out, s.clusterWide[i])
 	}

@@ -81,6 +81,11 @@ type ClusterFacts struct {
 	AgentPolicies []Ref    `json:"agent_policies,omitempty"`
 	AgentKinds    []string `json:"agent_kinds,omitempty"`
 
+	// AgentsDown are, by node, of the traced one and those of both ends, the DaemonSets
+	// with the nodes' network of which a pod there is not ready, and none is. Elsewhere
+	// is not counted.
+	AgentsDown map[string][]Agent `json:"agents_down,omitempty"`
+
 	// NodeIPs are all nodes' addresses, PodCIDRs all nodes' pod ranges.
 	Nodes []NodeInfo `json:"nodes,omitempty"`
 	// InPodCIDR is the node whose pod range holds Target, "" if none.
@@ -131,6 +136,8 @@ type PodFacts struct {
 	Ports    []ContainerPort `json:"ports,omitempty"`
 	// DNS is true if this pod is cluster DNS (behind the kube-dns Service).
 	DNS bool `json:"dns,omitempty"`
+	// Network is set for a pod that has no address and ought to have one of its own.
+	Network *PodNetwork `json:"network,omitempty"`
 }
 
 // ContainerPort is one declared container port.
@@ -174,6 +181,22 @@ type ServiceFacts struct {
 	SourceRanges  []netip.Prefix `json:"source_ranges,omitempty"`
 	// DNS is true for the cluster's DNS Service.
 	DNS bool `json:"dns,omitempty"`
+	// Exits are the pods that it selects, are not ready, and left words that are known
+	// when they ended.
+	Exits []PodExit `json:"exits,omitempty"`
+	// Changed is when the Service was changed last. EndpointsChanged is when one of its
+	// EndpointSlices had been, as the API said when they were first heard of, to the
+	// second and by its server's clock; what came and went since then is in
+	// EndpointChanges, of the last half minute, by when it was heard. Zero is not known.
+	Changed          time.Time        `json:"changed,omitzero"`
+	EndpointsChanged time.Time        `json:"endpoints_changed,omitzero"`
+	EndpointChanges  []EndpointChange `json:"endpoint_changes,omitempty"`
+}
+
+// EndpointChange is that an endpoint came, went, or changed.
+type EndpointChange struct {
+	Addr netip.Addr `json:"addr"`
+	At   time.Time  `json:"at"`
 }
 
 // ServiceTargets is where a node's proxy may send a flow to a Service.

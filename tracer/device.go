@@ -40,6 +40,18 @@ type Device struct {
 	MAC   string         `json:"mac,omitempty"`
 }
 
+// TakesOver reports whether what the device receives is taken over from another
+// device, by the same pass through the kernel's receive path: the tracepoint for
+// received packets then names only that other one (macvlan_handle_frame and
+// ipvlan_handle_frame, which return RX_HANDLER_ANOTHER to __netif_receive_skb_core).
+func (d *Device) TakesOver() bool {
+	switch d.Kind {
+	case "macvlan", "macvtap", "ipvlan", "ipvtap":
+		return true
+	}
+	return false
+}
+
 // NetNS is one network namespace that belongs to this node.
 type NetNS struct {
 	Inode uint32 `json:"inode"`

@@ -92,6 +92,8 @@ type NodeFacts struct {
 	// Programs are BPF programs attached on devices of the path and to the control
 	// groups of the ends, not ours.
 	Programs []BPFProgram `json:"programs,omitempty"`
+	// Filters are tc filters on devices of the path that are no programs, and may drop.
+	Filters []FilterFact `json:"filters,omitempty"`
 	// Rules are filter rules that the dropped packet meets, best first.
 	Rules []RuleFact `json:"rules,omitempty"`
 	// Services says what this node's Service translation looks like.
@@ -106,7 +108,11 @@ type NodeFacts struct {
 	// Untracked are rules that keep conntrack from seeing the flow ("notrack"), and
 	// with it all translation.
 	Untracked []RuleFact `json:"untracked,omitempty"`
-	Blind     []Blind    `json:"blind,omitempty"`
+	// Redirected is the rule in the node's namespace that gives the flow's first packet
+	// another destination and is no Service's, if any is certain to. Its Endpoint is
+	// that destination, none if it is the node itself.
+	Redirected []RuleFact `json:"redirected,omitempty"`
+	Blind      []Blind    `json:"blind,omitempty"`
 }
 
 // RouteFact is one FIB look-up and its answer.
@@ -187,7 +193,7 @@ type BPFProgram struct {
 
 // RuleFact is one firewall or NAT rule.
 type RuleFact struct {
-	Engine string `json:"engine"` // "nftables", "iptables-nft", "iptables-legacy"
+	Engine string `json:"engine"` // "nftables", "iptables-nft", "iptables-legacy", "tc"
 	Family string `json:"family"` // "ip", "ip6", "inet", "bridge"
 	Table  string `json:"table"`
 	Chain  string `json:"chain"`

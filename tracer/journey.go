@@ -63,7 +63,7 @@ type DropSeen struct {
 	CT        *CT       `json:"ct,omitempty"`
 	// ARP: what was dropped is the address resolution, not the flow itself.
 	ARP bool `json:"arp,omitempty"`
-	// ICMPError: what was dropped is an ICMP error about this flow.
+	// ICMPError: what was dropped is an ICMP error about this flow, or a redirect.
 	ICMPError bool `json:"icmp_error,omitempty"`
 }
 

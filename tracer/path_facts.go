@@ -62,6 +62,40 @@ type QueueFact struct {
 	Overlimits   uint32 `json:"overlimits,omitempty"`
 }
 
+// FilterFact is one tc filter that is no BPF program, and that may drop.
+type FilterFact struct {
+	Device DeviceKey `json:"device"`
+	Dev    string    `json:"dev"`
+	// Side is "ingress" or "egress" of the device.
+	Side string `json:"side"`
+	Kind string `json:"kind"` // "u32", "flower", "matchall", ...
+	// Chain, Priority ("pref") and Handle tell it from others of the same side.
+	Chain    uint32         `json:"chain,omitempty"`
+	Priority uint16         `json:"priority"`
+	Handle   uint32         `json:"handle"`
+	Actions  []FilterAction `json:"actions,omitempty"`
+}
+
+// FilterAction is what a filter does with a packet that it matches.
+type FilterAction struct {
+	Kind string `json:"kind"` // "gact", "police", "mirred", ...
+	// Drops: it is set to drop what it is given or, if it is a policer, what exceeds
+	// its rate. Any action drops what it cannot do.
+	Drops bool `json:"drops,omitempty"`
+	// RateBytes is what a policer lets through in a second.
+	RateBytes uint64 `json:"rate_bytes,omitempty"`
+	// To is the device that it sends packets or copies to, and ToDown whether that one
+	// takes none.
+	To     string `json:"to,omitempty"`
+	ToDown bool   `json:"to_down,omitempty"`
+	// Lost is how many packets it dropped since it was made.
+	Lost uint64 `json:"lost,omitempty"`
+	// Moved is by how much Lost grew since the reading that the counters of NodeFacts
+	// begin with, if Counted.
+	Moved   uint64 `json:"moved,omitempty"`
+	Counted bool   `json:"counted,omitempty"`
+}
+
 // MTUFact is the MTU of one device on the way.
 type MTUFact struct {
 	Device DeviceKey `json:"device"`

@@ -25,8 +25,9 @@ type Shares struct {
 
 // Share is a part of the connections.
 type Share struct {
-	// Kind is "endpoint", "node" (the endpoint's), "client", "client-node" or
-	// "family"; Name is which ("payments/api-5c (10.244.1.9:8080)", "n2", "IPv6").
+	// Kind is "endpoint", "node" (the endpoint's), "client", "client-node", "family"
+	// or, of a destination outside, "source-address" (as the flow left the node);
+	// Name is which ("payments/api-5c (10.244.1.9:8080)", "n2", "IPv6").
 	Kind   string `json:"kind"`
 	Name   string `json:"name"`
 	Flows  int    `json:"flows"`

@@ -199,9 +199,9 @@ static __always_inline enum stat flow_count(struct flow_value *v, struct event *
 static __always_inline void flow_note(struct flow_value *v, enum stat how)
 {
 	if (how == STAT_EVENTS)
-		v->events++;
+		__sync_fetch_and_add(&v->events, 1);
 	else if (how >= STAT_HELD_FLOW && how <= STAT_HELD_URGENT)
-		v->held++;
+		__sync_fetch_and_add(&v->held, 1);
 }
 
 #endif

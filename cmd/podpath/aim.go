@@ -71,22 +71,15 @@ type aim struct {
 
 func (e *endpoints) resolve(ctx context.Context, view *kube.Snapshot) (*aim, error) {
 	a := &aim{inside: view.Inside()}
-	from, to := e.from, e.to
-	var err error
-	for i, s := range []*kube.EndpointSpec{&from, &to} {
-		if e.search[i] {
-			if err = locate(view, s); err != nil {
-				return nil, err
-			}
-		}
-	}
-	a.from, err = view.Resolve(ctx, from, kube.ResolveOptions{Source: true, Node: e.node, Selector: e.selector, LookupHost: e.names.resolve})
+	from, to, err := e.located(view)
 	if err != nil {
-		return nil, fmt.Errorf("--from: %w", err)
+		return nil, err
 	}
-	a.to, err = view.Resolve(ctx, to, kube.ResolveOptions{Node: e.node, LookupHost: e.names.resolve})
-	if err != nil {
-		return nil, fmt.Errorf("--to: %w", err)
+	if a.from, err = e.resolveFrom(ctx, view, from); err != nil {
+		return nil, err
+	}
+	if a.to, err = e.resolveTo(ctx, view, to); err != nil {
+		return nil, err
 	}
 	a.behind = behind(view, &a.to)
 	a.upstream = upstreamOf(view, a, e.node)
@@ -99,6 +92,35 @@ func (e *endpoints) resolve(ctx context.Context, view *kube.Snapshot) (*aim, err
 		}
 	}
 	return a, nil
+}
+
+// located are the ends, with the namespace of a name that may be in any.
+func (e *endpoints) located(view *kube.Snapshot) (from, to kube.EndpointSpec, err error) {
+	from, to = e.from, e.to
+	for i, s := range []*kube.EndpointSpec{&from, &to} {
+		if e.search[i] {
+			if err := locate(view, s); err != nil {
+				return from, to, err
+			}
+		}
+	}
+	return from, to, nil
+}
+
+func (e *endpoints) resolveFrom(ctx context.Context, view *kube.Snapshot, from kube.EndpointSpec) (kube.Resolved, error) {
+	r, err := view.Resolve(ctx, from, kube.ResolveOptions{Source: true, Node: e.node, Selector: e.selector, LookupHost: e.names.resolve})
+	if err != nil {
+		return r, fmt.Errorf("--from: %w", err)
+	}
+	return r, nil
+}
+
+func (e *endpoints) resolveTo(ctx context.Context, view *kube.Snapshot, to kube.EndpointSpec) (kube.Resolved, error) {
+	r, err := view.Resolve(ctx, to, kube.ResolveOptions{Node: e.node, LookupHost: e.names.resolve})
+	if err != nil {
+		return r, fmt.Errorf("--to: %w", err)
+	}
+	return r, nil
 }
 
 // chooseEnds fills the ends in the selection with what they stand for.

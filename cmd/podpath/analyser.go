@@ -9,6 +9,7 @@ import (
 	"github.com/podpath/podpath/kube"
 	"github.com/podpath/podpath/tracer"
 	"github.com/podpath/podpath/tracer/path"
+	"github.com/podpath/podpath/tracer/probe"
 	"github.com/podpath/podpath/tracer/session"
 	"github.com/podpath/podpath/tracer/verdict"
 )
@@ -43,7 +44,9 @@ type analyser struct {
 	// counted is the moment whose counts were handed on last.
 	counted time.Time
 	open    []uint64 // flows without a verdict, oldest first
-	known   map[uint64]flowState
+	// deciding are those that are due in this tick, and not judged yet.
+	deciding []due
+	known    map[uint64]flowState
 
 	rec recorder
 	// view gives the cluster at a moment; nil results mean "not known".
@@ -332,7 +335,9 @@ func (a *analyser) settle(now time.Time, ending, spare bool) (decided bool) {
 	if len(list) > 0 { // a tick at which nothing is decided changes nothing
 		a.rec.tick(now)
 	}
-	for _, d := range causesFirst(list) {
+	list = causesFirst(list)
+	for i, d := range list {
+		a.deciding = list[i+1:]
 		j, _ := a.joiner.Journey(d.id)
 		a.decide(j, d.outcome, now, d.again)
 	}
@@ -502,6 +507,7 @@ func (a *analyser) decide(j *tracer.Journey, outcome tracer.Outcome, now time.Ti
 	}
 	in.Beside = a.ledger.Beside(in, again)
 	a.ledger.Add(in, again)
+	in.Outside = a.ledger.Outside(in, flows{a})
 	in.Within = a.trail.Within(j)
 	v := a.engine.Decide(in)
 	if outcome == tracer.OutcomeDelivered && !again {
@@ -511,6 +517,34 @@ func (a *analyser) decide(j *tracer.Journey, outcome tracer.Outcome, now time.Ti
 	}
 	a.trail.Add(v)
 	a.give(v, now)
+}
+
+// maxBeside bounds the flows without a verdict that one which gets its own is held
+// against.
+const maxBeside = 512
+
+// flows are the analyser's, with its lock held.
+type flows struct{ *analyser }
+
+// Peek is what is known of a flow now.
+func (a flows) Peek(id uint64) (*tracer.Journey, bool) { return a.joiner.Peek(id) }
+
+// Unjudged are the flows that have no verdict yet, those that are due first, then the
+// oldest.
+func (a flows) Unjudged() []*tracer.Journey {
+	var list []*tracer.Journey
+	take := func(id uint64) {
+		if j, ok := a.joiner.Peek(id); ok && len(list) < maxBeside {
+			list = append(list, j)
+		}
+	}
+	for _, d := range a.deciding[:min(len(a.deciding), maxBeside)] {
+		take(d.id)
+	}
+	for _, id := range a.open[:min(len(a.open), maxBeside)] {
+		take(id)
+	}
+	return list
 }
 
 // give hands a verdict out.
@@ -544,14 +578,28 @@ func (a *analyser) input(j *tracer.Journey, outcome tracer.Outcome, now time.Tim
 	}
 	in.Held, in.DevicesOff = a.budget.during(j.First)
 	in.Unwatched = a.unwatched.since(j.First)
+	in.Unheard = a.unheard(j)
 	// In a replay, only the recorder's word tells that there was no room for it.
 	in.Followed = slices.Contains(a.followed, j.Translated.Dst.Addr()) && !slices.Contains(a.blind, unfollowed)
-	j.Partial = in.Held > 0 || in.DevicesOff || in.Unwatched
+	j.Partial = in.Held > 0 || in.DevicesOff || in.Unwatched || in.Unheard
 	if outcome != tracer.OutcomeDelivered {
 		in.Node = a.ask(j.ID, a.joiner.Query(j))
 		a.rec.facts(j.ID, in.Node)
 	}
 	return in
+}
+
+// unheard: what an end of the flow receives passes no hook, and nothing that it
+// sends, nor a drop, tells of it.
+func (a *analyser) unheard(j *tracer.Journey) bool {
+	if len(j.Answers)+len(j.Drops) > 0 || !slices.Contains(a.blind, probe.BlindTakenOver) {
+		return false
+	}
+	takesOver := func(addr netip.Addr) bool {
+		d, ok := a.inv.Owner(addr)
+		return ok && d.TakesOver()
+	}
+	return j.Flow.Proto != tracer.ProtoTCP && takesOver(j.Flow.Src.Addr()) || !j.ReachedTarget && takesOver(j.Translated.Dst.Addr())
 }
 
 func (a *analyser) cluster(j *tracer.Journey) *tracer.ClusterFacts {

@@ -39,6 +39,14 @@ func (c *clusterSource) at(t time.Time) *kube.Snapshot {
 	return c.store.At(t)
 }
 
+// moment is of when the newest snapshot speaks: a dump's own, or now.
+func (c *clusterSource) moment() time.Time {
+	if c.store != nil && c.staleness == nil {
+		return c.store.Current().Taken()
+	}
+	return time.Now()
+}
+
 func (c *clusterSource) stale() time.Duration {
 	if c.staleness == nil {
 		return 0

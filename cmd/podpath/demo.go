@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,6 +31,9 @@ const (
 	// afterTraffic is how long the last answers are waited for.
 	afterTraffic = 1500 * time.Millisecond
 )
+
+// demoFor is how long a fault is traced.
+func demoFor(f lab.Fault) time.Duration { return max(demoTime, f.Visible+demoTime/2) }
 
 func (a *app) demoCommand() *cobra.Command {
 	var f demoFlags
@@ -66,10 +70,15 @@ trace it as on a node, print the verdict, and remove everything.`,
 
 func faultNames() []string {
 	var s []string
-	for _, f := range lab.Faults() {
+	for _, f := range demos() {
 		s = append(s, f.Name)
 	}
 	return s
+}
+
+// demos are the faults that leave the rest of the machine alone.
+func demos() []lab.Fault {
+	return slices.DeleteFunc(lab.Faults(), func(f lab.Fault) bool { return f.Machine })
 }
 
 func (a *app) listFaults() error {
@@ -77,7 +86,7 @@ func (a *app) listFaults() error {
 	if err != nil {
 		return err
 	}
-	for _, f := range lab.Faults() {
+	for _, f := range demos() {
 		err := p.Print(render.NewFault(render.Fault{
 			Name: f.Name, Title: f.Title, Description: f.Description, Component: f.Component, Code: f.Code, Healthy: f.Healthy, IPv4Only: f.IPv4Only,
 		}))
@@ -89,10 +98,14 @@ func (a *app) listFaults() error {
 }
 
 func (a *app) demo(ctx context.Context, name string, f demoFlags) (err error) {
-	if _, ok := lab.FindFault(name); !ok {
+	fault, ok := lab.FindFault(name)
+	if !ok {
 		return &hinted{fmt.Errorf("no fault is called %q%s", name, nearest(name, faultNames())), "podpath demo --list names them all"}
 	}
-	tf := traceFlags{hook: f.hook, write: f.write, firstPackets: 8, duration: demoTime, budget: defaultBudget()}
+	if fault.Machine {
+		return fmt.Errorf("%s: %w", name, lab.ErrOwnMachine)
+	}
+	tf := traceFlags{hook: f.hook, write: f.write, firstPackets: 8, duration: demoFor(fault), budget: defaultBudget()}
 	if err := tf.check(); err != nil {
 		return err
 	}
@@ -112,7 +125,6 @@ func (a *app) demo(ctx context.Context, name string, f demoFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	fault, _ := lab.FindFault(name)
 	a.say("demo: %s: %s", name, fault.Description)
 	return a.demoTrace(ctx, l, sc, tf, printer)
 }

@@ -58,7 +58,11 @@ func explanation(e verdict.Entry) render.Explanation {
 		LookAlikes: e.LookAlikes, Remedy: e.Remedy, Shown: "unit",
 	}
 	for _, f := range lab.Faults() {
-		if f.Code == e.Code {
+		switch {
+		case f.Code != e.Code:
+		case f.Machine && x.Shown == "unit":
+			x.Shown = "machine"
+		case !f.Machine:
 			x.Shown = "lab"
 			x.Demos = append(x.Demos, f.Name)
 		}

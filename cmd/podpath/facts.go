@@ -31,6 +31,7 @@ func clusterFacts(view *kube.Snapshot, j *tracer.Journey, node string) *tracer.C
 	if dstOK {
 		c.TargetPod = view.PodFacts(dst)
 	}
+	c.AgentsDown = agentsDown(view, node, c.SourcePod, c.TargetPod)
 	if p, ok := view.PublishedBy(j.Flow.Dst.Addr(), j.Flow.Dst.Port(), proto); ok {
 		c.Published = view.PodFacts(p)
 	}
@@ -67,6 +68,23 @@ func clusterFacts(view *kube.Snapshot, j *tracer.Journey, node string) *tracer.C
 		_, c.Ingress = policy.Decide(view, f)
 	}
 	return c
+}
+
+// agentsDown are those of the traced node and of both ends', by node.
+func agentsDown(view *kube.Snapshot, node string, pods ...*tracer.PodFacts) map[string][]tracer.Agent {
+	out := map[string][]tracer.Agent{}
+	on := func(node string) {
+		if list := view.AgentsDown(node); list != nil {
+			out[node] = list
+		}
+	}
+	on(node)
+	for _, p := range pods {
+		if p != nil {
+			on(p.Node)
+		}
+	}
+	return out
 }
 
 // sourceAtDrop is the source that the dropped packets of a request had, if it was

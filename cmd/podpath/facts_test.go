@@ -92,3 +92,23 @@ func TestPublishedPod(t *testing.T) {
 		}
 	}
 }
+
+// The facts have the agents that are down on the traced node and on those of both ends,
+// and of no other.
+func TestAgentsDownFacts(t *testing.T) {
+	agent := func(node string) string {
+		return `{"kind":"Pod","metadata":{"namespace":"kube-system","name":"cni-` + node + `","ownerReferences":[{"kind":"DaemonSet","name":"cni","controller":true}]},"spec":{"nodeName":"` + node + `","hostNetwork":true},
+ "status":{"phase":"Running","conditions":[{"type":"Ready","status":"False","lastTransitionTime":"2026-11-22T10:00:00Z"}]}},`
+	}
+	view, _, err := kube.ReadDump(strings.NewReader(`{"kind":"List","items":[`+agent("n1")+agent("n2")+agent("n3")+`
+ {"kind":"Pod","metadata":{"namespace":"shop","name":"web"},"spec":{"nodeName":"n1"},"status":{"phase":"Running","podIP":"10.1.0.9"}},
+ {"kind":"Pod","metadata":{"namespace":"db","name":"api"},"spec":{"nodeName":"n2"},"status":{"phase":"Running","podIP":"10.2.0.11"}}]}`), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	flow := tracer.Tuple{Src: netip.MustParseAddrPort("10.1.0.9:4000"), Dst: netip.MustParseAddrPort("10.2.0.11:8080"), Proto: tracer.ProtoTCP}
+	c := clusterFacts(view, &tracer.Journey{Flow: flow, Translated: flow}, "n1")
+	if len(c.AgentsDown) != 2 || len(c.AgentsDown["n1"]) != 1 || len(c.AgentsDown["n2"]) != 1 || c.AgentsDown["n2"][0].Pod != "cni-n2" {
+		t.Errorf("%+v", c.AgentsDown)
+	}
+}

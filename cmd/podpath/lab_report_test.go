@@ -4,6 +4,8 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,6 +21,8 @@ import (
 type labReport struct {
 	mu    sync.Mutex
 	cases []accuracy.Case
+	// elsewhere are the faults that this run does not build.
+	elsewhere []string
 	// keep takes the recordings; nil if they are not wanted.
 	keep *replays.Folder
 }
@@ -51,6 +55,15 @@ func (l *labReport) take(c accuracy.Case) {
 	l.cases = append(l.cases, c)
 }
 
+// leave notes a fault that is built in a machine of its own.
+func (l *labReport) leave(f lab.Fault) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !slices.Contains(l.elsewhere, f.Name) {
+		l.elsewhere = append(l.elsewhere, f.Name)
+	}
+}
+
 // kept says which runs have a recording that is kept: one of each fault, and all
 // of those where more than one thing is wrong.
 func kept(f lab.Fault, r labRun) bool { return r.name == defaultRun || f.Double }
@@ -72,6 +85,9 @@ func (l *labReport) record(t *testing.T, r labRun, f lab.Fault, sc lab.Scenario,
 // names.
 func (l *labReport) end(t *testing.T) {
 	t.Logf("report: the lab: %s", accuracy.Of(l.cases))
+	if len(l.elsewhere) > 0 {
+		t.Logf("report: the lab: %d faults were not built here, but are by make test-kernels, in a machine of its own: %s", len(l.elsewhere), strings.Join(l.elsewhere, " "))
+	}
 	file := os.Getenv("PODPATH_RECORD")
 	if file == "" {
 		return
@@ -80,7 +96,7 @@ func (l *labReport) end(t *testing.T) {
 	if only := flag.Lookup("test.run").Value.String(); only != "" {
 		command = "go test -run '" + only + "' ./cmd/podpath" // a part of it
 	}
-	run := accuracy.Run{Name: "The lab", Command: command, When: time.Now(), Cases: l.cases}
+	run := accuracy.Run{Name: "The lab", Command: command, When: time.Now(), Cases: l.cases, Elsewhere: l.elsewhere}
 	if err := accuracy.Record(file, run, verdict.NewCatalogue().Codes()); err != nil {
 		t.Error(err)
 	}

@@ -251,14 +251,17 @@ func entryDoc(b *bytes.Buffer, x *render.Explanation) {
 			}
 		}
 	}
-	b.WriteString("\n*Tested* " + tested(x.Demos) + "\n")
+	b.WriteString("\n*Tested* " + tested(x) + "\n")
 }
 
-func tested(demos []string) string {
-	if len(demos) == 0 {
-		return "on constructed flows."
+func tested(x *render.Explanation) string {
+	switch x.Shown {
+	case "lab":
+		return "with real packets: `podpath demo " + strings.Join(x.Demos, "`, `podpath demo ") + "`."
+	case "machine":
+		return "with real packets, in a machine of its own: `make test-kernels`."
 	}
-	return "with real packets: `podpath demo " + strings.Join(demos, "`, `podpath demo ") + "`."
+	return "on constructed flows."
 }
 
 // mark keeps Markdown from taking anything for its own.

@@ -111,11 +111,13 @@ func (r *recorder) cluster(now time.Time, v *kube.Snapshot) {
 
 // Notes that a replay acts on: from endNote on every open flow is judged, after
 // enoughNote none. The time of unseenNote is that of the verdict on what was asked
-// for and not seen.
+// for and not seen; that of unconnectedNote of the one on a pod that has no address.
 const (
 	endNote    = "end of the trace"
 	enoughNote = "enough verdicts"
 	unseenNote = "nothing was seen"
+
+	unconnectedNote = "no address"
 )
 
 func (r *recorder) enough(now time.Time) { r.note(now, enoughNote) }

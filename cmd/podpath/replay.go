@@ -61,12 +61,14 @@ type replay struct {
 	events   int
 	records  int
 	damage   error
-	stats    session.Stats
-	blind    []tracer.Blind
-	tally    tally
-	inv      tracer.Inventory
-	pcap     *render.Capture
-	pcapErr  error
+	// unread is the error that a state of the cluster cannot be read.
+	unread  error
+	stats   session.Stats
+	blind   []tracer.Blind
+	tally   tally
+	inv     tracer.Inventory
+	pcap    *render.Capture
+	pcapErr error
 }
 
 // capture opens the pcapng file; done closes it and returns the first error.
@@ -125,6 +127,9 @@ func (a *app) replay(ctx context.Context, file string, f replayFlags) (err error
 	p.analyser.ask, p.analyser.behindOnce = p.facts, p.h.BehindOnce
 	var printErr error
 	p.analyser.emit = func(v *tracer.Verdict) bool {
+		if p.unread != nil {
+			return false
+		}
 		p.tally.add(v)
 		inv := &p.analyser.inv
 		if f.flows && len(v.Journey.Hops) > 0 {
@@ -157,6 +162,9 @@ func (p *replay) run(ctx context.Context) error {
 			break
 		}
 		p.take(ctx, rec)
+	}
+	if p.unread != nil {
+		return p.unread
 	}
 	if p.events == 0 && p.damage != nil && p.records == 0 {
 		return p.damage
@@ -193,6 +201,9 @@ func (p *replay) next() (session.Record, bool) {
 	if rec := p.ahead; rec != nil {
 		p.ahead = nil
 		return *rec, true
+	}
+	if p.unread != nil {
+		return session.Record{}, false
 	}
 	rec, err := p.r.Next()
 	if err != nil {
@@ -237,6 +248,9 @@ func (p *replay) take(ctx context.Context, rec session.Record) {
 		p.analyser.step(*rec.Budget)
 	case session.KindNote:
 		p.ending = p.ending || rec.Note == endNote
+		if rec.Note == unconnectedNote {
+			p.unconnected(ctx, rec.Time)
+		}
 	case session.KindTick:
 		p.analyser.tick(rec.Time, p.ending)
 	case session.KindFacts:
@@ -248,14 +262,41 @@ func (p *replay) take(ctx context.Context, rec session.Record) {
 	}
 }
 
+// cluster takes a state of the cluster. Where it cannot be read the replay ends:
+// without it, or with the one before, others would be blamed than were.
 func (p *replay) cluster(ctx context.Context, rec *session.Record) {
 	s, _, err := kube.ReadDump(bytes.NewReader(rec.Cluster), "the recording")
+	if errors.Is(err, kube.ErrDumpEmpty) {
+		p.app.say("warning: the recording's cluster state: %v", err) // so it was for the recorder
+		return
+	}
 	if err != nil {
-		p.app.say("warning: cluster state in the recording: %v", err)
+		p.unread = &hinted{
+			fmt.Errorf("the cluster's state in the recording cannot be read: %w", err),
+			"every verdict rests on it: replay with the podpath that wrote it (" + p.h.Podpath + "), or record again",
+		}
 		return
 	}
 	p.view = s
 	p.retarget(ctx)
+}
+
+// unconnected judges a pod without an address, as the recorder did.
+func (p *replay) unconnected(ctx context.Context, now time.Time) {
+	ends, ok := p.ends()
+	if !ok || p.view == nil {
+		return
+	}
+	if u, err := ends.unconnected(ctx, p.view); err == nil && u != nil {
+		p.analyser.unconnected(u, now)
+	}
+}
+
+// ends are those that the recorder was asked for.
+func (p *replay) ends() (endpoints, bool) {
+	ends, err := parseEndpoints(p.h.From, p.h.To, p.h.Selector, p.h.Namespace, p.h.Node)
+	ends.names = recordedNames(p.h.Hosts)
+	return ends, err == nil
 }
 
 // retarget selects the flows that were asked for, as the recorder did. It may be
@@ -264,11 +305,10 @@ func (p *replay) retarget(ctx context.Context) {
 	if p.h.From == "" {
 		return
 	}
-	ends, err := parseEndpoints(p.h.From, p.h.To, p.h.Selector, p.h.Namespace, p.h.Node)
-	if err != nil {
+	ends, ok := p.ends()
+	if !ok {
 		return
 	}
-	ends.names = recordedNames(p.h.Hosts)
 	view := p.view
 	if view == nil {
 		view = &kube.Snapshot{}

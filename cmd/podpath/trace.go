@@ -43,6 +43,8 @@ func (a *app) traceCommand() *cobra.Command {
 		Use:   "trace --from A --to B",
 		Short: "Follow live traffic between A and B and say who is at fault",
 		Long: `Follow live traffic from A to B on this node and give a verdict for each flow.
+Where a client tries again and the same comes of it, text says how often, and
+-o wide, json and yaml have each flow's verdict.
 
 A and B are [NAMESPACE/]KIND/NAME[:PORT] with KIND pod, svc, deploy, sts, ds,
 node or ns; an address, a CIDR or a DNS name with an optional :PORT; any; or
@@ -119,6 +121,11 @@ func (a *app) trace(ctx context.Context, f traceFlags) error {
 		return err
 	}
 	s, err := a.openSession(ctx, f, &ends, cluster)
+	if noAddress(err) {
+		if err = a.unconnected(ctx, f, &ends, cluster, printer); errors.Is(err, errConnected) {
+			s, err = a.openSession(ctx, f, &ends, cluster)
+		}
+	}
 	if err != nil {
 		return err
 	}

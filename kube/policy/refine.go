@@ -38,12 +38,12 @@ func (e *evaluation) refine(m *miss, other *end, s side) {
 
 // selectsAnybody reports whether the peer selects any pod there is.
 func (e *evaluation) selectsAnybody(p *kube.NetworkPolicy, peer *kube.PolicyPeer) bool {
-	for pod := range e.view.Pods() {
-		if !isolable(pod) {
-			continue
-		}
-		x := end{pod: pod, nsLabels: e.nsLabels(pod.Namespace)}
-		if podOK(peer, &x) && namespaceOK(p, peer, &x) {
+	pods := e.view.PodsIn(p.Namespace)
+	if peer.Namespaces != nil {
+		pods = e.view.PodsWhere(func(ns string) bool { return peer.Namespaces.Matches(e.nsLabels(ns)) })
+	}
+	for pod := range pods {
+		if isolable(pod) && podOK(peer, &end{pod: pod}) {
 			return true
 		}
 	}

@@ -35,8 +35,25 @@ func Facts(view *kube.Snapshot, flow tracer.Tuple) *tracer.ServiceFacts {
 		ExternalLocal: svc.ExternalLocal, InternalLocal: svc.InternalLocal,
 		SourceRanges: svc.SourceRanges,
 		DNS:          svc.IsDNS(),
+		Changed:      svc.Changed,
+	}
+	for _, sl := range view.Slices(svc.Key()) {
+		if sl.Changed.After(out.EndpointsChanged) {
+			out.EndpointsChanged = sl.Changed
+		}
+	}
+	for _, c := range view.Changes(svc.Key()) {
+		switch {
+		case c.Address.IsValid():
+			out.EndpointChanges = append(out.EndpointChanges, tracer.EndpointChange{Addr: c.Address, At: c.At})
+		case c.At.After(out.Changed):
+			out.Changed = c.At
+		}
 	}
 	out.Matches, out.Ready = selected(view, svc)
+	if out.DNS {
+		out.Exits = view.Exits(svc)
+	}
 	if front.Port == nil {
 		return out
 	}
@@ -61,7 +78,7 @@ func selected(view *kube.Snapshot, svc *kube.Service) (matches, ready int) {
 	if len(svc.Selector) == 0 {
 		return 0, 0
 	}
-	for p := range view.Pods() {
+	for p := range view.PodsIn(svc.Namespace) {
 		if !svc.Selects(p) || p.Finished() {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -273,5 +274,23 @@ func TestDNS(t *testing.T) {
 		if got := Facts(s, tuple("10.0.2.12:4000", "10.96.0.10:53", tracer.ProtoUDP)); got.DNS != tt.want {
 			t.Errorf("%s: got %v", tt.name, got.DNS)
 		}
+	}
+}
+
+// What changed of a Service stands in its facts, endpoint by endpoint.
+func TestFactsChanges(t *testing.T) {
+	const dump = `{"kind":"List","items":[
+ {"kind":"Service","metadata":{"name":"web","namespace":"prod","managedFields":[{"time":"2026-11-23T10:00:00Z"}]},"spec":{"clusterIP":"10.96.0.20","ports":[{"port":80,"targetPort":8080}]}},
+ {"kind":"EndpointSlice","addressType":"IPv4","metadata":{"name":"a","namespace":"prod","labels":{"kubernetes.io/service-name":"web"},"managedFields":[{"time":"2026-11-23T10:01:00Z"}]}},
+ {"kind":"EndpointSlice","addressType":"IPv4","metadata":{"name":"b","namespace":"prod","labels":{"kubernetes.io/service-name":"web"},"managedFields":[{"time":"2026-11-23T10:02:00Z"}]}}
+],"changes":[{"namespace":"prod","service":"web","at":"2026-11-23T10:03:00Z"},{"namespace":"prod","service":"web","address":"10.0.1.10","at":"2026-11-23T10:04:00Z"},{"namespace":"prod","service":"api","at":"2026-11-23T10:05:00Z"}]}`
+	s, _, err := kube.ReadDump(strings.NewReader(dump), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := Facts(s, tuple("10.0.2.12:4000", "10.96.0.20:80", tracer.ProtoTCP))
+	said := fmt.Sprint(got.Changed.Format(time.TimeOnly), got.EndpointsChanged.Format(time.TimeOnly), got.EndpointChanges)
+	if want := "10:03:0010:02:00[{10.0.1.10 2026-11-23 10:04:00 +0000 UTC}]"; said != want {
+		t.Errorf("%s, want %s", said, want)
 	}
 }

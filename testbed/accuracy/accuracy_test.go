@@ -134,3 +134,24 @@ func TestBroken(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// What a run leaves to another is said by name, and counts for nothing.
+func TestRecordElsewhere(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "accuracy.md")
+	if err := os.WriteFile(file, []byte("# How often\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run := Run{Name: "lab", Command: "make test", Inside: "Linux 6.12 in QEMU", Cases: cases()[:1], Elsewhere: []string{"node-memory"}}
+	if err := Record(file, run, []string{"cni-veth-down", "node-memory"}); err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"Linux 6.12 in QEMU on ", "in a machine of its own: `node-memory`.", "Not shown: `node-memory`"} {
+		if !strings.Contains(string(doc), part) {
+			t.Errorf("no %q in\n%s", part, doc)
+		}
+	}
+}

@@ -21,8 +21,13 @@ type Run struct {
 	Name string
 	// Command is what a person types to have the same.
 	Command string
-	When    time.Time
-	Cases   []Case
+	// Inside is what the machine was itself run in, "" for nothing.
+	Inside string
+	When   time.Time
+	Cases  []Case
+	// Elsewhere names the cases that this run did not build, and that one in a machine
+	// of its own does.
+	Elsewhere []string
 }
 
 // The document's last part, which sums up the others.
@@ -40,7 +45,13 @@ func Record(file string, run Run, catalogue []string) error {
 		return err
 	}
 	var text bytes.Buffer
+	if run.Inside != "" {
+		machine = run.Inside + " on " + machine
+	}
 	fmt.Fprintf(&text, "%s, %s: `%s`\n\n", run.When.UTC().Format(time.DateOnly), machine, run.Command)
+	if len(run.Elsewhere) > 0 {
+		fmt.Fprintf(&text, "Not built in this run, as it changes the whole machine or takes a minute, but by `make test-kernels` in a machine of its own: %s.\n\n", quoted(run.Elsewhere))
+	}
 	markdown(&text, run.Cases)
 	doc := put(string(b), run.Name, text.String())
 	doc = put(doc, whole, sum(doc, catalogue))

@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"fmt"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,6 +27,7 @@ func served() []kind {
 		{"/api/v1/services", core.WithKind("Service")},
 		{"/api/v1/nodes", core.WithKind("Node")},
 		{"/api/v1/namespaces", core.WithKind("Namespace")},
+		{"/api/v1/events", core.WithKind("Event")},
 		{"/apis/discovery.k8s.io/v1/endpointslices", discovery.WithKind("EndpointSlice")},
 		{"/apis/networking.k8s.io/v1/networkpolicies", networking.WithKind("NetworkPolicy")},
 		{"/apis/networking.k8s.io/v1/servicecidrs", networking.WithKind("ServiceCIDR")},
@@ -33,7 +35,14 @@ func served() []kind {
 	}
 }
 
+// kindAt finds what is asked for. In a namespace those of all are served, and a field
+// selector is passed over: who asks has to bear more than was asked for.
 func kindAt(path string) (kind, bool) {
+	if rest, ok := strings.CutPrefix(path, "/api/v1/namespaces/"); ok {
+		if _, resource, ok := strings.Cut(rest, "/"); ok {
+			path = "/api/v1/" + resource
+		}
+	}
 	for _, k := range served() {
 		if k.path == path {
 			return k, true

@@ -50,12 +50,12 @@ func table() map[string]allowed {
 		"tracer/path":    {ours: []string{"tracer"}},
 		"tracer/node":    {ours: []string{"tracer", "tracer/netns"}, external: []string{ebpf, netlink, rawNL, sysUnix}},
 		"tracer/rules":   {ours: []string{"tracer", "tracer/netns"}, external: []string{nftables, netlink, rawNL, sysUnix}},
-		"tracer/verdict": {ours: []string{"tracer"}, tests: []string{"tracer/probe"}}, // what the probe says of a drop
+		"tracer/verdict": {ours: []string{"tracer"}, tests: []string{"tracer/probe", "tracer/redact"}}, // what the probe says of a drop, which names stay
 		"tracer/session": {ours: []string{"tracer"}, external: []string{zstd, sysUnix}},
 		"tracer/redact":  {},
 		"tracer/render":  {ours: []string{"tracer"}, external: []string{packets, yaml}},
 		"tracer/lab":     {external: []string{ebpf, netlink, netns, nftables, rawNL, dns, group, api, apimach, sysUnix}},
-		"kube":           {ours: []string{"tracer"}, external: []string{client, cliRT, api, apimach, wide, yaml, group, klog, logr}},
+		"kube":           {ours: []string{"tracer"}, external: []string{client, cliRT, api, apimach, wide, yaml, group, klog, logr}, tests: []string{"tracer/redact"}}, // what is left of a dump
 		"kube/policy":    {ours: []string{"kube", "tracer"}, external: []string{api, apimach}},
 		"kube/service":   {ours: []string{"kube", "tracer"}, external: []string{api, apimach}},
 		"cmd/podpath":    {ours: []string{"all"}, external: []string{cobra, pflag, cliRT, client, api, apimach, schema, yaml, sysUnix, term, netns, group}},

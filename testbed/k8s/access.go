@@ -18,14 +18,16 @@ import (
 )
 
 // Access makes a kubeconfig with which podpath may do what deploy/rbac.yaml
-// allows it, except in one API group ("": in all). name is that of the objects it is made of,
+// allows it, except by the rules for one API group or resource ("": by all). name is that of the objects it is made of,
 // which undo takes away.
 func (c *Cluster) Access(ctx context.Context, name, except string) (file string, undo func(context.Context) error, err error) {
 	role, err := podpathRole(c.tree)
 	if err != nil {
 		return "", nil, err
 	}
-	role.Rules = slices.DeleteFunc(role.Rules, func(r rbacv1.PolicyRule) bool { return except != "" && slices.Contains(r.APIGroups, except) })
+	role.Rules = slices.DeleteFunc(role.Rules, func(r rbacv1.PolicyRule) bool {
+		return except != "" && (slices.Contains(r.APIGroups, except) || slices.Contains(r.Resources, except))
+	})
 	role.ObjectMeta = metav1.ObjectMeta{Name: name}
 	rbac, accounts := c.Client.RbacV1(), c.Client.CoreV1().ServiceAccounts("default")
 	if _, err := rbac.ClusterRoles().Create(ctx, role, metav1.CreateOptions{}); err != nil {

@@ -2,7 +2,9 @@ package k8s
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -149,6 +151,60 @@ func (c *Cluster) deployDNS(ctx context.Context) error {
 	return nil
 }
 
+// LoopDNS has CoreDNS forward what it does not know to itself, and starts it anew: it
+// notices, and ends. Only in the full layout, where it returns when the kubelet has
+// said how it ended.
+func (c *Cluster) LoopDNS(ctx context.Context) error {
+	if err := c.configureDNS(ctx, "127.0.0.1:53"); err != nil {
+		return err
+	}
+	if err := c.dns.CrashContainer(); err != nil {
+		return err
+	}
+	last := ""
+	return poll(ctx, "CoreDNS to end of its loop", func() (bool, error) {
+		object, err := c.dnsObject(ctx)
+		if err != nil || len(object.Status.ContainerStatuses) == 0 {
+			return false, err
+		}
+		status := object.Status.ContainerStatuses[0]
+		last = fmt.Sprint(status.State, status.LastTerminationState)
+		end := status.LastTerminationState.Terminated
+		return end != nil && strings.Contains(end.Message, "plugin/loop") && !podReady(object), nil
+	}, func() string { return last })
+}
+
+// UnloopDNS undoes LoopDNS, and waits until the kubelet has started CoreDNS again.
+func (c *Cluster) UnloopDNS(ctx context.Context) error {
+	if err := c.configureDNS(ctx, ""); err != nil {
+		return err
+	}
+	last := ""
+	return poll(ctx, "CoreDNS to be ready", func() (bool, error) {
+		object, err := c.dnsObject(ctx)
+		if err != nil {
+			return false, err
+		}
+		if last = fmt.Sprint(object.Status.ContainerStatuses); !podReady(object) {
+			return false, nil
+		}
+		return true, c.dns.take(object)
+	}, func() string { return last })
+}
+
+func (c *Cluster) dnsObject(ctx context.Context) (*corev1.Pod, error) {
+	return c.Client.CoreV1().Pods(metav1.NamespaceSystem).Get(ctx, c.dns.Name, metav1.GetOptions{})
+}
+
+// configureDNS changes the ConfigMap, which the kubelet puts in place when it starts
+// the container.
+func (c *Cluster) configureDNS(ctx context.Context, upstream string) error {
+	_, err := c.Client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Update(ctx, &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "coredns"}, Data: map[string]string{"Corefile": corefile("", upstream)},
+	}, metav1.UpdateOptions{})
+	return err
+}
+
 func dnsSpec() corev1.PodSpec {
 	spec := kubeletPod(PodSpec{Ports: dnsPorts()})
 	spec.ServiceAccountName, spec.DNSPolicy = "coredns", corev1.DNSDefault
@@ -157,6 +213,7 @@ func dnsSpec() corev1.PodSpec {
 	}}}
 	main := &spec.Containers[0]
 	main.Image, main.Args = corednsImage, []string{"-conf", "/etc/coredns/Corefile"}
+	main.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError // as OpenShift's
 	main.VolumeMounts = []corev1.VolumeMount{{Name: "config", MountPath: "/etc/coredns"}}
 	main.ReadinessProbe = httpProbe(8181, "/ready")
 	main.LivenessProbe = httpProbe(8080, "/health")

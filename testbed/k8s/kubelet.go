@@ -148,9 +148,9 @@ func (n *Node) startKubelet(ctx context.Context) error {
 	})
 }
 
-// awaitReady waits until the kubelet says that the node is ready, and the
+// AwaitReady waits until the kubelet says that the node is ready, and the
 // controllers let pods on it.
-func (n *Node) awaitReady(ctx context.Context) error {
+func (n *Node) AwaitReady(ctx context.Context) error {
 	last := ""
 	return poll(ctx, "node "+n.Name, func() (bool, error) {
 		node, err := n.cluster.Client.CoreV1().Nodes().Get(ctx, n.Name, metav1.GetOptions{})

@@ -34,7 +34,7 @@ func (c *Cluster) startNodes(ctx context.Context) error {
 		}
 	}
 	for _, n := range c.nodes {
-		if err := n.awaitReady(ctx); err != nil {
+		if err := n.AwaitReady(ctx); err != nil {
 			return err
 		}
 	}
@@ -183,7 +183,7 @@ func (n *Node) writeCNI() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(n.file("net.d/10-pods.conflist"), b, 0o644)
+	return os.WriteFile(n.conflist(), b, 0o644)
 }
 
 func (n *Node) bridgePlugin(s map[string]string) map[string]any {

@@ -68,6 +68,20 @@ func (c *Cluster) StartPod(ctx context.Context, spec PodSpec) (*Pod, error) {
 	return c.serve(ctx, p, object)
 }
 
+// Place makes the object of a pod, past the scheduler, and waits for nothing: the
+// pod may never have a network. Only in the full layout.
+func (c *Cluster) Place(ctx context.Context, spec PodSpec, edit func(*corev1.Pod)) error {
+	object := c.object(&Pod{PodSpec: spec})
+	object.Spec.NodeName, object.Spec.NodeSelector = spec.Node, nil
+	if edit != nil {
+		edit(object)
+	}
+	if _, err := c.Client.CoreV1().Pods(spec.Namespace).Create(ctx, object, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("create pod %s: %w", spec.Name, err)
+	}
+	return nil
+}
+
 // serve does for a pod object what a kubelet does.
 func (c *Cluster) serve(ctx context.Context, p *Pod, object *corev1.Pod) (*Pod, error) {
 	c.pods = append(c.pods, p)
@@ -139,7 +153,7 @@ func (p *Pod) attach(ctx context.Context, uid string) error {
 		return err
 	}
 	p.Space = space
-	conf, err := os.ReadFile(p.node.file("net.d/10-pods.conflist"))
+	conf, err := os.ReadFile(p.node.conflist())
 	if err != nil {
 		return err
 	}

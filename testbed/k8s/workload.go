@@ -20,6 +20,10 @@ type Workload struct {
 	// Pods is how many there will be; a DaemonSet has one on each node.
 	Pods  int
 	Ports []corev1.ContainerPort
+	// HostNetwork: its pods use their node's network. Command is what the image's
+	// program does, if not wait; only in the full layout.
+	HostNetwork bool
+	Command     []string
 }
 
 // StartWorkload makes the object, waits until controllers and scheduler have
@@ -27,8 +31,8 @@ type Workload struct {
 // them away, RemoveWorkload the object: first the object, or there will be new
 // pods.
 func (c *Cluster) StartWorkload(ctx context.Context, w Workload) ([]*Pod, error) {
-	if err := c.createWorkload(ctx, w); err != nil {
-		return nil, fmt.Errorf("create %s %s: %w", w.Kind, w.Name, err)
+	if err := c.CreateWorkload(ctx, w); err != nil {
+		return nil, err
 	}
 	return c.awaitPods(ctx, w)
 }
@@ -87,10 +91,18 @@ func (c *Cluster) adopt(ctx context.Context, w Workload, object *corev1.Pod) (*P
 	}}, object)
 }
 
+// CreateWorkload makes the object, and waits for nothing: what its pods run may end.
+func (c *Cluster) CreateWorkload(ctx context.Context, w Workload) error {
+	if err := c.createWorkload(ctx, w); err != nil {
+		return fmt.Errorf("create %s %s: %w", w.Kind, w.Name, err)
+	}
+	return nil
+}
+
 func (c *Cluster) createWorkload(ctx context.Context, w Workload) error {
 	meta := metav1.ObjectMeta{Namespace: w.Namespace, Name: w.Name}
 	selector := &metav1.LabelSelector{MatchLabels: w.Labels}
-	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: w.Labels}, Spec: c.podSpec(PodSpec{Ports: w.Ports, Node: w.Node})}
+	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: w.Labels}, Spec: c.podSpec(PodSpec{Ports: w.Ports, Node: w.Node, HostNetwork: w.HostNetwork, Command: w.Command})}
 	replicas := int32(w.Pods)
 	apps := c.Client.AppsV1()
 	var err error

@@ -54,7 +54,7 @@ func tried(t *testing.T, lacks []lack, output string, r job.Result) map[string]s
 	s := &suite{name: "x"}
 	cells := map[string]string{}
 	sit := &sitting{
-		tasks: []task{{{s, "TestA"}, {s, "TestB"}}}, lacks: lacks,
+		tasks: []task{{{suite: s, name: "TestA"}, {suite: s, name: "TestB"}}}, lacks: lacks,
 		say: func(string, ...any) {},
 		report: func(c cell, _ outcome) {
 			if _, twice := cells[c.row]; twice {
@@ -115,7 +115,7 @@ func TestTrial(t *testing.T) {
 func TestTasks(t *testing.T) {
 	a, b := &suite{name: "a"}, &suite{name: "podpath", atOnce: 4}
 	var got []string
-	for _, task := range tasks([]check{{a, "TestA"}, {a, "TestB"}, {b, "TestA"}, {b, "TestLabFaults/other_names,_IPv6/rp-filter"}, {b, "TestLabFaults/other_names,_IPv6/mtu"}}) {
+	for _, task := range tasks([]check{{suite: a, name: "TestA"}, {suite: a, name: "TestB"}, {suite: b, name: "TestA"}, {suite: b, name: "TestLabFaults/other_names,_IPv6/rp-filter"}, {suite: b, name: "TestLabFaults/other_names,_IPv6/mtu"}}) {
 		argv := task.job().Argv
 		got = append(got, argv[0]+" "+argv[len(argv)-1])
 	}
@@ -137,7 +137,7 @@ func TestShares(t *testing.T) {
 	all := suites()
 	m := &matrix{}
 	for _, s := range all {
-		m.checks = append(m.checks, check{s, "TestA"})
+		m.checks = append(m.checks, check{suite: s, name: "TestA"})
 	}
 	var got []string
 	for _, s := range m.shares(releases()[:2]) {
@@ -147,7 +147,8 @@ func TestShares(t *testing.T) {
 	}
 	want := []string{
 		"5.10-probe probe", "6.1-probe probe",
-		"5.10-rest node", "5.10-rest netns", "5.10-rest rules", "5.10-rest podpath", "6.1-rest node", "6.1-rest netns", "6.1-rest rules", "6.1-rest podpath",
+		"5.10-rest node", "5.10-rest netns", "5.10-rest rules", "5.10-rest podpath", "5.10-rest lab",
+		"6.1-rest node", "6.1-rest netns", "6.1-rest rules", "6.1-rest podpath", "6.1-rest lab",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
@@ -166,6 +167,50 @@ func TestQuickFaults(t *testing.T) {
 				t.Errorf("%s: %s", run, name)
 			}
 		}
+	}
+}
+
+// What the lab builds apart is part of every change on one kernel, of a full run on
+// those that say why they drop, and of no other.
+func TestApart(t *testing.T) {
+	all := suites()
+	for _, s := range all {
+		s.tests = nil // but for what the lab's own are
+		if s.name == labSuite {
+			s.tests = []string{"TestFaultsApart"}
+		}
+	}
+	for _, full := range []bool{false, true} {
+		m := &matrix{options: options{full: full}, checks: checks(all, full)}
+		for _, r := range releases() {
+			var rows []string
+			for _, c := range m.checksOf(r) {
+				if c.apart && !strings.Contains(c.row(), ", ") {
+					rows = append(rows, c.row())
+				}
+			}
+			want := 0
+			if r.name == "6.12" || full && r.name != "5.10" {
+				want = 1
+				for _, f := range lab.Faults() {
+					if f.Apart() {
+						want++
+					}
+				}
+			}
+			if len(rows) != want {
+				t.Errorf("%s, full %t: %q, want %d", r.name, full, rows, want)
+			}
+		}
+	}
+}
+
+// What a job left behind comes out of the machine.
+func TestKept(t *testing.T) {
+	got := map[string]string{}
+	s := &sitting{keep: func(f job.File) error { got[f.Name] = string(f.Data); return nil }}
+	if err := s.line(job.Line{File: &job.File{Name: "lab/a.podpath", Data: []byte("x")}}); err != nil || got["lab/a.podpath"] != "x" {
+		t.Errorf("%v, %v", got, err)
 	}
 }
 

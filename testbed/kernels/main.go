@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"syscall"
@@ -25,6 +26,10 @@ type options struct {
 	full    bool
 	keep    string
 	record  string
+	// recordings is a folder of recordings, and accuracy a document: both take what
+	// is built in these machines only.
+	recordings, accuracy string
+
 	verbose bool
 	offline bool
 	built   string
@@ -39,6 +44,8 @@ func main() {
 	flag.BoolVar(&o.full, "full", false, "run all of it; otherwise what covers every path once")
 	flag.StringVar(&o.keep, "logs", "", "folder that keeps the output of what went wrong")
 	flag.StringVar(&o.record, "record", "", "document whose table takes the outcomes")
+	flag.StringVar(&o.recordings, "recordings", "", "folder that takes the recordings of what is built in these machines only, such as testbed/replays")
+	flag.StringVar(&o.accuracy, "accuracy", "", "document that takes how often the verdict on that was right")
 	flag.BoolVar(&o.verbose, "v", false, "print the output of what went wrong")
 	flag.BoolVar(&o.offline, "offline", false, "use the package lists as they are")
 	flag.StringVar(&o.built, "programs", "", "folder of programs to use as they are; what is not there is built")
@@ -59,11 +66,12 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	m := &matrix{options: o, table: newTable(), platforms: map[arch]*platform{}}
+	m := &matrix{options: o, table: newTable(), platforms: map[arch]*platform{}, apart: newApart()}
 	if m.work, err = os.MkdirTemp("", "podpath-kernels-"); err != nil {
 		return fmt.Errorf("make work folder: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(m.work) }()
+	m.apart.dir = filepath.Join(m.work, "recordings")
 	if err := m.prepare(ctx, list); err != nil {
 		return err
 	}
@@ -73,6 +81,7 @@ func run(ctx context.Context, o options) error {
 	if m.record != "" {
 		errs = append(errs, m.table.record(m.record, time.Now()))
 	}
+	errs = append(errs, m.apart.finish(m.options))
 	if n := m.table.bad(); n > 0 {
 		errs = append(errs, fmt.Errorf("%d cells of the table are not as they have to be", n))
 	}

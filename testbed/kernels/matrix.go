@@ -21,6 +21,7 @@ type matrix struct {
 	checks    []check
 	platforms map[arch]*platform
 	table     *table
+	apart     *apart
 }
 
 // prepare lists what is to run, and builds it for each architecture.
@@ -52,10 +53,12 @@ func (m *matrix) prepare(ctx context.Context, list []release) error {
 }
 
 func (m *matrix) checksOf(r release) []check {
-	if m.full || r.quick == nil {
-		return m.checks
-	}
-	return slices.DeleteFunc(slices.Clone(m.checks), func(c check) bool { return !r.quick.MatchString(c.row()) })
+	return slices.DeleteFunc(slices.Clone(m.checks), func(c check) bool {
+		if c.apart && (!r.reasons || !m.full && !r.apart) {
+			return true
+		}
+		return !m.full && r.quick != nil && !r.quick.MatchString(c.row())
+	})
 }
 
 // share is what one machine runs of a kernel's checks.
@@ -130,7 +133,7 @@ func (m *matrix) kernel(ctx context.Context, r share) error {
 	plan := tasks(todo)
 	var list []job.Job
 	for _, t := range plan {
-		list = append(list, t.job())
+		list = append(list, m.job(t))
 	}
 	vm, err := newMachine(ctx, r.arch, dir, root, tree, p.progs, list)
 	if err != nil {
@@ -140,7 +143,7 @@ func (m *matrix) kernel(ctx context.Context, r share) error {
 	version := r.version(image)
 	m.table.column(version)
 	say := func(format string, args ...any) { m.say(version, format, args...) }
-	sit := &sitting{tasks: plan, lacks: r.lacks(tree), say: say, report: func(c cell, o outcome) { m.result(version, c, o) }}
+	sit := &sitting{tasks: plan, lacks: r.lacks(tree), say: say, report: func(c cell, o outcome) { m.result(version, c, o) }, keep: m.apart.keep}
 	err = vm.run(ctx, sit.line)
 	say("ended; it took this computer %.0f s of CPU time", vm.spent.Seconds())
 	if ctx.Err() != nil {
@@ -156,6 +159,7 @@ func (m *matrix) say(version, format string, args ...any) {
 
 func (m *matrix) result(version string, c cell, got outcome) {
 	m.table.add(version, c)
+	m.apart.judge(version, c)
 	mark := ""
 	if c.bad {
 		mark = "  <--"

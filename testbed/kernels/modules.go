@@ -22,10 +22,10 @@ var wantedModules = strings.Fields(`
 	nft_fib nft_fib_ipv4 nft_fib_ipv6 nft_fib_inet nft_compat nf_log_syslog nf_log_ipv4 nf_log_ipv6
 	x_tables ip_tables ip6_tables iptable_filter iptable_nat iptable_mangle iptable_raw ip6table_filter ip6table_nat
 	xt_conntrack xt_MASQUERADE xt_nat xt_REDIRECT xt_LOG xt_TRACE xt_comment xt_mark xt_statistic xt_tcpudp xt_multiport
-	xt_addrtype xt_set xt_NFQUEUE xt_limit xt_recent ipt_REJECT ip6t_REJECT
+	xt_addrtype xt_set xt_NFQUEUE xt_limit xt_hashlimit xt_recent ipt_REJECT ip6t_REJECT
 	ip_set ip_set_hash_ip ip_set_hash_net ip_set_hash_ipport ip_set_hash_ipportip
 	ip_set_hash_ipportnet ip_set_hash_netport ip_set_hash_netiface ip_set_bitmap_ip ip_set_bitmap_port ip_set_list_set ip_vs ip_vs_rr ip_vs_wrr ip_vs_sh
-	sch_ingress sch_htb sch_tbf sch_netem sch_fq_codel cls_bpf act_bpf cls_u32 act_mirred act_gact
+	sch_ingress sch_htb sch_tbf sch_netem sch_fq_codel cls_bpf act_bpf cls_u32 cls_flower cls_matchall act_mirred act_gact act_police
 	inet_diag tcp_diag udp_diag sctp xfrm_user
 `)
 

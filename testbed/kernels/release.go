@@ -17,6 +17,9 @@ type release struct {
 	older []lack         // what only later kernels have
 	// quick limits the rows of every change; nil for none.
 	quick *regexp.Regexp
+	// reasons: it says why it drops a packet, which the faults that are built apart
+	// rest on. apart: they are part of every change.
+	reasons, apart bool
 }
 
 // Images for clouds have all that podpath needs, and are small.
@@ -24,7 +27,7 @@ func releases() []release {
 	tcx := lack{"TCX", "needs TCX"}
 	owners := lack{"owners of nft tables", "needs owners of nft tables"}
 	r := func(name string, a arch, version string, older ...lack) release {
-		return release{name: name, arch: a, older: older, image: regexp.MustCompile(`^linux-image-` + version + `-cloud-` + string(a) + `$`)}
+		return release{name: name, arch: a, older: older, reasons: name != "5.10", apart: name == "6.12", image: regexp.MustCompile(`^linux-image-` + version + `-cloud-` + string(a) + `$`)}
 	}
 	other := r("arm64", arm64, `6\.12\.\d+\+deb\d+`)
 	other.quick = regexp.MustCompile("^(probe Test(DropByRule|TCPAtEveryDevice|Translation|VXLANDevice)|lab (healthy|policy-ingress))$")

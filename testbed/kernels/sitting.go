@@ -12,6 +12,7 @@ type sitting struct {
 	lacks  []lack
 	report func(cell, outcome)
 	say    func(format string, args ...any)
+	keep   func(job.File) error // nil if nothing is kept
 	now    *trial
 }
 
@@ -27,6 +28,8 @@ func (s *sitting) line(l job.Line) error {
 		s.report(cell{"machine", l.Failed, true}, outcome{})
 	case l.Output != nil:
 		return s.output(l.Output)
+	case l.File != nil && s.keep != nil:
+		return s.keep(*l.File)
 	case l.Result != nil:
 		return s.end(*l.Result)
 	}

@@ -47,6 +47,9 @@ const probeSuite = "probe"
 // commandSuite has the tests of the program itself, and the lab's faults.
 const commandSuite = "podpath"
 
+// labSuite proves that what the lab builds apart shows at the client.
+const labSuite = "lab"
+
 func suites() []*suite {
 	all, none := regexp.MustCompile(""), regexp.MustCompile("^$")
 	pure := func(names string) *regexp.Regexp { return regexp.MustCompile("^Test(" + names + ")$") }
@@ -63,6 +66,7 @@ func suites() []*suite {
 			kernel: regexp.MustCompile("^Test(Drops|Live|Killed|Interrupted)"),
 			quick:  pure("DropsReport|DropsLive|LiveClockSet"),
 		},
+		{name: labSuite, pkg: "./tracer/lab", kernel: pure("FaultsApart"), quick: all, atOnce: 1, pure: none},
 	}
 }
 

@@ -47,6 +47,8 @@ type Confidence string
 const (
 	Confirmed Confidence = "confirmed"
 	Probable  Confidence = "probable"
+	// Suspected is for what has no packets: a pod without a network.
+	Suspected Confidence = "suspected"
 	// Either is for requests that go here and there: the state of what is on the
 	// node can be read, and not of what is on another one.
 	Either Confidence = "confirmed or probable"

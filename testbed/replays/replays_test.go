@@ -73,7 +73,7 @@ func TestKeep(t *testing.T) {
 }
 
 func TestConfidence(t *testing.T) {
-	for c, allows := range map[Confidence][]string{Confirmed: {"confirmed"}, Probable: {"probable"}, Either: {"confirmed", "probable"}} {
+	for c, allows := range map[Confidence][]string{Confirmed: {"confirmed"}, Probable: {"probable"}, Suspected: {"suspected"}, Either: {"confirmed", "probable"}} {
 		for _, said := range []string{"confirmed", "probable", "suspected", ""} {
 			if c.Allows(said) != slices.Contains(allows, said) {
 				t.Errorf("%s allows %q: %v", c, said, c.Allows(said))

@@ -26,6 +26,7 @@ func dnsFaults() []Scenario {
 		{Name: "dns-upstream-policy", About: "a policy of CoreDNS allows the API server only", Flavours: calicoOnly, Build: upstreamPolicy},
 		{Name: "dns-tcp-policy", About: "a policy of the client allows DNS over UDP only", Flavours: calicoOnly, Build: tcpPolicy},
 		{Name: "dns-no-endpoints", About: "no CoreDNS pod is ready", Build: corednsNotReady},
+		{Name: "dns-loop", About: "CoreDNS forwards names outside to itself, notices, and ends", Flavours: full, Build: corednsLoops},
 	}
 }
 
@@ -52,6 +53,17 @@ func corednsNotReady(ctx context.Context, s *Stage) (*Scene, error) {
 	sc.Heal = func(ctx context.Context) error { return pod.SetReady(ctx, true) }
 	sc.Symptom = []workload.Outcome{workload.Refused}
 	sc.Want = Want{Component: "dns", Code: "dns-coredns-down", Object: Object{"Service", metav1.NamespaceSystem, "kube-dns"}}
+	return sc, nil
+}
+
+func corednsLoops(ctx context.Context, s *Stage) (*Scene, error) {
+	sc, err := s.lookup(ctx, s.Pick(), anyName)
+	if err != nil {
+		return nil, err
+	}
+	sc.Break, sc.Heal = s.LoopDNS, s.UnloopDNS
+	sc.Symptom = []workload.Outcome{workload.Refused}
+	sc.Want = Want{Component: "dns", Code: "dns-loop", Object: Object{"Service", metav1.NamespaceSystem, "kube-dns"}}
 	return sc, nil
 }
 

@@ -3,12 +3,15 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/podpath/podpath/testbed/k8s"
 	"github.com/podpath/podpath/testbed/workload"
+	"github.com/podpath/podpath/tracer/verdict"
 )
 
 // kube-proxy's own state is wrong.
@@ -25,6 +28,13 @@ func proxyFaults() []Scenario {
 		)
 	}
 	return all
+}
+
+// outlast waits until what was just changed is older than a proxy may take to follow:
+// before that it is not known that the proxy does not.
+func (s *Stage) outlast(ctx context.Context) error {
+	made := time.Now()
+	return s.await(ctx, "the change to be older than a proxy takes to follow", func() bool { return time.Since(made) > verdict.Propagation })
 }
 
 func (s *Stage) killProxy(n *k8s.Node) error { return n.Daemons["kube-proxy"].Kill() }
@@ -56,8 +66,10 @@ func newService(ctx context.Context, s *Stage, n *k8s.Node) (*Scene, error) {
 		}
 		fresh := svc.DeepCopy()
 		fresh.ResourceVersion, fresh.UID = "", ""
-		_, err := services.Create(ctx, fresh, metav1.CreateOptions{})
-		return err
+		if _, err := services.Create(ctx, fresh, metav1.CreateOptions{}); err != nil {
+			return err
+		}
+		return s.outlast(ctx)
 	}
 	sc.Heal = n.StartProxy
 	// The default route takes it to a router that knows no such host.
@@ -66,17 +78,21 @@ func newService(ctx context.Context, s *Stage, n *k8s.Node) (*Scene, error) {
 	return sc, nil
 }
 
+// served is a Service with one endpoint, and a client on the same node.
+func (s *Stage) served(ctx context.Context, n *k8s.Node, app string, port, target int32) (server *k8s.Pod, svc *corev1.Service, client *k8s.Pod, err error) {
+	if server, err = s.Server(ctx, n, app, target); err != nil {
+		return nil, nil, nil, err
+	}
+	if svc, err = s.Service(ctx, app, port, target, nil); err != nil {
+		return nil, nil, nil, err
+	}
+	client, err = s.Pod(ctx, n, s.Word())
+	return server, svc, client, err
+}
+
 func staleEndpoint(ctx context.Context, s *Stage, n *k8s.Node) (*Scene, error) {
 	app, port, target := s.Word(), s.Port(), s.Port()
-	server, err := s.Server(ctx, n, app, target)
-	if err != nil {
-		return nil, err
-	}
-	svc, err := s.Service(ctx, app, port, target, nil)
-	if err != nil {
-		return nil, err
-	}
-	client, err := s.Pod(ctx, n, s.Word())
+	server, svc, client, err := s.served(ctx, n, app, port, target)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +110,10 @@ func staleEndpoint(ctx context.Context, s *Stage, n *k8s.Node) (*Scene, error) {
 			if err != nil {
 				return err
 			}
-			return s.awaitEndpoints(ctx, app, 1)
+			if err := s.awaitEndpoints(ctx, app, 1); err != nil {
+				return err
+			}
+			return s.outlast(ctx)
 		},
 		Heal:    n.StartProxy,
 		Symptom: []workload.Outcome{workload.Unreachable, workload.Timeout},
@@ -104,15 +123,7 @@ func staleEndpoint(ctx context.Context, s *Stage, n *k8s.Node) (*Scene, error) {
 
 func oldTargetPort(ctx context.Context, s *Stage, n *k8s.Node) (*Scene, error) {
 	app, port, target := s.Word(), s.Port(), s.Port()
-	server, err := s.Server(ctx, n, app, target)
-	if err != nil {
-		return nil, err
-	}
-	svc, err := s.Service(ctx, app, port, target, nil)
-	if err != nil {
-		return nil, err
-	}
-	client, err := s.Pod(ctx, n, s.Word())
+	server, svc, client, err := s.served(ctx, n, app, port, target)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +147,10 @@ func oldTargetPort(ctx context.Context, s *Stage, n *k8s.Node) (*Scene, error) {
 			if err := s.updateService(ctx, app, spec); err != nil {
 				return err
 			}
-			return s.awaitPort(ctx, app, target+1)
+			if err := s.awaitPort(ctx, app, target+1); err != nil {
+				return err
+			}
+			return s.outlast(ctx)
 		},
 		Heal:    n.StartProxy,
 		Symptom: []workload.Outcome{workload.Refused},

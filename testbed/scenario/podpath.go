@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -35,6 +36,42 @@ type podpath struct {
 // startPodpath runs podpath on a node, and returns when it says that it is
 // ready.
 func startPodpath(ctx context.Context, program string, node *k8s.Node, kubeconfig string, args ...string) (*podpath, error) {
+	ready := make(chan struct{})
+	ended := make(chan struct{})
+	p, err := launchPodpath(ctx, program, node, kubeconfig, ready, args...)
+	if err != nil {
+		return nil, err
+	}
+	go func() { p.ended.Wait(); close(ended) }()
+	select {
+	case <-ready:
+		return p, nil
+	case <-ended:
+		_ = p.cmd.Wait()
+		return nil, fmt.Errorf("podpath ended before it was ready:\n%s", &p.errors)
+	case <-time.After(60 * time.Second):
+		return nil, fmt.Errorf("podpath is not ready after 60 s: %w", p.cmd.Process.Kill())
+	}
+}
+
+// runPodpath runs podpath on a node until it ends by itself, and returns its exit
+// code.
+func runPodpath(ctx context.Context, program string, node *k8s.Node, kubeconfig string, args ...string) (p *podpath, code int, err error) {
+	p, err = launchPodpath(ctx, program, node, kubeconfig, make(chan struct{}), args...)
+	if err != nil {
+		return nil, 0, err
+	}
+	p.ended.Wait()
+	err = p.cmd.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return p, 0, fmt.Errorf("podpath: %w", err)
+	}
+	return p, p.cmd.ProcessState.ExitCode(), p.bad
+}
+
+// launchPodpath starts it, and follows what it says.
+func launchPodpath(ctx context.Context, program string, node *k8s.Node, kubeconfig string, ready chan<- struct{}, args ...string) (*podpath, error) {
 	p := &podpath{}
 	p.cmd = exec.CommandContext(ctx, program, append(args, "--kubeconfig", kubeconfig, "--node", node.Name, "-o", "json")...)
 	p.cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
@@ -49,20 +86,9 @@ func startPodpath(ctx context.Context, program string, node *k8s.Node, kubeconfi
 	if err := node.Start(p.cmd); err != nil {
 		return nil, err
 	}
-	ready := make(chan struct{})
-	ended := make(chan struct{})
 	p.ended.Go(func() { p.follow(progress, ready) })
 	p.ended.Go(func() { p.read(out) })
-	go func() { p.ended.Wait(); close(ended) }()
-	select {
-	case <-ready:
-		return p, nil
-	case <-ended:
-		_ = p.cmd.Wait()
-		return nil, fmt.Errorf("podpath ended before it was ready:\n%s", &p.errors)
-	case <-time.After(60 * time.Second):
-		return nil, fmt.Errorf("podpath is not ready after 60 s: %w", p.cmd.Process.Kill())
-	}
+	return p, nil
 }
 
 func (p *podpath) follow(progress io.Reader, ready chan<- struct{}) {

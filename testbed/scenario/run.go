@@ -98,6 +98,9 @@ func (r *Runner) run(ctx context.Context, s Scenario, out *Result) (err error) {
 	if scene.Healthy == "" {
 		healthy = []workload.Outcome{workload.OK}
 	}
+	if scene.Stuck != nil {
+		return r.unconnected(ctx, stage, scene, out)
+	}
 	if err := r.prove(ctx, stage, scene, healthy, "before the fault"); err != nil {
 		return err
 	}
@@ -105,14 +108,7 @@ func (r *Runner) run(ctx context.Context, s Scenario, out *Result) (err error) {
 		if err := scene.Break(ctx); err != nil {
 			return fmt.Errorf("break: %w", err)
 		}
-		healed := false
-		heal := func(ctx context.Context) error {
-			if healed {
-				return nil
-			}
-			healed = true
-			return scene.Heal(ctx)
-		}
+		heal := scene.healOnce()
 		stage.onClose(heal)
 		if err := r.prove(ctx, stage, scene, scene.Symptom, "the symptom"); err != nil {
 			return err
@@ -126,6 +122,18 @@ func (r *Runner) run(ctx context.Context, s Scenario, out *Result) (err error) {
 		return r.prove(ctx, stage, scene, healthy, "after it was healed")
 	}
 	return r.trace(ctx, scene, out)
+}
+
+// healOnce heals when it is called first.
+func (sc *Scene) healOnce() func(context.Context) error {
+	healed := false
+	return func(ctx context.Context) error {
+		if healed {
+			return nil
+		}
+		healed = true
+		return sc.Heal(ctx)
+	}
 }
 
 // check runs a check as a control: everything is right, or it is not.

@@ -60,6 +60,10 @@ type Scene struct {
 	Symptom []workload.Outcome
 	// Break and Heal; nil in a control. Heal undoes Break.
 	Break, Heal func(ctx context.Context) error
+	// Stuck, in place of a client, is for a pod that is not to get a network: it
+	// returns when it is seen without podpath that the pod gets none, Freed when it has
+	// one. Then podpath is run to its end, which needs no traffic.
+	Stuck, Freed func(ctx context.Context) error
 	// Noise, if set, goes on while podpath traces, and is not what it is asked
 	// about.
 	Noise func(ctx context.Context)
@@ -116,5 +120,5 @@ func (w Want) answer() accuracy.Answer {
 
 // All are the scenarios, in the order in which they run.
 func All() []Scenario {
-	return slices.Concat(controls(), paths(), apart(), serviceFaults(), proxyFaults(), policyFaults(), calicoFaults(), cniFaults(), nodeFaults(), egressFaults(), sizeFaults(), dnsFaults(), nameFaults(), appFaults(), kubeletFaults())
+	return slices.Concat(controls(), paths(), apart(), serviceFaults(), proxyFaults(), policyFaults(), calicoFaults(), cniFaults(), nodeFaults(), egressFaults(), sizeFaults(), dnsFaults(), nameFaults(), appFaults(), kubeletFaults(), noNetworkFaults())
 }

@@ -175,7 +175,7 @@ func (s *Stage) RemovePolicy(ctx context.Context, name string) error {
 }
 
 // permitted has podpath run with the rights that deploy/ gives it, but for an
-// API group ("": all of them).
+// API group or a resource ("": all of them).
 func (s *Stage) permitted(ctx context.Context, sc *Scene, except string) error {
 	file, undo, err := s.Access(ctx, s.Word(), except)
 	if undo != nil {

@@ -62,6 +62,8 @@ type service struct {
 	// lb4 and lb6 are a load balancer's addresses, ranges who may use them.
 	lb4, lb6 netip.Addr
 	ranges   []netip.Prefix
+	// nodePort is where every node serves it, for each protocol; 0 for nowhere.
+	nodePort uint16
 }
 
 type servicePort struct {

@@ -181,6 +181,9 @@ func (d *dumper) service(s *service) corev1.Service {
 	if s.internalLocal {
 		internal = corev1.ServiceInternalTrafficPolicyLocal
 	}
+	if s.nodePort != 0 {
+		out.Spec.Type = corev1.ServiceTypeNodePort
+	}
 	if s.lb4.IsValid() {
 		out.Spec.Type = corev1.ServiceTypeLoadBalancer
 		for _, a := range []netip.Addr{s.lb4, s.lb6} {
@@ -192,7 +195,7 @@ func (d *dumper) service(s *service) corev1.Service {
 	}
 	for _, sp := range s.ports {
 		out.Spec.Ports = append(out.Spec.Ports, corev1.ServicePort{
-			Name: sp.name, Protocol: corev1.Protocol(sp.proto), Port: int32(sp.port), TargetPort: intstr.FromInt32(int32(sp.target)),
+			Name: sp.name, Protocol: corev1.Protocol(sp.proto), Port: int32(sp.port), TargetPort: intstr.FromInt32(int32(sp.target)), NodePort: int32(s.nodePort),
 		})
 	}
 	return out

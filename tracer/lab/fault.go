@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -38,11 +39,21 @@ type Fault struct {
 	Visible time.Duration `json:"visible_ns"`
 	// Part: it breaks a part of the connections only, and the others are answered.
 	Part bool `json:"part,omitempty"`
+	// Machine: it changes settings that all of the machine's namespaces share.
+	Machine bool `json:"machine,omitempty"`
 	// Also is what a tool sees beside the cause, nil if that does not matter.
 	Also []Also `json:"also,omitempty"`
 
 	arrange func(context.Context, *Lab) (*scene, error)
 }
+
+// patience is the longest that a fault may take to show where others wait for it.
+const patience = 30 * time.Second
+
+// Apart: tests build it in a machine of its own only, because it changes what others
+// use, or because they would have to wait for it. The clock of such a machine skips
+// what is slept.
+func (f Fault) Apart() bool { return f.Machine || f.Visible > patience }
 
 // Also is a finding that is not the cause: it follows from it, or is another
 // fault of the same flow.
@@ -53,7 +64,7 @@ type Also struct {
 
 // Object names what is at fault: a Kubernetes object, or a thing of the node or
 // beyond it, of the Kinds "FirewallRule" ("family table chain"), "Route" ("type
-// prefix"), "RoutingRule" (its type), "BPFProgram", "Gateway" and
+// prefix"), "RoutingRule" (its type), "BPFProgram", "TCFilter" ("device side pref N kind handle H"), "Gateway" and
 // "ExternalHost" (an address). The zero Object means that there is none to name.
 type Object struct {
 	Kind      string `json:"kind"`
@@ -92,20 +103,29 @@ type scene struct {
 	dial     dialArgs
 	attempts int
 	gap      time.Duration
+	// beside make the same attempts as the client, at the same time.
+	beside []*space
+	// round, if set, are the destinations of the attempts, one after the other.
+	round []netip.AddrPort
 }
 
 // Faults lists everything that Break knows, controls first.
 func Faults() []Fault {
 	all := slices.Concat(
 		healthyControls(), policyFaults(), nearFaults(), serviceFaults(), proxyFaults(), applicationFaults(), brokenAppFaults(), meshFaults(),
-		nodeFaults(), hookFaults(), podFaults(), linkFaults(), routedFaults(), overlayFaults(), overlayFarFaults(), sizeFaults(), egressFaults(), routingFaults(), dnsFaults(), doubleFaults(), partFaults(), addressFaults(), conntrackFaults(), exposedFaults(), hostPortFaults(), namedFaults(),
-		aliveControls(), earlyFaults(), rejectFaults(), subnetFaults(), scatteredFaults(), lossFaults(), otherFamilyFaults(),
+		nodeFaults(), hookFaults(), filterFaults(), podFaults(), linkFaults(), routedFaults(), overlayFaults(), overlayFarFaults(), sizeFaults(), egressFaults(), routingFaults(), dnsFaults(), doubleFaults(), partFaults(), addressFaults(), conntrackFaults(), exposedFaults(), hostPortFaults(), namedFaults(),
+		aliveControls(), earlyFaults(), rejectFaults(), subnetFaults(), scatteredFaults(), lossFaults(), otherFamilyFaults(), outsideFaults(),
+		idleFaults(), underlayFaults(), redirectedFaults(), leftRouteFaults(), machineFaults(),
 	)
-	why := hidden()
+	why, doubt := hidden(), doubted()
 	for i := range all {
-		all[i].Confidence = confirmed
-		if why[all[i].Name] != "" {
+		switch name := all[i].Name; {
+		case doubt[name] != "":
+			all[i].Confidence = suspected
+		case why[name] != "":
 			all[i].Confidence = probable
+		default:
+			all[i].Confidence = confirmed
 		}
 	}
 	return all
@@ -124,6 +144,10 @@ func FindFault(name string) (Fault, bool) {
 // ErrUnknownFault is Break's answer to a name that Faults does not list.
 var ErrUnknownFault = errors.New("no such fault")
 
+// ErrOwnMachine is Break's answer to a fault that changes settings of the whole
+// machine, where Options do not say that this one is for the lab alone.
+var ErrOwnMachine = errors.New("it changes settings of the whole machine, and is built in a machine of its own only")
+
 // Break makes the lab show a fault. One at a time: Undo comes before the next.
 func (l *Lab) Break(ctx context.Context, name string) (Scenario, error) {
 	f, ok := FindFault(name)
@@ -135,6 +159,9 @@ func (l *Lab) Break(ctx context.Context, name string) (Scenario, error) {
 	}
 	if f.IPv4Only && l.opts.IPv6 {
 		return Scenario{}, fmt.Errorf("break %s: IPv6 does not know this fault", name)
+	}
+	if f.Machine && !l.opts.OwnMachine {
+		return Scenario{}, fmt.Errorf("break %s: %w", name, ErrOwnMachine)
 	}
 	s, err := f.arrange(ctx, l)
 	if err != nil {

@@ -29,6 +29,8 @@ func conntrackFaults() []Fault {
 			"Something changes the sequence numbers of the answers: conntrack calls them invalid and does not translate them back.", tcp, arrangeInvalid),
 		f("svc-invalid-drop-window", "invalid-drop", "kube-proxy drops invalid answers",
 			"Something changes the sequence numbers of the answers, and kube-proxy's rule drops what conntrack calls invalid.", tcp, inIPTables(arrangeInvalidDrop)),
+		f("svc-invalid-drop-asymmetric", "invalid-drop-one-way", "half of a connection passes the node",
+			"A host outside sends to the other node's pod by way of this node, the answers go straight back, and kube-proxy's rule drops what conntrack calls invalid.", tcp, inIPTables(arrangeOneWay)),
 	}
 }
 
@@ -155,4 +157,33 @@ func arrangeInvalidDrop(_ context.Context, l *Lab) (*scene, error) {
 		return nil, err
 	}
 	return l.toServiceTCP().blames("FirewallRule", "", l.family()+" filter KUBE-FORWARD").shows(NoData), l.renumber()
+}
+
+// oneWay has the outside send what is for the other node's pod by way of this
+// node; the other node answers straight. It stays. The node would tell the sender of
+// the shorter way, which many CNIs keep it from.
+func (l *Lab) oneWay() (*scene, error) {
+	p, far := l.p, l.far()
+	via, err := l.ext.routes(p.peerPods4, p.peerPods6, p.node4, p.node6, outerLink)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range via {
+		if err := l.ext.nl.RouteReplace(r); err != nil {
+			return nil, fmt.Errorf("route the other node's pods by the first node: %w", err)
+		}
+	}
+	off := [][2]string{{"net/ipv4/conf/all/send_redirects", "0"}, {"net/ipv4/conf/" + uplink + "/send_redirects", "0"}}
+	from, to := l.pick(p.gw4, p.gw6), addrPort(far.ip(l.opts.IPv6), p.farPort)
+	s := l.between(l.ext, from.String(), to, to.String())
+	s.dial.Kind, s.dial.Retries, s.dial.Local = dialHTTP, 0, from
+	return s, l.node.sysctls(l.ctx, off)
+}
+
+func arrangeOneWay(_ context.Context, l *Lab) (*scene, error) {
+	s, err := l.oneWay()
+	if err != nil {
+		return nil, err
+	}
+	return s.blames("FirewallRule", "", l.family()+" filter KUBE-FORWARD").shows(NoData), l.sync(l.syncProxy, func() { with(l, &l.rules.dropInvalid, true) })
 }

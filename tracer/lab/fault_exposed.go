@@ -17,6 +17,9 @@ func exposedFaults() []Fault {
 	unmasked := f("svc-nodeport-masq-missing", "external-no-masquerade", "no masquerade for clients from outside",
 		"A client outside uses the load balancer; the node passes it on to the other node's pod with its own address.", silence, arrangeUnmasked)
 	unmasked.Component = "kube-proxy"
+	loopback := f("svc-nodeport-localhost", "nodeport-localhost", "a NodePort by 127.0.0.1, without route_localnet",
+		"The node asks for a Service by its NodePort on 127.0.0.1; kube-proxy has rules for that, and something has set route_localnet back to 0.", silence, arrangeLoopback)
+	loopback.Protocols, loopback.IPv4Only = []string{"tcp"}, true
 	return []Fault{
 		allowed, unmasked,
 		control("healthy-from-outside", "outside to a load balancer", "A host outside reaches a pod of the other node by the load balancer's address.", bothProtocols, arrangeFromOutside),
@@ -26,6 +29,9 @@ func exposedFaults() []Fault {
 			"The Service's internal traffic policy is Local, and its only endpoint is on the other node; kube-proxy writes iptables rules.", silence, inIPTables(arrangeNoLocal)),
 		f("svc-lb-source-ranges", "source-ranges", "a load balancer for others",
 			"The Service's loadBalancerSourceRanges leave the client out.", silence, arrangeOutOfRange),
+		loopback,
+		control("healthy-nodeport-localhost", "a NodePort by 127.0.0.1", "The node asks for a Service by its NodePort on 127.0.0.1, which kube-proxy's iptables mode serves.", []string{"tcp"},
+			func(_ context.Context, l *Lab) (*scene, error) { return l.toLoopback() }).onlyIPv4(),
 		f("svc-terminating-endpoint", "terminating-endpoint", "the endpoint is being deleted",
 			"The Service's only endpoint is a pod that is being deleted and has stopped to listen.", time.Second, arrangeTerminating),
 	}
@@ -94,4 +100,35 @@ func arrangeTerminating(ctx context.Context, l *Lab) (*scene, error) {
 		return nil, err
 	}
 	return s.shows(Refused), l.sync(l.syncProxy, func() { with(l, &x.terminating, true) })
+}
+
+// onlyIPv4 is the fault where IPv6 does not know it.
+func (f Fault) onlyIPv4() Fault {
+	f.IPv4Only = true
+	return f
+}
+
+const routeLocalnet = "net/ipv4/conf/all/route_localnet"
+
+// toLoopback gives the server's Service a NodePort, and asks for it on the node by
+// 127.0.0.1. kube-proxy's iptables mode serves that, and has the node forward from
+// there. All of it stays.
+func (l *Lab) toLoopback() (*scene, error) {
+	x, home := l.api(), netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if _, err := l.node.sysctl(l.ctx, routeLocalnet, "1"); err != nil {
+		return nil, err
+	}
+	to := addrPort(home, l.p.altPort)
+	s := l.between(l.node, home.String(), to, to.String())
+	s.dial.Kind, s.dial.Retries = dialHTTP, 0
+	x.nodePort, l.rules.proxy = l.p.altPort, proxyIPTables
+	return s, l.syncProxy()
+}
+
+func arrangeLoopback(_ context.Context, l *Lab) (*scene, error) {
+	s, err := l.toLoopback()
+	if err != nil {
+		return nil, err
+	}
+	return l.blamesService(s).shows(Timeout), l.set(l.node, routeLocalnet, "0")
 }

@@ -4,6 +4,7 @@ package lab
 const (
 	confirmed = "confirmed"
 	probable  = "probable"
+	suspected = "suspected"
 )
 
 // hidden says of which faults the node shows the packets and not the state that
@@ -42,16 +43,30 @@ func hidden() map[string]string {
 		"overlay-vni-mismatch-far":        farNode,
 		"overlay-underlay-drops":          farNode,
 		"overlay-remote-policy":           farNode,
+		"overlay-wrong-checksum":          farNode,
+		"underlay-stale-mac":              farNode,
+		"quiet-forgotten-outside":         outside,
 		"overlay-remote-hang":             farNode,
 		"overlay-remote-not-listening":    farNode,
 		"wrong-uplink":                    outside,
 		"external-silent":                 outside,
 		"external-silent-beside-faults":   outside,
+		"no-way-out":                      outside,
+		"one-of-many-outside-silent":      outside,
+		"one-port-outside-filtered":       outside,
 		"external-small-mtu":              outside,
 		"external-no-masquerade":          outside,
 		"external-reset":                  outside,
 		"hang-beside-faults":              process,
 		"startup-race":                    "what the agent has set up, and when, is inside of it",
 		"cilium-policy":                   "policies of the CNI's own kinds are not evaluated",
+	}
+}
+
+// doubted says which faults show no more than something else would, too, and why: a
+// tool may suspect them.
+func doubted() map[string]string {
+	return map[string]string{
+		"no-way-out-one-client": "hosts that are gone, of which one client knows, look the same",
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf/link"
@@ -26,6 +27,9 @@ type Options struct {
 	IPv6 bool
 	// Protocol is "tcp" (default) or "udp", for faults that both can show.
 	Protocol string
+	// OwnMachine: nobody else uses this machine, and faults may change what all of its
+	// namespaces share.
+	OwnMachine bool
 	// Log gets what the lab does, at debug level; nil for none.
 	Log *slog.Logger
 }
@@ -48,13 +52,15 @@ type Lab struct {
 	dns             listenArgs  // how the cluster's DNS answers
 	resolvers       []uint64    // outside, where a fault wants one
 	links           []link.Link // attached BPF programs
+	many            bool        // several hosts outside serve
 	scene           *scene      // what Traffic sends
 	broken          bool        // between Break and Undo
 	undo            []func() error
 
-	mu     sync.Mutex // guards spaces and closed
-	spaces []*space
-	closed bool
+	mu      sync.Mutex // guards spaces, restore and closed
+	spaces  []*space
+	restore []func() error // what was changed outside of the namespaces
+	closed  bool
 }
 
 // New builds a healthy cluster. The caller must Close it; if the process ends
@@ -250,11 +256,14 @@ func (l *Lab) Close() error {
 		return nil
 	}
 	l.closed = true
-	spaces := l.spaces
+	spaces, restore := l.spaces, l.restore
 	l.mu.Unlock()
 
 	l.cancel()
 	var errs []error
+	for _, f := range slices.Backward(restore) {
+		errs = append(errs, f())
+	}
 	for _, x := range l.links {
 		errs = append(errs, x.Close())
 	}

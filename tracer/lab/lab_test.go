@@ -40,7 +40,11 @@ func newLab(t *testing.T, o Options) *Lab {
 // traffic runs the scene's traffic and checks that every attempt ended as said.
 func traffic(t *testing.T, l *Lab, want ...Outcome) []Attempt {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	limit := 30 * time.Second
+	if l.scene != nil {
+		limit += l.scene.dial.Pause
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	got, err := l.Traffic(ctx)
 	if err != nil {
@@ -107,11 +111,25 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
-	for _, v := range variants(Faults(), testing.Short()) {
+	together := slices.DeleteFunc(Faults(), Fault.Apart)
+	for _, v := range variants(together, testing.Short()) {
 		todo <- v
 	}
 	close(todo)
 	wg.Wait()
+}
+
+// TestFaultsApart is the same for the faults that need a machine of their own, one
+// after the other.
+func TestFaultsApart(t *testing.T) {
+	apart := slices.DeleteFunc(Faults(), func(f Fault) bool { return !f.Apart() })
+	if os.Getenv("PODPATH_OWN_MACHINE") == "" {
+		t.Skipf("changes the whole machine, or takes minutes: %d faults run only in a machine of its own (make test-kernels)", len(apart))
+	}
+	for _, v := range variants(apart, true) { // one each: such machines are slow
+		v.o.OwnMachine = true
+		t.Run(v.String(), func(t *testing.T) { showFault(t, v) })
+	}
 }
 
 func showFault(t *testing.T, v variant) {
@@ -146,6 +164,11 @@ func TestHidden(t *testing.T) {
 	for name, why := range hidden() {
 		if f, ok := FindFault(name); !ok || f.Confidence != probable || why == "" {
 			t.Errorf("%s is hidden (%q): %v %+v", name, why, ok, f)
+		}
+	}
+	for name, why := range doubted() {
+		if f, ok := FindFault(name); !ok || f.Confidence != suspected || why == "" {
+			t.Errorf("%s is doubted (%q): %v %+v", name, why, ok, f)
 		}
 	}
 }

@@ -24,14 +24,16 @@ type plan struct {
 	dead4, dead6         netip.Addr   // an address in it that nobody has
 	node4, node6         netip.Addr
 	peer4, peer6         netip.Addr
-	side4, side6         netip.Prefix // second uplink network
-	cluster4, cluster6   netip.Prefix // all pods
-	pods4, pods6         netip.Prefix // pods of the node
-	peerPods4, peerPods6 netip.Prefix // pods of the second node
-	svc4, svc6           netip.Prefix // ClusterIPs
-	host4, host6         netip.Addr   // a host on the internet
-	quiet4, quiet6       netip.Addr   // a host on the internet behind a firewall
-	hostName             string       // its name in the DNS
+	side4, side6         netip.Prefix  // second uplink network
+	cluster4, cluster6   netip.Prefix  // all pods
+	pods4, pods6         netip.Prefix  // pods of the node
+	peerPods4, peerPods6 netip.Prefix  // pods of the second node
+	svc4, svc6           netip.Prefix  // ClusterIPs
+	host4, host6         netip.Addr    // a host on the internet
+	quiet4, quiet6       netip.Addr    // a host on the internet behind a firewall
+	hostName             string        // its name in the DNS
+	web4, web6           [2]netip.Addr // hosts on the internet in other networks
+	office4, office6     netip.Addr    // a private address behind the outside's router
 
 	clientNS, serverNS         string
 	client, server, far        string // workloads; far runs on the second node
@@ -131,6 +133,10 @@ func (p *plan) address(n nets) {
 	p.host4, p.quiet4 = v4(n.host[0], n.host[1], n.host[2], 10), v4(n.host[0], n.host[1], n.host[2], 20)
 	p.host6 = v6(0x2001, 0xdb8, uint16(n.host[2]), 0, 0x10)
 	p.quiet6 = v6(0x2001, 0xdb8, uint16(n.host[2]), 0, 0x20)
+	// RFC 5737, RFC 9637: no two of them in one /16, or /32.
+	p.web4 = [2]netip.Addr{v4(198, 51, 100, 10+n.host[2]%200), v4(192, 0, 2, 10+n.host[2]%200)}
+	p.web6 = [2]netip.Addr{v6(0x3fff, 1, uint16(n.host[2]), 0, 0x10), v6(0x3fff, 2, uint16(n.host[2]), 0, 0x10)}
+	p.office4, p.office6 = v4(10, 125, n.host[2], 8), v6(0xfd60, 0, uint16(n.host[2]), 0, 8)
 }
 
 // v6 makes an address of its first four groups and the last one.

@@ -24,8 +24,8 @@ func TestPlansAreSound(t *testing.T) {
 		p := newPlan(seed)
 		c := newCluster(p)
 		for _, group := range [][]netip.Prefix{
-			{p.lan4, p.side4, p.cluster4, p.svc4, host(p.host4), host(p.quiet4)},
-			{p.lan6, p.side6, p.cluster6, p.svc6, host(p.host6), host(p.quiet6)},
+			{p.lan4, p.side4, p.cluster4, p.svc4, host(p.host4), host(p.quiet4), host(p.web4[0]), host(p.web4[1]), host(p.office4)},
+			{p.lan6, p.side6, p.cluster6, p.svc6, host(p.host6), host(p.quiet6), host(p.web6[0]), host(p.web6[1]), host(p.office6)},
 			{p.pods4, p.peerPods4},
 			{p.pods6, p.peerPods6},
 		} {

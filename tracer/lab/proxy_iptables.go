@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 )
 
 // iptProxy lays rules out as kube-proxy's iptables mode does, in the tables that
@@ -18,12 +19,14 @@ type iptProxy struct {
 	mark        *nftables.Chain
 	services    *nftables.Chain
 	rejects     *nftables.Chain
+	nodePorts   *nftables.Chain
 }
 
 func (x *iptProxy) write() {
 	x.mark = x.nat.chain("KUBE-MARK-MASQ")
 	x.nat.rule(x.mark, "", counter(), changeMark(^uint32(masqueradeMark), masqueradeMark))
 	x.services = x.nat.chain("KUBE-SERVICES")
+	x.nodePorts = x.nat.chain("KUBE-NODEPORTS")
 	x.rejects = x.filter.chain("KUBE-SERVICES")
 	x.baseChains()
 	for _, s := range x.l.c.services {
@@ -32,6 +35,15 @@ func (x *iptProxy) write() {
 				x.service(s, sp)
 			}
 		}
+	}
+	x.nat.rule(x.services, "kubernetes service nodeports; NOTE: this must be the last rule in this chain", toLocal(), counter(), jump(x.nodePorts))
+}
+
+// toLocal is "fib daddr type local".
+func toLocal() exprs {
+	return exprs{
+		&expr.Fib{Register: reg, ResultADDRTYPE: true, FlagDADDR: true},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: native32(unix.RTN_LOCAL)},
 	}
 }
 
@@ -76,6 +88,7 @@ func (x *iptProxy) service(s *service, sp servicePort) {
 	chain := x.nat.chain("KUBE-SVC-" + shortHash(16, name, strings.ToLower(sp.proto)))
 	x.nat.rule(x.services, name+" cluster IP", frontend, counter(), jump(chain))
 	x.nat.rule(chain, name+" cluster IP", frontend, x.nat.not(saddr, x.l.podRange(x.v6)), counter(), jump(x.mark))
+	x.nodePort(s, sp, name, chain)
 	for i, a := range targets {
 		to := netip.AddrPortFrom(a, sp.target)
 		sep := x.nat.chain("KUBE-SEP-" + shortHash(16, name, strings.ToLower(sp.proto), to.String()))
@@ -85,6 +98,17 @@ func (x *iptProxy) service(s *service, sp servicePort) {
 		x.nat.rule(sep, name, l4(sp.proto), counter(), dnat(to))
 		x.nat.rule(chain, fmt.Sprintf("%s -> %s", name, to), oneOf(len(targets)-i), counter(), jump(sep))
 	}
+}
+
+// nodePort serves a port of every node's.
+func (x *iptProxy) nodePort(s *service, sp servicePort, name string, to *nftables.Chain) {
+	if s.nodePort == 0 {
+		return
+	}
+	external := x.nat.chain("KUBE-EXT-" + shortHash(16, name, strings.ToLower(sp.proto)))
+	x.nat.rule(external, "masquerade traffic for "+name+" external destinations", counter(), jump(x.mark))
+	x.nat.rule(external, "", counter(), jump(to))
+	x.nat.rule(x.nodePorts, name, dport(sp.proto, s.nodePort), counter(), jump(external))
 }
 
 // oneOf matches every n-th packet at random, as "statistic mode random" does.

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -13,7 +14,7 @@ import (
 )
 
 // serverIdle ends connections that nobody uses any more.
-const serverIdle = 30 * time.Second
+const serverIdle = 2 * longPause
 
 func startServer(a listenArgs) (io.Closer, error) {
 	switch a.Kind {
@@ -50,7 +51,9 @@ func network(proto string, a netip.Addr) string {
 }
 
 func listenTCP(at netip.AddrPort, serve func(net.Conn)) (io.Closer, error) {
-	l, err := net.ListenTCP(network("tcp", at.Addr()), net.TCPAddrFromAddrPort(at))
+	// No keepalive: where a connection is to be quiet, it has to be.
+	quiet := net.ListenConfig{KeepAlive: -1}
+	l, err := quiet.Listen(context.Background(), network("tcp", at.Addr()), at.String())
 	if err != nil {
 		return nil, err
 	}

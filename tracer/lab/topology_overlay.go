@@ -24,6 +24,7 @@ type vtep struct {
 	s            *space
 	mac          net.HardwareAddr
 	under        netip.Addr
+	dev          string // that under is of
 	pods4, pods6 netip.Prefix
 }
 
@@ -35,13 +36,15 @@ type overlay struct {
 	// farMAC is the address of its device, if not the one that the first node
 	// was told.
 	farMAC net.HardwareAddr
+	// summed: the tunnel's packets carry a checksum on the outside.
+	summed bool
 }
 
 func (l *Lab) newOverlay() *overlay {
 	p := l.p
 	return &overlay{
-		near:    vtep{l.node, net.HardwareAddr{2, 0x10, 0, 0, 0, 1}, p.node4, p.pods4, p.pods6},
-		far:     vtep{l.peer, net.HardwareAddr{2, 0x10, 0, 0, 0, 2}, p.peer4, p.peerPods4, p.peerPods6},
+		near:    vtep{l.node, net.HardwareAddr{2, 0x10, 0, 0, 0, 1}, p.node4, uplink, p.pods4, p.pods6},
+		far:     vtep{l.peer, net.HardwareAddr{2, 0x10, 0, 0, 0, 2}, p.peer4, uplink, p.peerPods4, p.peerPods6},
 		farPort: tunnelPort, farVNI: tunnelVNI,
 	}
 }
@@ -60,24 +63,24 @@ func (l *Lab) overlaid(ctx context.Context, o *overlay) error {
 	}
 	return errors.Join(
 		l.reroute(l.node, there, nil), l.reroute(l.peer, back, nil),
-		l.addTunnel(o.near, o.far, tunnelVNI, tunnelPort),
-		l.addTunnel(o.far, o.near, o.farVNI, o.farPort),
+		l.addTunnel(o.near, o.far, tunnelVNI, tunnelPort, o.summed),
+		l.addTunnel(o.far, o.near, o.farVNI, o.farPort, o.summed),
 		l.setTunnelMAC(o),
 		l.farNamespace(ctx),
 	)
 }
 
 // addTunnel makes one node's device and what leads over it to the other.
-func (l *Lab) addTunnel(own, other vtep, vni, port int) error {
-	lower, err := own.s.nl.LinkByName(uplink)
+func (l *Lab) addTunnel(own, other vtep, vni, port int, summed bool) error {
+	lower, err := own.s.nl.LinkByName(own.dev)
 	if err != nil {
-		return fmt.Errorf("find %s in %s: %w", uplink, own.s.name, err)
+		return fmt.Errorf("find %s in %s: %w", own.dev, own.s.name, err)
 	}
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU, attrs.HardwareAddr = tunnel, tunnelMTU, own.mac
 	vx := &netlink.Vxlan{
 		LinkAttrs: attrs, VxlanId: vni, Port: port, Learning: false,
-		SrcAddr: own.under.AsSlice(), VtepDevIndex: lower.Attrs().Index,
+		SrcAddr: own.under.AsSlice(), VtepDevIndex: lower.Attrs().Index, UDPCSum: summed,
 	}
 	return l.do(func() error {
 		if err := own.s.nl.LinkAdd(vx); err != nil {

@@ -44,17 +44,23 @@ func (s *scene) run(ctx context.Context) ([]Attempt, error) {
 		if i > 0 && !pause(ctx, s.gap) {
 			break
 		}
-		wg.Go(func() {
-			res, err := s.from.call(ctx, request{Dial: &s.dial})
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case err == nil:
-				out = append(out, *res.Attempt)
-			case ctx.Err() == nil:
-				errs = append(errs, fmt.Errorf("send traffic: %w", err))
-			}
-		})
+		try := s.dial
+		if len(s.round) > 0 {
+			try.To = s.round[i%len(s.round)]
+		}
+		for _, from := range append([]*space{s.from}, s.beside...) {
+			wg.Go(func() {
+				res, err := from.call(ctx, request{Dial: &try})
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case err == nil:
+					out = append(out, *res.Attempt)
+				case ctx.Err() == nil:
+					errs = append(errs, fmt.Errorf("send traffic: %w", err))
+				}
+			})
+		}
 	}
 	wg.Wait()
 	return out, errors.Join(errs...)

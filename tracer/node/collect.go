@@ -485,7 +485,9 @@ func (c *collector) counters() {
 	}
 }
 
+// programs reads the programs and the tc filters of the devices.
 func (c *collector) programs() {
+	from := c.n.countedFrom(c.q.Since)
 	for _, inode := range slices.Sorted(maps.Keys(c.views)) {
 		v, devs := c.inside(inode), c.pathDevices(inode)
 		if v == nil {
@@ -494,14 +496,17 @@ func (c *collector) programs() {
 		var bad []error
 		err := netns.Do(int(v.file.Fd()), func() error {
 			for _, d := range devs {
-				ps, blind := c.n.programs(d, v.link(int(d.IfIndex)))
+				l := v.link(int(d.IfIndex))
+				qs, _, err := dumped(func() ([]netlink.Qdisc, error) { return netlink.QdiscList(l) })
+				sides := tcSides(qs, int(d.IfIndex))
+				ps, blind := c.n.programs(d, l, sides)
 				c.facts.Programs = append(c.facts.Programs, ps...)
-				bad = append(bad, blind...)
+				bad = append(append(bad, blind...), err, c.filters(v, d, sides, &from))
 			}
 			return nil
 		})
 		if err = errors.Join(append(bad, err)...); err != nil {
-			c.blind("BPF programs on the path", err)
+			c.blind("BPF programs and tc filters on the path", err)
 		}
 	}
 }

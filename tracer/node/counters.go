@@ -45,6 +45,7 @@ type reading struct {
 	// partial are the namespaces of which not every counter was ever read: what is
 	// absent is not known, and no zero.
 	partial map[uint32]bool
+	filters filterCounts
 }
 
 // keptReadings bounds the memory: the first reading, and the latest ones.
@@ -62,7 +63,8 @@ func (n *Node) Baseline(ctx context.Context) error {
 			return err
 		}
 	}
-	r := reading{byNetNS: make(map[uint32]counters, len(inv.NetNS)), partial: map[uint32]bool{}}
+	r := reading{byNetNS: make(map[uint32]counters, len(inv.NetNS)), partial: map[uint32]bool{},
+		filters: filterCounts{lost: map[actionKey]uint64{}, unread: map[uint32]bool{}}}
 	for _, ns := range inv.NetNS {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("read counters: %w", err)
@@ -70,6 +72,10 @@ func (n *Node) Baseline(ctx context.Context) error {
 		c, err := n.readCounters(ns.Inode)
 		if errors.Is(err, ErrNetNSGone) {
 			continue
+		}
+		if err := n.countFilters(ns.Inode, &r.filters); err != nil {
+			r.filters.unread[ns.Inode] = true
+			n.log.DebugContext(ctx, "tc filters not counted", slog.Uint64("netns", uint64(ns.Inode)), slog.Any("error", err))
 		}
 		if err != nil {
 			n.log.DebugContext(ctx, "counters incomplete", slog.Uint64("netns", uint64(ns.Inode)), slog.Any("error", err))

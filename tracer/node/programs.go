@@ -41,7 +41,7 @@ type attachPoint struct {
 
 // programs lists what is attached to one device, in the calling thread's
 // namespace, without podpath's own. blind names what could not be asked.
-func (n *Node) programs(d tracer.Device, l netlink.Link) (out []tracer.BPFProgram, blind []error) {
+func (n *Node) programs(d tracer.Device, l netlink.Link, sides []tcSide) (out []tracer.BPFProgram, blind []error) {
 	add := func(attach string, id uint32, name string) {
 		if n.own(id) {
 			return
@@ -67,12 +67,9 @@ func (n *Node) programs(d tracer.Device, l netlink.Link) (out []tracer.BPFProgra
 			add(pt.name, uint32(p.ID), "")
 		}
 	}
-	for _, hook := range []struct {
-		parent uint32
-		name   string
-	}{{netlink.HANDLE_MIN_INGRESS, "tc ingress"}, {netlink.HANDLE_MIN_EGRESS, "tc egress"}} {
-		name := hook.name
-		filters, _, err := dumped(func() ([]netlink.Filter, error) { return netlink.FilterList(l, hook.parent) })
+	for _, s := range sides {
+		name := "tc " + s.name
+		filters, _, err := dumped(func() ([]netlink.Filter, error) { return netlink.FilterList(l, s.parent) })
 		if err != nil {
 			if !isInvalid(err) { // no clsact on this device
 				blind = append(blind, fmt.Errorf("list %s filters of %s: %w", name, d.Name, err))

@@ -76,10 +76,13 @@ type flow struct {
 	firstIn, replyIn bool
 	fin              [2]bool
 	acked            bool // an ACK of the client's was counted
-	tuples           []tracer.Tuple
-	opened           uint64 // MonoNS of the event that opened it
-	questions        map[uint16]*question
-	unasked          uint8 // the gravest failure among answers to questions from before
+	// ackBase is the first number that the client acknowledged, if ackSeen.
+	ackSeen   bool
+	ackBase   uint32
+	tuples    []tracer.Tuple
+	opened    uint64 // MonoNS of the event that opened it
+	questions map[uint16]*question
+	unasked   uint8 // the gravest failure among answers to questions from before
 	// asker is its place in askers.moved, nil if it does not ask DNS. Its last
 	// packet passed at touched, or before.
 	asker   *list.Element

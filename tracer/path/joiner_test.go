@@ -415,6 +415,26 @@ func TestICMPErrors(t *testing.T) {
 			t.Error("the error is lost")
 		}
 	})
+	t.Run("the only one to tell of the translation", func(t *testing.T) {
+		w := newWire(t, nil)
+		w.tx(dev(podANS, eth0), req, flags(syn))
+		related := func(ev *tracer.Event) { ev.CT = &tracer.CT{Orig: req, Reply: dnat.Reverse(), Info: 4} }
+		w.tx(dev(hostNS, vethA), unreachable, icmp(3, 1), quoting(req), related)
+		if j := w.only(); j.Translated != dnat || !j.CTSeen || j.Attempts != 1 || has(j, tracer.AnswerICMP) == nil {
+			t.Errorf("translated to %s, %d attempts, answers %+v", j.Translated, j.Attempts, j.Answers)
+		}
+	})
+	t.Run("a redirect is neither an answer nor a packet of the flow", func(t *testing.T) {
+		w := newWire(t, nil)
+		related := func(ev *tracer.Event) { ev.CT = &tracer.CT{Orig: req, Reply: req.Reverse(), Info: 4} }
+		w.tx(dev(podANS, eth0), req, flags(syn))
+		w.tx(dev(hostNS, vethA), unreachable, icmp(5, 1), related)
+		w.drop(dev(hostNS, 0), unreachable, "NETFILTER_DROP", "nf_hook_slow", icmp(5, 1), related)
+		j := w.only()
+		if len(j.Answers) != 0 || len(j.Hops) != 1 || len(j.Drops) != 1 || !j.Drops[0].ICMPError {
+			t.Errorf("answers %+v hops %+v drops %+v", j.Answers, j.Hops, j.Drops)
+		}
+	})
 	t.Run("dropped", func(t *testing.T) {
 		w := newWire(t, nil)
 		w.tx(dev(podANS, eth0), out, flags(psh), bytes(1400))

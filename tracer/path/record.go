@@ -30,6 +30,8 @@ func (jn *Joiner) record(f *flow, ev *tracer.Event, dir tracer.Direction) {
 			jn.hop(f, ev, dir)
 		}
 		return
+	case aside(j, ev):
+		return
 	}
 	jn.hop(f, ev, dir)
 	if dir == tracer.DirRequest {
@@ -39,6 +41,15 @@ func (jn *Joiner) record(f *flow, ev *tracer.Event, dir tracer.Direction) {
 	}
 	jn.lookup(f, ev, dir)
 }
+
+// aside: an ICMP message that conntrack takes for one about the flow, and that is
+// neither its packet nor an error: a redirect (RFC 792, RFC 4861 §4.5). Of a flow that
+// is translated the kernel drops it (nf_nat_icmpv6_reply_translation, 6.18).
+func aside(j *tracer.Journey, ev *tracer.Event) bool {
+	return ofICMP(ev.Tuple.Proto) && !ofICMP(j.Flow.Proto)
+}
+
+func ofICMP(proto uint8) bool { return proto == tracer.ProtoICMP || proto == tracer.ProtoICMPv6 }
 
 // shortestPause is the least that counts as one: what a client or a server thinks
 // about takes less.
@@ -65,12 +76,13 @@ func (jn *Joiner) begin(f *flow, ev *tracer.Event) {
 
 // translate learns the flow's other tuples from the conntrack entry that a
 // packet carries: what an answer will look like, and what the request looks
-// like after translation. A pod's namespace has a conntrack of its own: the one
+// like after translation. An ICMP error carries the entry of the flow that it is
+// about, and is all that tells where the packet that died was not seen to die. A pod's namespace has a conntrack of its own: the one
 // that does not translate must not hide the one that does, and what a target
 // pod does with packets it has received is its own affair.
 func (jn *Joiner) translate(f *flow, ev *tracer.Event) {
 	ct, j := ev.CT, &f.j
-	if ct == nil || ev.Inner != nil || !ct.Reply.IsValid() || ev.IsICMPError() {
+	if ct == nil || ev.Inner != nil || !ct.Reply.IsValid() {
 		return
 	}
 	again := ct.Orig == j.Translated && ct.Orig != j.Flow && ev.NetNS == jn.inv.HostNetNS
@@ -228,6 +240,9 @@ func (jn *Joiner) count(f *flow, ev *tracer.Event, attempt bool) {
 		j.Attempts++
 	}
 	acked := flagsOf(ev)&(tracer.TCPAck|tracer.TCPSyn|tracer.TCPRst) == tracer.TCPAck
+	if acked && ev.Inner == nil {
+		jn.acknowledged(f, ev)
+	}
 	if acked && hasAnswer(j, tracer.AnswerSynAck) || j.Mid {
 		j.Established = true
 	}
@@ -389,7 +404,7 @@ func (jn *Joiner) atClient(ev *tracer.Event, client netip.Addr) bool {
 func (jn *Joiner) drop(f *flow, ev *tracer.Event, dir tracer.Direction) {
 	j := &f.j
 	site := jn.site(ev)
-	icmp := ev.IsICMPError()
+	icmp := ev.IsICMPError() || aside(j, ev)
 	if dir == tracer.DirRequest && !icmp {
 		if d, ok := jn.inv.Owner(j.Translated.Dst.Addr()); ok && d.NetNS == ev.NetNS && d.NetNS != jn.inv.HostNetNS {
 			j.ReachedTarget = true

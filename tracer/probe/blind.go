@@ -16,7 +16,18 @@ import (
 func (p *Probe) Blind() []tracer.Blind {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Concat(p.blind, p.levelBlind(), p.unwatchedBlind())
+	list := slices.Concat(p.blind, p.levelBlind(), p.unwatchedBlind())
+	if p.tier == TierTracepoint && !p.config.DropsOnly && slices.ContainsFunc(p.inventory.Devices, func(d tracer.Device) bool { return d.TakesOver() }) {
+		list = append(list, BlindTakenOver)
+	}
+	return list
+}
+
+// BlindTakenOver is what tracepoints do not show of devices that take over what
+// others receive (tracer.Device.TakesOver).
+var BlindTakenOver = tracer.Blind{
+	What:   "what macvlan and ipvlan devices receive is seen by tracepoints at the device below, and only if that is one of this node's namespaces",
+	Effect: "whether an answer reached such a device is known from what is acknowledged, and not known of UDP",
 }
 
 // unwatchedBlind names the devices that took no program.

@@ -16,6 +16,7 @@ var keep = set(`
 	facts.src_device.kind facts.src_device.role facts.src_peer.kind facts.src_peer.role
 	facts.dst_device.kind facts.dst_device.role facts.dst_peer.kind facts.dst_peer.role
 	facts.programs.attach facts.programs.tag facts.programs.owner
+	facts.filters.side facts.filters.kind facts.filters.actions.kind
 	facts.tunnels.kind facts.queues.kind facts.mtus.kind facts.tracked.state
 	facts.services.implementations
 	count.kind count.last budget.time budget.level
@@ -28,13 +29,13 @@ var identified = set(`
 	facts.src_device.name facts.src_peer.name facts.dst_device.name facts.dst_peer.name
 	facts.routes.iif facts.routes.dev facts.neighbours.dev facts.programs.dev
 	facts.ports.dev facts.ports.bridge facts.tunnels.dev facts.tunnels.underlay facts.forwarding.dev facts.forwarding.bridge
-	facts.queues.dev facts.mtus.dev
+	facts.queues.dev facts.mtus.dev facts.filters.dev facts.filters.actions.to
 	` + ofRules("policy service agent.policies.namespace agent.policies.name"))
 
 // ofRules are fields of rules, at every place where a rule stands.
 func ofRules(fields string) string {
 	var out []string
-	for _, at := range []string{"facts.rules", "facts.masquerade", "facts.masquerade_elsewhere", "facts.untracked"} {
+	for _, at := range []string{"facts.rules", "facts.masquerade", "facts.masquerade_elsewhere", "facts.untracked", "facts.redirected"} {
 		for f := range strings.FieldsSeq(fields) {
 			out = append(out, at+"."+f)
 		}
@@ -61,8 +62,16 @@ var numbered = set(`event.skb`)
 // clusterKeep are fields whose values the API fixes.
 var clusterKeep = set(`
 	apiVersion phase protocol addressType operator policyTypes types unread read
+	firstTimestamp lastTimestamp dnsPolicy
 	creationTimestamp deletionTimestamp lastTransitionTime lastProbeTime startTime startedAt finishedAt
 	externalTrafficPolicy internalTrafficPolicy ipFamilies ipFamilyPolicy sessionAffinity resourceVersion`)
+
+// written is where it says when an object was written, and counted how many pods a
+// node takes, which the API writes as text ("110", "2k").
+var (
+	written = set(`items.metadata.managedFields.time changes.at`)
+	counted = set(`items.status.allocatable.pods`)
+)
 
 // clusterTyped are fixed words in some objects and the user's in others.
 var clusterTyped = set(`kind type status reason clusterIP clusterIPs action tier`)
@@ -71,8 +80,21 @@ var clusterTyped = set(`kind type status reason clusterIP clusterIPs action tier
 // words of the language stay.
 var clusterExpressions = set(`selector namespaceSelector serviceAccountSelector`)
 
-// clusterWays are annotations in which an agent says how pods are reached.
-var clusterWays = set(`flannel.alpha.coreos.com/backend-type`)
+// clusterSentences are what kubelets and runtimes write about anything: every word in
+// them is replaced, and addresses as addresses, so that both are found again.
+var clusterSentences = set(`message`)
+
+// clusterWays are annotations in which an agent says how pods are reached, and the
+// one in which podpath keeps what a message says that is replaced. They have one of
+// the wayWords; another is replaced.
+var (
+	clusterWays = set(`flannel.alpha.coreos.com/backend-type podpath.dev/says`)
+	wayWords    = set(`vxlan host-gw wireguard udp ipip ipsec alloc extension
+		other no-free-address agent-not-reached not-configured api-not-reached volume dns-loop`)
+)
+
+// clusterNotes are annotations of podpath's own, of which the value is a name.
+var clusterNotes = set(`podpath.dev/plugin`)
 
 // clusterData are maps with keys of the user.
 var clusterData = set(`labels annotations matchLabels selector nodeSelector`)
@@ -83,6 +105,9 @@ var apiWords = set(`List Pod Service EndpointSlice Node Namespace NetworkPolicy 
 	AdminNetworkPolicy BaselineAdminNetworkPolicy ClusterNetworkPolicy
 	GlobalNetworkPolicy NetworkPolicy.crd.projectcalico.org CiliumNetworkPolicy CiliumClusterwideNetworkPolicy
 	Allow Accept Deny Pass Admin Baseline
+	Event FailedCreatePodSandBox FailedKillPod NetworkNotReady FailedMount FailedAttachVolume Pulling Pulled Created Started SandboxChanged
+	PodReadyToStartContainers PodScheduled NetworkUnavailable KubeletNotReady NodeStatusUnknown
+	NodeStatusNeverUpdated NoRouteCreated CalicoIsDown Unschedulable SchedulingGated
 	Deployment StatefulSet DaemonSet Job CronJob ReplicationController
 	True False Unknown None Ready InternalIP ExternalIP Hostname
 	ClusterIP NodePort LoadBalancer ExternalName
@@ -90,7 +115,7 @@ var apiWords = set(`List Pod Service EndpointSlice Node Namespace NetworkPolicy 
 	CreateContainerError RunContainerError ContainerCreating PodInitializing`)
 
 // notes are the remarks that a replay acts on.
-var notes = map[string]bool{"end of the trace": true, "enough verdicts": true}
+var notes = map[string]bool{"end of the trace": true, "enough verdicts": true, "no address": true}
 
 func join(path, key string) string {
 	if path == "" {

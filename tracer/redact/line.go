@@ -125,8 +125,10 @@ func (r *Redactor) object(path string, v any) any {
 		for k, x := range v {
 			s, isText := x.(string)
 			switch {
-			case data && isText && clusterWays[k]:
+			case data && isText && clusterWays[k] && wayWords[s]:
 				out[k] = s
+			case data && isText && (clusterWays[k] || clusterNotes[k]):
+				out[k] = r.name(s)
 			case data && isText:
 				out[r.name(k)] = r.name(s)
 			default:
@@ -142,11 +144,14 @@ func (r *Redactor) object(path string, v any) any {
 		return out
 	case string:
 		field := last(path)
-		if clusterKeep[field] || clusterTyped[field] && (v == "" || apiWords[v]) {
+		if clusterKeep[field] || written[path] || counted[path] && quantity.MatchString(v) || clusterTyped[field] && (v == "" || apiWords[v]) {
 			return v
 		}
-		if clusterExpressions[field] {
+		switch {
+		case clusterExpressions[field]:
 			return r.expression(v)
+		case clusterSentences[field]:
+			return r.sentence(v)
 		}
 		return r.name(v)
 	}

@@ -24,7 +24,9 @@ var wellKnown = set(`
 	flannel calico cilium weave antrea ovn router kindnet canal cni tigera vxlan geneve ipip
 	cali cil kubelet controller istio envoy linkerd
 	bridge host gw wg wireguard tun v4 v6 genev sys 6784
-	policy labels serviceaccount org projectcalico
+	aws azure cns netd agent ovnkube rke2 loopback multus
+	gke vpc net vnet overlay ipam whereabouts ptp macvlan portmap bandwidth tuning
+	policy labels serviceaccount org projectcalico orchestrator pcns pcsa openshift
 	all component metadata name instance version hostname topology zone region template hash`)
 
 // expressionPart is a quoted string or a word of a selector of Calico's; its

@@ -170,6 +170,16 @@ func TestLine(t *testing.T) {
 	if got := fmt.Sprint(c["cluster"].(map[string]any)["items"].([]any)[0]); got != want {
 		t.Errorf("cluster %s\nwant    %s", got, want)
 	}
+	c = line(`{"kind":"cluster","cluster":{"kind":"List","items":[{"kind":"Service","metadata":{"name":"api","managedFields":[{"manager":"time","time":"2026-11-23T10:00:00Z"}]}}]}}`)
+	want = r.as("map[kind:Service metadata:map[managedFields:[map[manager:{time} time:2026-11-23T10:00:00Z]] name:{api}]]")
+	if got := fmt.Sprint(c["cluster"].(map[string]any)["items"].([]any)[0]); got != want {
+		t.Errorf("cluster %s\nwant    %s", got, want)
+	}
+	c = line(`{"kind":"cluster","cluster":{"kind":"List","items":[{"kind":"Pod","status":{"podIP":"10.77.1.9"}}],"changes":[{"namespace":"shop","service":"api","address":"10.77.1.9","at":"2026-11-23T10:00:00.5Z"}]}}`)["cluster"].(map[string]any)
+	ch := c["changes"].([]any)[0].(map[string]any)
+	if ip := c["items"].([]any)[0].(map[string]any)["status"].(map[string]any)["podIP"]; ch["at"] != "2026-11-23T10:00:00.5Z" || ch["service"] == "api" || ch["address"] != ip || ip == "10.77.1.9" {
+		t.Errorf("changes %v, and the pod has %v", ch, ip)
+	}
 	f := line(`{"kind":"facts","facts":{"sysctls":{"7:net.ipv4.conf.bond0.100.rp_filter":"1","net.ipv4.ip_forward":"1"},"counters":{"7":{"IpOutNoRoutes":3}}}}`)
 	if got, want := fmt.Sprint(f["facts"]), r.as("map[counters:map[7:map[IpOutNoRoutes:3]] sysctls:map[7:net.ipv4.conf.bond0.{100}.rp_filter:1 net.ipv4.ip_forward:1]]"); got != want {
 		t.Errorf("facts %s\nwant  %s", got, want)
@@ -278,4 +288,81 @@ func TestDevicesOfNetworks(t *testing.T) {
 			t.Errorf("%s becomes %s", name, got)
 		}
 	}
+}
+
+// What the API says of a pod's start is written by kubelets, runtimes and plugins,
+// and has anything in it: every word and number of it goes, and the names and
+// addresses in it are those that the objects have.
+func TestSentences(t *testing.T) {
+	r := redactor(t)
+	for in, want := range map[string]string{
+		`plugin type="bridge" failed (add)`:                                   `{plugin} {type}="bridge" {failed} ({add})`,
+		`no IP addresses available in range set: 10.244.1.1-10.244.1.6`:       `no {IP} {addresses} {available} in {range} {set}: {10.244.1.1}-{10.244.1.6}`,
+		`pod "web-1_shop" network on 10.0.3.17:10250`:                         `pod "{web}-{1}_{shop}" {network} {on} {10.0.3.17}:10250`,
+		`node ip-10-0-3-17 has 10.0.3.0/24, fd00::17 and [fd00::17]:443`:      `node {ip}-{10}-{0}-{3}-{17} {has} {10.0.3.0/24}, {fd00::17} {and} [{fd00::17}]:443`,
+		`dial tcp 127.0.0.1:50051: connect: connection refused`:               `{dial} tcp 127.0.0.1:50051: {connect}: {connection} {refused}`,
+		`account 4711007 of 2026-11-23T10:00:00Z took 1.5s 0xdeadbeef 80-443`: `{account} {4711007} {of} {2026}-{11}-{23T10}:{00}:{00Z} {took} {1}.{5s} {0xdeadbeef} {80}-{443}`,
+		`Get "https://alice:s3cret@10.0.3.17:6443/api?token=abc"`:             `{Get} "https://{alice}:{s3cret}@{10}.{0}.{3}.{17}:{6443}/{api}?{token}={abc}"`,
+		`read 0a:58:0a:f4:01:09.`:                                             `{read} 02:00:00:00:00:01.`,
+	} {
+		if got, want := r.sentence(in), r.as(want); got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
+	}
+	r = redactor(t)
+	name, said := r.name("web-1"), r.sentence("the pod web-1 waits")
+	if !strings.Contains(said, name) {
+		t.Errorf("%s is not in %s", name, said)
+	}
+	r.names.own = set("waits")
+	if got := r.text("waits"); got != "waits" {
+		t.Errorf("a word of a sentence was taken for a name: %s", got)
+	}
+}
+
+// What an annotation says is kept for the words that an agent has for it.
+func TestWaysAreWords(t *testing.T) {
+	r := redactor(t)
+	out := fmt.Sprint(r.object("items.metadata", map[string]any{"annotations": map[string]any{
+		"flannel.alpha.coreos.com/backend-type": "alice", "podpath.dev/says": "bob", "podpath.dev/plugin": "carol-cni",
+	}}))
+	for _, w := range []string{"alice", "bob", "carol"} {
+		if strings.Contains(out, w) {
+			t.Errorf("%s is left in %s", w, out)
+		}
+	}
+	for _, w := range []string{"podpath.dev/says", "podpath.dev/plugin", "-cni"} {
+		if !strings.Contains(out, w) {
+			t.Errorf("%s is lost in %s", w, out)
+		}
+	}
+	if out := fmt.Sprint(r.object("items.status.allocatable", map[string]any{"pods": "110"}), r.object("items.spec.allocatable", map[string]any{"pods": "alice", "cpu": "2"})); !strings.Contains(out, "pods:110") || strings.Contains(out, "alice") {
+		t.Error(out)
+	}
+	if out := fmt.Sprint(r.object("items.status.allocatable", map[string]any{"pods": "alice"})); strings.Contains(out, "alice") {
+		t.Error(out)
+	}
+}
+
+// Whatever a message is, no address and no number of it comes through as it was.
+func FuzzSentence(f *testing.F) {
+	for _, s := range []string{"dial |", "|:80", "[|]:80", "(|", "|/24", "|-x", "//u:p@|/", "|.", "%|", "_|_", "\"|"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, frame string) {
+		if strings.Count(frame, "|") != 1 || len(frame) > 200 || regexp.MustCompile(`[0-9a-zA-Z\p{L}\p{N}\p{M}]\||\|[0-9a-zA-Z\p{L}\p{N}\p{M}]`).MatchString(frame) {
+			return
+		}
+		for _, secret := range []string{"203.0.113.77", "2001:db8:77:66::55aa", "4711007", "alice"} {
+			left := 0
+			for range 3 {
+				if strings.Contains(redactor(t).sentence(strings.Replace(frame, "|", secret, 1)), secret) {
+					left++
+				}
+			}
+			if left == 3 && !strings.Contains(frame, secret) {
+				t.Errorf("%s is left of %q", secret, frame)
+			}
+		}
+	})
 }

@@ -37,7 +37,9 @@ var (
 	// numberPattern is a number, or a range or mask of two.
 	numberPattern = regexp.MustCompile(`^(0[xX][0-9A-Fa-f]{1,8}|[0-9]{1,10})$`)
 	rangePattern  = regexp.MustCompile(`^[0-9]{1,5}[-:][0-9]{1,5}$`)
-	durationLike  = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`)
+	// quantity is a number of Kubernetes (apimachinery resource.Quantity).
+	quantity     = regexp.MustCompile(`^[0-9]{1,10}[kMGTPE]?$`)
+	durationLike = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`)
 )
 
 // text is a sentence, a rule, a path: addresses and names anywhere in it are
@@ -49,11 +51,30 @@ func (r *Redactor) text(s string) string {
 	if _, err := time.Parse(time.RFC3339Nano, s); err == nil {
 		return s
 	}
-	return chunkPattern.ReplaceAllStringFunc(s, r.chunk)
+	return chunkPattern.ReplaceAllStringFunc(s, reading{r, r.names.own, true}.chunk)
+}
+
+// sentence is what somebody else wrote, and where any word and any number can be a
+// name: only addresses are told from words in it. Its words are not taken for names
+// elsewhere, for most are none.
+func (r *Redactor) sentence(s string) string {
+	if out, ok := r.address(s); ok {
+		return out
+	}
+	return chunkPattern.ReplaceAllStringFunc(s, reading{r: r}.chunk)
+}
+
+// reading is a way to read a text: which words stay, besides those that everybody
+// has, and whether numbers do.
+type reading struct {
+	r       *Redactor
+	kept    map[string]bool
+	numbers bool
 }
 
 // chunk is a run of text without blanks. What closes a sentence is no part of it.
-func (r *Redactor) chunk(s string) string {
+func (t reading) chunk(s string) string {
+	r := t.r
 	body := strings.TrimRight(s, ".:?")
 	if out, ok := r.address(s); ok { // "fd00::" ends in colons
 		return out
@@ -61,32 +82,32 @@ func (r *Redactor) chunk(s string) string {
 	if out, ok := r.address(body); ok {
 		return out + s[len(body):]
 	}
-	if numberPattern.MatchString(body) || rangePattern.MatchString(body) || durationLike.MatchString(body) {
+	if t.numbers && (numberPattern.MatchString(body) || rangePattern.MatchString(body) || durationLike.MatchString(body)) {
 		return s
 	}
 	// A range of addresses; a path, a name with its namespace, an address with a
 	// mask; one with a port or a word in front.
 	for _, sep := range []string{"-", "/", ":"} {
 		parts := strings.Split(s, sep)
-		if len(parts) == 1 || sep == "-" && !r.hasAddress(parts) {
+		if len(parts) == 1 || sep == "-" && !hasAddress(parts) {
 			continue
 		}
-		if out, ok := r.beside(s); sep == ":" && ok {
+		if out, ok := t.beside(s); sep == ":" && ok {
 			return out
 		}
 		for i, p := range parts {
-			parts[i] = r.part(p)
+			parts[i] = t.part(p)
 		}
 		return strings.Join(parts, sep)
 	}
-	return r.part(s)
+	return t.part(s)
 }
 
 // maxColons bounds the search in what is no address at all.
 const maxColons = 32
 
 // beside finds an IPv6 address that a colon joins with something else.
-func (r *Redactor) beside(s string) (string, bool) {
+func (t reading) beside(s string) (string, bool) {
 	if strings.Count(s, ":") > maxColons {
 		return "", false
 	}
@@ -94,16 +115,16 @@ func (r *Redactor) beside(s string) (string, bool) {
 		if s[i] != ':' {
 			continue
 		}
-		if out, ok := r.address(s[i+1:]); ok {
-			return r.part(s[:i]) + ":" + out, true
+		if out, ok := t.r.address(s[i+1:]); ok {
+			return t.part(s[:i]) + ":" + out, true
 		}
 	}
 	for i := len(s) - 1; i > 0; i-- {
 		if s[i] != ':' {
 			continue
 		}
-		if out, ok := r.address(s[:i]); ok {
-			return out + ":" + r.part(s[i+1:]), true
+		if out, ok := t.r.address(s[:i]); ok {
+			return out + ":" + t.part(s[i+1:]), true
 		}
 	}
 	return "", false
@@ -111,20 +132,20 @@ func (r *Redactor) beside(s string) (string, bool) {
 
 // part is a piece of a chunk; alone it may be a number, among words it may not,
 // because numbers joined with dashes or dots can be an address.
-func (r *Redactor) part(s string) string {
-	if out, ok := r.address(s); ok {
+func (t reading) part(s string) string {
+	if out, ok := t.r.address(s); ok {
 		return out
 	}
-	if s == "" || numberPattern.MatchString(s) || rangePattern.MatchString(s) {
+	if s == "" || t.numbers && (numberPattern.MatchString(s) || rangePattern.MatchString(s)) {
 		return s
 	}
-	if strings.ContainsAny(s, ":/") || strings.Contains(s, "-") && r.hasAddress(strings.Split(s, "-")) {
-		return r.chunk(s)
+	if strings.ContainsAny(s, ":/") || strings.Contains(s, "-") && hasAddress(strings.Split(s, "-")) {
+		return t.chunk(s)
 	}
-	return wordPattern.ReplaceAllStringFunc(s, func(w string) string { return r.names.word(w, r.names.own) })
+	return wordPattern.ReplaceAllStringFunc(s, func(w string) string { return t.r.names.word(w, t.kept) })
 }
 
-func (r *Redactor) hasAddress(parts []string) bool {
+func hasAddress(parts []string) bool {
 	for _, p := range parts {
 		if _, err := netip.ParseAddr(p); err == nil {
 			return true

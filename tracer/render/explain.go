@@ -16,8 +16,9 @@ type Explanation struct {
 	Evidence   string           `json:"evidence,omitempty"`
 	LookAlikes []string         `json:"look_alikes,omitempty"`
 	Remedy     []string         `json:"remedy,omitempty"`
-	// Shown is "lab" if the demo builds this fault from real packets, "unit" if
-	// its rule is tested on constructed flows only.
+	// Shown is "lab" if the demo builds this fault from real packets, "machine" if
+	// that changes a whole machine, so that only tests in one of their own do, and
+	// "unit" if its rule is tested on constructed flows only.
 	Shown string `json:"shown,omitempty"`
 	// Demos are the names of those faults for podpath demo.
 	Demos []string `json:"demos,omitempty"`
@@ -43,7 +44,10 @@ func (p *textPrinter) explanation(e *Explanation) {
 	p.list("Not to be confused with", e.LookAlikes)
 	p.remedy(e.Remedy)
 	shown := "on constructed flows"
-	if e.Shown == "lab" {
+	switch e.Shown {
+	case "machine":
+		shown = "with real packets, in a machine of its own: make test-kernels"
+	case "lab":
 		shown = "with real packets: podpath demo " + strings.Join(e.Demos, ", podpath demo ")
 	}
 	p.section("Tested")

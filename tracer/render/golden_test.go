@@ -35,6 +35,7 @@ func objects() map[string][]any {
 		"tunnel":      {verdict(tunnelVerdict())},
 		"mtu":         {verdict(mtuVerdict())},
 		"unseen":      {verdict(unseenVerdict())},
+		"again":       reconnects(),
 		"flow":        {NewFlow(h.Journey, h.Cluster, inventory(), "n1", h.Outcome)},
 		"drops":       {drop(), bareDrop(), dropSummary()},
 		"summary":     {summary()},

@@ -16,6 +16,8 @@ type textPrinter struct {
 	wide bool
 	b    strings.Builder
 	rows int
+	// repeats is for the default text.
+	repeats repeats
 }
 
 const (
@@ -56,24 +58,21 @@ func (p *textPrinter) Print(object any) error {
 }
 
 func (p *textPrinter) verdict(v *Verdict) {
-	mark, c := "✗", red
-	switch {
-	case v.Component == tracer.ComponentNone:
-		mark, c = "✓", green
-	case v.Component == tracer.ComponentUnknown || v.Code == tracer.CodeBeyondNode:
-		mark, c = "?", yellow
+	if !p.wide {
+		p.again(p.repeats.due(v))
+		p.others(p.repeats.dueCauses(v))
+		switch p.repeats.take(v) {
+		case counted:
+			return
+		case inShort:
+			p.short(v)
+			return
+		case inLine:
+			p.likewise(v)
+			return
+		}
 	}
-	head := string(v.Component)
-	switch v.Code {
-	case tracer.CodeOK:
-		head = "healthy"
-	case tracer.CodeUnknown:
-		head = "undecided"
-	case tracer.CodeBeyondNode:
-		head = "beyond this node"
-	}
-	p.para(p.colour(bold+";"+c, mark+" "+strings.ToUpper(Escape(head)))+"  ", "  ", dim,
-		fmt.Sprintf("%s, %s, %s", v.Code, v.Confidence, clientSaw(v.Outcome)))
+	p.head(v, "")
 	p.wrap("  ", "  ", v.Summary)
 	p.hops(v)
 	if v.Component == tracer.ComponentNone && !p.wide {
@@ -97,6 +96,32 @@ func (p *textPrinter) verdict(v *Verdict) {
 	}
 	p.list("Not visible", blind)
 	p.b.WriteByte('\n')
+}
+
+// head answers the question: who is it, how sure is that, and what did the client see.
+func (p *textPrinter) head(v *Verdict, more string) {
+	mark, c, who := headOf(v)
+	p.para(p.colour(bold+";"+c, mark+" "+strings.ToUpper(Escape(who+more)))+"  ", "  ", dim,
+		fmt.Sprintf("%s, %s, %s", v.Code, v.Confidence, clientSaw(v.Outcome)))
+}
+
+func headOf(v *Verdict) (mark, colour, who string) {
+	mark, colour, who = "✗", red, string(v.Component)
+	switch {
+	case v.Component == tracer.ComponentNone:
+		mark, colour = "✓", green
+	case v.Component == tracer.ComponentUnknown || v.Code == tracer.CodeBeyondNode:
+		mark, colour = "?", yellow
+	}
+	switch v.Code {
+	case tracer.CodeOK:
+		who = "healthy"
+	case tracer.CodeUnknown:
+		who = "undecided"
+	case tracer.CodeBeyondNode:
+		who = "beyond this node"
+	}
+	return mark, colour, who
 }
 
 // rule shows the rule, if the evidence has not done so.
@@ -208,6 +233,8 @@ func (p *textPrinter) flow(f *Flow) {
 
 func (p *textPrinter) summary(s *Summary) {
 	p.rows = 0
+	p.again(p.repeats.due(nil))
+	p.others(p.repeats.dueCauses(nil))
 	if s.Drops != nil {
 		p.dropTotals(s)
 		return
@@ -220,7 +247,11 @@ func (p *textPrinter) summary(s *Summary) {
 	if len(parts) > 0 {
 		text += ": " + strings.Join(parts, ", ")
 	}
-	text += fmt.Sprintf("; %d events seen, %d lost (%s)", s.Events, s.Lost, s.Tier)
+	if s.Tier == "" {
+		text += "; no packets were watched for"
+	} else {
+		text += fmt.Sprintf("; %d events seen, %d lost (%s)", s.Events, s.Lost, s.Tier)
+	}
 	p.wrap("", "  ", text)
 	p.shares(s.Shares)
 	p.ownCost(s)

@@ -257,7 +257,10 @@ func newFlowRef(j *tracer.Journey, c *tracer.ClusterFacts, node string) FlowRef 
 
 func endpoint(e tracer.Endpoint, a netip.AddrPort) tracer.Endpoint {
 	if !e.IP.IsValid() {
-		e.IP, e.Kind = a.Addr(), tracer.KindUnknown
+		e.IP = a.Addr()
+		if e.Name == "" { // a pod without an address has a name
+			e.Kind = tracer.KindUnknown
+		}
 	}
 	e.Port = a.Port()
 	return e

@@ -71,13 +71,15 @@ type Result struct {
 	MasqueradeElsewhere *tracer.RuleFact
 	// Untracked as in tracer.NodeFacts.
 	Untracked []tracer.RuleFact
-	Blind     []tracer.Blind
+	// Redirected as in tracer.NodeFacts.
+	Redirected []tracer.RuleFact
+	Blind      []tracer.Blind
 }
 
 // AddTo completes facts that package node collected.
 func (r *Result) AddTo(f *tracer.NodeFacts) {
 	f.Rules, f.Services, f.Masquerade, f.MasqueradeRead = r.Rules, r.Services, r.Masquerade, r.MasqueradeRead
-	f.MasqueradeElsewhere, f.Untracked = r.MasqueradeElsewhere, r.Untracked
+	f.MasqueradeElsewhere, f.Untracked, f.Redirected = r.MasqueradeElsewhere, r.Untracked, r.Redirected
 	f.Blind = append(f.Blind, r.Blind...)
 }
 

@@ -196,6 +196,13 @@ func TestUnknownExtensionDecidesNothing(t *testing.T) {
 			t.Fatalf("target %s: %d", name, got)
 		}
 	}
+	for _, name := range []string{"limit", "hashlimit", "connlimit", "quota", "recent", "statistic"} {
+		for rev := range uint32(4) {
+			if got := fate(sample{name: "match", attrs: map[uint16][]byte{unix.NFTA_MATCH_NAME: []byte(name + "\x00"), unix.NFTA_MATCH_REV: be32(rev), unix.NFTA_MATCH_INFO: info}}); got != triMaybe {
+				t.Errorf("-m %s of revision %d: %d, want undecided", name, rev, got)
+			}
+		}
+	}
 	for _, name := range []string{"tcp", "udp", "mark", "connmark", "conntrack", "state", "multiport", "addrtype", "iprange"} {
 		for rev := uint32(4); rev < 12; rev++ {
 			if got := decodeMatch(name, rev, info); notUnderstood(got) == "" {
@@ -232,6 +239,8 @@ func TestUnknownWordDecidesNothing(t *testing.T) {
 	for _, odd := range []string{
 		"-m connmark --mark 0x0/0x0", "-m connmark ! --mark 0x1", "-m string --string \"-j ACCEPT\" --algo bm", "-m string --string -j --algo bm",
 		"-m set --match-set gone src", "-m dscp --dscp 0x00", "-m conntrack --ctorigdst 10.96.0.20", "-m tcp --tcp-option 8", "-m statistic --mode nth --every 2 --packet 0",
+		"-m limit --limit 1/sec", "-m hashlimit --hashlimit-above 1/sec --hashlimit-name x", "-m connlimit --connlimit-above 1", "-m quota --quota 1",
+		"-m recent --rcheck --name x --rsource", "-m recent --update --seconds 60 --hitcount 4 --name x --rsource", "-m recent --set --name x --rsource",
 		"-m time --timestart 10:00:00", "-f", "!", "-m addrtype --dst-type UNICAST --limit-iface-in", "--mark 0x0", "\"-d\" 10.96.0.1",
 	} {
 		if got := verdictOf(known + " " + odd + " -j DROP"); got != triMaybe {

@@ -11,7 +11,9 @@ import (
 // Entry is what is known of one code. In Remedy, words in braces stand for the
 // names of the case at hand: {src.ns}, {src.pod}, {dst.ns}, {dst.pod},
 // {svc.ns}, {svc}, {node}, {dst.ip}, {dst.port}, {target.port}, {policy.ns},
-// {policy}, {policy.kind}, {dev}, {tunnel}.
+// {policy}, {policy.kind}, {dev}, {tunnel}, {left.ip} (the source with which it left
+// the node), {gateway}; of a pod without a network {stuck.ns}, {stuck.pod},
+// {stuck.node}, and of its CNI {agent.ns}, {agent.ds}, {agent.pod}.
 type Entry struct {
 	Code      string
 	Component tracer.Component
@@ -23,8 +25,9 @@ type Entry struct {
 	// LookAlikes are what it is confused with, and what tells them apart.
 	LookAlikes []string
 	Remedy     []string
-	// Shown says how the rule is tested: "lab" (a fault of the demo), "unit"
-	// (on constructed journeys only).
+	// Shown says how the rule is tested: "lab" (a fault of the demo),
+	// "machine" (one of the lab's that needs a machine of its own), "unit" (on
+	// constructed journeys only).
 	Shown string
 }
 
@@ -36,7 +39,7 @@ type Catalogue struct {
 // NewCatalogue builds the catalogue.
 func NewCatalogue() Catalogue {
 	c := Catalogue{entries: map[string]Entry{}}
-	for _, group := range [][]Entry{general(), cniEntries(), policyEntries(), serviceEntries(), egressEntries(), pathEntries(), limitEntries(), dnsEntries(), nodeEntries(), applicationEntries()} {
+	for _, group := range [][]Entry{general(), noNetworkEntries(), cniEntries(), policyEntries(), serviceEntries(), egressEntries(), pathEntries(), limitEntries(), dnsEntries(), nodeEntries(), applicationEntries()} {
 		for _, e := range group {
 			c.entries[e.Code] = e
 		}
@@ -72,7 +75,7 @@ func (e Entry) remedy(in *Input, f *Finding) []string {
 		return f.Remedy
 	}
 	r := strings.NewReplacer(in.words(f)...)
-	var out []string
+	out := slices.Clone(f.First)
 	for _, s := range e.Remedy {
 		out = append(out, r.Replace(s))
 	}
@@ -85,7 +88,13 @@ func (in *Input) words(f *Finding) []string {
 		"node": in.NodeName, "dst.ip": j.Flow.Dst.Addr().String(), "dst.port": fmt.Sprint(j.Flow.Dst.Port()),
 		"target.port": fmt.Sprint(j.Translated.Dst.Port()), "target.ip": j.Translated.Dst.Addr().String(),
 		"src.ip": j.Flow.Src.Addr().String(), "proto": tracer.ProtoName(j.Flow.Proto),
-		"dev": in.device(j.LeftBy).Name,
+		"dev": in.device(j.LeftBy).Name, "gateway": "",
+	}
+	if j.LeftNode {
+		w["left.ip"] = j.LeftAs.Src.Addr().String()
+	}
+	if hop := in.gateway(); hop.IsValid() {
+		w["gateway"] = hop.String()
 	}
 	pod := func(prefix string, p *tracer.PodFacts) {
 		if p != nil {
@@ -116,6 +125,7 @@ func (in *Input) words(f *Finding) []string {
 		w["tunnel"] = in.tunnelOn(d.Tuple.Dst.Port())
 	}
 	w["cni.ns"], w["cni.ds"] = in.daemonSet()
+	in.stuckWords(w)
 	d := in.dnsServer()
 	w["dns.ns"], w["dns.port"] = d.namespace, fmt.Sprint(d.port)
 	out := []string{"{dns.labels}", d.labels} // which is YAML already
@@ -125,12 +135,27 @@ func (in *Input) words(f *Finding) []string {
 		}
 		out = append(out, "{"+k+"}", shellWord(v))
 	}
-	for _, k := range []string{"src.ns", "src.pod", "dst.ns", "dst.pod", "svc.ns", "svc", "policy.ns", "policy", "policy.kind", "pod.ns", "pod", "family", "table", "chain", "dev", "tunnel", "cni.ns", "cni.ds"} {
+	for _, k := range []string{"left.ip", "gateway", "src.ns", "src.pod", "dst.ns", "dst.pod", "svc.ns", "svc", "policy.ns", "policy", "policy.kind", "pod.ns", "pod", "family", "table", "chain", "dev", "tunnel", "cni.ns", "cni.ds", "stuck.ns", "stuck.pod", "stuck.node", "agent.ns", "agent.ds", "agent.pod"} {
 		if w[k] == "" {
 			out = append(out, "{"+k+"}", "<"+k+">")
 		}
 	}
 	return out
+}
+
+// stuckWords are the names of a pod without a network, and of what ought to make it.
+// Where the CNI's agent is not known, it stands where its own manifests put it.
+func (in *Input) stuckWords(w map[string]string) {
+	s := in.stuck()
+	if s == nil {
+		return
+	}
+	w["stuck.ns"], w["stuck.pod"], w["stuck.node"] = s.pod.Namespace, s.pod.Name, s.pod.Node
+	if a := in.agent(s); a != nil {
+		w["agent.ns"], w["agent.ds"], w["agent.pod"] = a.Namespace, a.Name, a.Pod
+	} else if n := in.network(s); n != nil {
+		w["agent.ns"], w["agent.ds"], _ = strings.Cut(n.daemonSet, "/")
+	}
 }
 
 // shellWord quotes a name for a command line that people paste, unless it needs
@@ -228,10 +253,10 @@ func cniEntries() []Entry {
 			Evidence:   "Two namespaces that own the address, and a refusal from one that is not the target.",
 			LookAlikes: []string{"app-no-listener: the right pod refuses", "cni-stale-neigh: one pod has the address, and its neighbour entry is wrong"},
 			Remedy:     []string{"find both: kubectl get pods -A -o wide | grep {target.ip}; delete the newer one", "clean up the CNI's address management on {node}: leaked or reused allocations"}},
-		{Code: "cni-host-route-missing", Component: c, Title: "the node has no device for its own pod", Shown: "lab",
-			Meaning:  "The cluster says that the pod runs on this node, but no device here carries its address.",
-			Evidence: "NEIGH_FAILED for the pod's address, no namespace of the node owns it.",
-			Remedy:   []string{"kubectl -n {dst.ns} delete pod {dst.pod}", restart}},
+		{Code: "cni-host-route-missing", Component: c, Title: "the node has no way to its own pod", Shown: "lab",
+			Meaning:  "The cluster says that the pod runs on this node, but no device here carries its address, or no route leads to it: the route is gone, or another one (of an earlier pod with this address) leads elsewhere.",
+			Evidence: "NEIGH_FAILED for the pod's address, and no namespace of the node owns it, or the FIB look-up names another device than the pod's.",
+			Remedy:   []string{"on {node}: ip route get {target.ip}; a route to it that names another device is left over: ip route del", "kubectl -n {dst.ns} delete pod {dst.pod}", restart}},
 		{Code: "cni-route-none", Component: c, Title: "\"Network is unreachable\" at once for other pods", Shown: "lab",
 			Meaning:    "The node has no route to the pod range, and no default route either.",
 			Evidence:   "IP_INNOROUTES, the FIB look-up says so.",
@@ -410,11 +435,11 @@ func policyEntries() []Entry {
 			Remedy:     []string{"kubectl -n {policy.ns} get {policy.kind} {policy} -o yaml: is there a rule that allows the flow, in order before one that denies it?", "restart the policy agent's pod on {node}, if the policy allows it"}},
 		{Code: "pol-nfqueue-down", Component: c, Title: "everything behind the policy agent is lost", Shown: "lab",
 			Meaning: "Packets are queued to a user-space policy agent that does not run.", Evidence: "The drop in nf_queue.", Remedy: []string{"restart the network policy agent (kindnet, kube-network-policies) on {node}"}},
-		{Code: "pol-foreign-bpf", Component: tracer.ComponentNode, Title: "a BPF program on the way drops the packets", Shown: "lab",
-			Meaning:    "A tc or cgroup program that belongs to no known CNI or policy agent drops the packets, or, where no program is found, another tc filter (police, drop). No NetworkPolicy is to blame.",
-			Evidence:   "TC_INGRESS, TC_EGRESS or BPF_CGROUP drop, and the programs attached at that device.",
-			LookAlikes: []string{"TC_INGRESS on a pod's veth is the pod's egress: a CNI's program may enforce an egress policy there"},
-			Remedy:     []string{"on {node}: bpftool net show dev {dev}; bpftool prog show; tc -s filter show dev {dev} ingress (and egress)", "find who loaded it (bpftool prog show, pids), and detach it"}},
+		{Code: "pol-foreign-bpf", Component: tracer.ComponentNode, Title: "a BPF program or a tc filter on the way drops the packets", Shown: "lab",
+			Meaning:    "A tc or cgroup program that belongs to no known CNI or policy agent drops the packets, or a tc filter that is no program (u32, flower, matchall) does: its action is to drop, or to redirect to a device that is down. No NetworkPolicy is to blame.",
+			Evidence:   "TC_INGRESS, TC_EGRESS or BPF_CGROUP drop, and the programs attached at that device; of filters, the counter of what they dropped, which moved over the trace.",
+			LookAlikes: []string{"TC_INGRESS on a pod's veth is the pod's egress: a CNI's program may enforce an egress policy there", "cni-bandwidth-shaper: the filter's action is a policer"},
+			Remedy:     []string{"on {node}: bpftool net show dev {dev}; bpftool prog show; tc -s filter show dev {dev} ingress (and egress)", "find who loaded it (bpftool prog show, pids), and detach it", "a filter: tc filter del dev {dev} with the side, pref, kind and handle of the rule above; with a redirect, ip link set up the device that it leads to"}},
 		{Code: "pol-xdp-drop", Component: tracer.ComponentNode, Title: "an XDP program drops the packets", Shown: "lab",
 			Meaning: "An XDP program drops the packets before the network stack sees them.", Evidence: "The drop in do_xdp_generic or veth_xdp_rcv_skb, and the attached program.",
 			Remedy: []string{"on {node}: ip -d link show dev {dev}; bpftool net", "ip link set dev {dev} xdp off, if it should not be there"}},
@@ -472,10 +497,10 @@ func serviceEntries() []Entry {
 		{Code: "svc-hairpin-nomasq", Component: k, Title: "a pod cannot reach itself through its own Service", Shown: "lab",
 			Meaning: "The connection came back to the pod with its own address as source: it was not masqueraded.", Evidence: "IP_LOCAL_SOURCE in the pod.", LookAlikes: []string{"cni-hairpin-off: the bridge does not send it back"},
 			Remedy: []string{"check kube-proxy's --cluster-cidr and detect-local mode on {node}"}},
-		{Code: "svc-invalid-drop-asymmetric", Component: k, Title: "mid-stream packets are dropped as INVALID", Shown: "unit",
-			Meaning:    "kube-proxy's INVALID rule dropped a packet of a connection whose beginning this node never saw.",
-			Evidence:   "The drop by kube-proxy's rule, of a packet that opens nothing, and no beginning of its connection here.",
-			LookAlikes: []string{"svc-invalid-drop-window: the connection began here", "node-conntrack-full: the entry could not be kept"},
+		{Code: "svc-invalid-drop-asymmetric", Component: k, Title: "mid-stream packets are dropped as INVALID", Shown: "lab",
+			Meaning:    "kube-proxy's INVALID rule dropped a packet of a connection whose beginning, or whose other direction, this node never saw: it takes another way.",
+			Evidence:   "The drop by kube-proxy's rule, of a packet that opens nothing, and no beginning of its connection here; or an acknowledgement, and nothing that it could be for.",
+			LookAlikes: []string{"svc-invalid-drop-window: both directions pass here, from the beginning on", "node-conntrack-full: the entry could not be kept"},
 			Remedy:     []string{"look for asymmetric routing: does the other direction pass another node? net.netfilter.nf_conntrack_tcp_be_liberal=1 avoids the drop"}},
 		{Code: "svc-invalid-drop-window", Component: k, Title: "connects, then packets are dropped as INVALID", Shown: "lab",
 			Meaning:    "kube-proxy's INVALID rule dropped packets of a connection that began here: conntrack finds that they do not fit to it, as segments outside of the window.",
@@ -499,7 +524,7 @@ func serviceEntries() []Entry {
 			Evidence:   "The drop before translation, the client's address and the ranges.",
 			LookAlikes: []string{"svc-no-local-endpoints: the ranges allow the client", "beyond-node: the cloud's load balancer filters before the node"},
 			Remedy:     []string{"add the client's range: kubectl -n {svc.ns} edit service {svc} (spec.loadBalancerSourceRanges); behind a proxy or NAT it is that one's address"}},
-		{Code: "svc-nodeport-localhost", Component: s, Title: "a NodePort does not work by 127.0.0.1", Shown: "unit",
+		{Code: "svc-nodeport-localhost", Component: s, Title: "a NodePort does not work by 127.0.0.1", Shown: "lab",
 			Meaning:    "The node asked for a NodePort by its loopback address. The kernel forwards nothing from there, and kube-proxy's nftables mode does not serve it.",
 			Evidence:   "The drop after translation with a loopback source, and no rule that drops.",
 			LookAlikes: []string{"node-forward-drop: a rule drops"},
@@ -535,6 +560,23 @@ func egressEntries() []Entry {
 			Evidence:   "NEIGH_FAILED on the uplink, the gateway's neighbour entry FAILED.",
 			LookAlikes: []string{"node-down: the next hop is another node"},
 			Remedy:     []string{"on {node}: ip neigh show; is the gateway's address right (ip route), does the network's router run?"}},
+		{Code: codeNoWayOut, Component: c, Title: "nothing on the internet answers, private addresses do", Shown: "lab",
+			Meaning: "What goes to the internet leaves the node as it should, by the right device and with an address that can be answered, and none of it is answered. " +
+				"Behind the node's gateway there is no NAT or Internet gateway, no route to one, or a firewall that lets nothing out: which of them does not show, so that this is never confirmed.",
+			Evidence: "Within a minute, at least three silent destinations in different networks, on at least two ports, and none that answered. " +
+				"Private addresses behind the gateway answer, and the node itself asks in vain beside a pod, or a second client asks for other hosts (probable). " +
+				"With one client, or if only the gateway itself is known to be there, or only web ports were tried, it is suspected.",
+			LookAlikes: []string{"egr-gateway-dead: the gateway does not answer address resolution", "egr-masq-missing: the packets leave with the pod's own address",
+				"beyond-node: other destinations answer, or fewer were tried, or all on one port, which a filter of that port explains", "a firewall that wants a proxy to be used: only 80 and 443 are silent", "a firewall that lets only some destinations through: those answer, if they are asked",
+				"hosts that are gone (a list of peers, targets that are monitored): other clients, and the node itself, are answered"},
+			Remedy: []string{
+				"from {node} itself: nc -vz -w 3 {dst.ip} {dst.port}; if that works, look at what tells its connections from the pods', which leave as {left.ip} (security group of that interface, routing rules)",
+				"the default route of the subnet of {left.ip}, beyond {gateway}, must lead to a NAT gateway, or to an Internet gateway if the node has a public address. " +
+					"AWS: aws ec2 describe-instances --filters Name=network-interface.addresses.private-ip-address,Values={left.ip} --query 'Reservations[].Instances[].[SubnetId,SecurityGroups]', then aws ec2 describe-route-tables for that subnet",
+				"allow egress in its security group, network ACL or firewall: from {left.ip} to 0.0.0.0/0 (::/0), at least {proto} {dst.port}",
+				withProxy(),
+				"for the cloud's own services (S3, ECR, DynamoDB, STS) a VPC endpoint needs no internet",
+			}},
 		{Code: "egr-snat-port-exhausted", Component: c, Title: "bursts to one destination fail", Shown: "lab",
 			Meaning: "No free source port is left to translate to.", Evidence: "The drop after translation, insert_failed rises.", Remedy: []string{"keep connections alive, use more source addresses, masquerade with --random-fully"}},
 		{Code: "egr-remote-refused", Component: tracer.ComponentExternal, Title: "the far side refuses", Shown: "lab",
@@ -548,7 +590,8 @@ func egressEntries() []Entry {
 			LookAlikes: []string{"egr-gateway-dead: the next hop is a gateway", "node-down: the destination is another node"},
 			Remedy:     []string{"is {dst.ip} the right address, and does that host run? on {node}: ip neigh show {dst.ip}"}},
 		{Code: "egr-firewall-reject", Component: tracer.ComponentExternal, Title: "a firewall outside rejects", Shown: "lab",
-			Meaning: "A router beyond this node answered \"administratively prohibited\".", Evidence: "The ICMP message and its sender.", Remedy: []string{"ask whoever runs that firewall to allow {dst.ip} {dst.port}; check whether a proxy is required", withProxy()}},
+			Meaning: "A router beyond this node answered \"administratively prohibited\".", Evidence: "The ICMP message and its sender.",
+			LookAlikes: []string{"beyond-node: the answer comes from the address of a pod, and so from its node"}, Remedy: []string{"ask whoever runs that firewall to allow {dst.ip} {dst.port}; check whether a proxy is required", withProxy()}},
 	}
 }
 
@@ -575,6 +618,11 @@ func nodeEntries() []Entry {
 			Evidence:   "The packet going on with its addresses and without a conntrack entry, the rule, and the rules that would translate it.",
 			LookAlikes: []string{"svc-kubeproxy-no-rules: there are no rules to translate it", "svc-udp-ct-before-rules: there is a conntrack entry, without translation", "egr-masq-missing: no rule masquerades it", "NodeLocal DNSCache: it exempts the DNS Service's address on purpose, and serves it on the node itself"},
 			Remedy:     []string{"on {node}: nft list ruleset | grep -n notrack; iptables -t raw -S", "take pods' addresses out of the exemption, or limit it to the traffic of the node itself"}},
+		{Code: "node-redirected", Component: c, Title: "a foreign rule sends connections to another place", Shown: "lab",
+			Meaning:    "A rule of the node that is no part of Kubernetes (dnat or redirect: a published container port, a transparent proxy, a port forward) matches what pods send, and gives it another destination before the cluster's own rules see it. What fails there says nothing of what was asked for.",
+			Evidence:   "The translation in conntrack, and the rule that makes it, which is no Service's.",
+			LookAlikes: []string{"svc-stale-endpoint: the proxy's own rules send it there", "app-no-listener: nothing listens where the client asked", "cni-hostport-stale: the node's own address was asked, and the rule is a hostPort's"},
+			Remedy:     []string{"on {node}: nft -a list ruleset | grep -nw -e dnat -e redirect; iptables -t nat -S", "limit the rule to the node's own address (fib daddr type local, -d NODE-IP), or to the interface that it is meant for, or delete it", "connections that it has translated stay so: conntrack -D --orig-dst {dst.ip}"}},
 		{Code: "node-ip-forward-off", Component: c, Title: "pods reach nothing off their node", Shown: "lab",
 			Meaning:    "The node does not forward IP packets.",
 			Evidence:   "IP_INADDRERRORS in ip_error (IPv6: ip6_forward), and the sysctl.",
@@ -590,13 +638,13 @@ func nodeEntries() []Entry {
 			Evidence:   "The answer at the client with the endpoint's address, and the sysctl.",
 			LookAlikes: []string{"svc-conntrack-invalid-rst: now and then, and between nodes too"},
 			Remedy:     []string{"on {node}: modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1, and keep both over a reboot"}},
-		{Code: "node-conntrack-full", Component: c, Title: "new connections fail on the whole node", Shown: "unit",
+		{Code: "node-conntrack-full", Component: c, Title: "new connections fail on the whole node", Shown: "machine",
 			Meaning:    "The conntrack table is full, so that no new flow gets an entry, and the kernel drops its packets.",
 			Evidence:   "The drop outside any rule, conntrack's drop counter, and a table that is at its limit (confirmed from 95 %, likely from 80 %).",
 			LookAlikes: []string{"egr-snat-port-exhausted: the table has room, and the translation finds no free port", "node-forward-drop: a rule drops", "conntrack drops for other reasons too (a hash chain too long, a clash): the table is not near its limit"},
 			Remedy: []string{"on {node}: sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max; raise the limit (kube-proxy sets it: conntrack.maxPerCore, conntrack.min)",
 				"find who fills it: conntrack -L | awk '{print $5}' | sort | uniq -c | sort -n | tail"}},
-		{Code: "node-conntrack-expired", Component: c, Title: "connections through a Service that were quiet are reset when they are used again", Shown: "unit",
+		{Code: "node-conntrack-expired", Component: c, Title: "connections through a Service that were quiet are reset when they are used again", Shown: "lab",
 			Meaning:    "The node's conntrack forgot a translated connection, because it was quiet for longer than the node keeps one. Its next packet is taken for a new connection's, and goes elsewhere, or with another source.",
 			Evidence:   "No packet in either direction for longer than net.netfilter.nf_conntrack_tcp_timeout_established of the node, then a reset by somebody who does not know the connection; certain if the connection's packets were translated in two ways.",
 			LookAlikes: []string{"ext-idle-timeout: the node keeps connections for longer than the pause", "svc-invalid-drop-asymmetric: the packet is dropped as INVALID", "svc-terminating-endpoint: the pod went away"},
@@ -607,7 +655,11 @@ func nodeEntries() []Entry {
 			Evidence:   "NEIGH_FAILED on the uplink (confirmed), or a NotReady node from which nothing comes back (likely: the kubelet alone may have stopped).",
 			LookAlikes: []string{"beyond-node: the node is Ready, and nothing comes back", "egr-gateway-dead: the next hop is a gateway", "cni-overlay-fdb-wrong-node: the address is not the node's"},
 			Remedy:     []string{"kubectl get nodes -o wide; kubectl describe node, for since when it is NotReady", "look at the machine itself; while it is down, pods with tolerationSeconds move after five minutes"}},
-		{Code: "node-underlay-arp", Component: c, Title: "packets go to a wrong machine", Shown: "unit", Meaning: "Packets carry another machine's MAC address.", Evidence: "OTHERHOST on the uplink.", Remedy: []string{"on {node}: ip neigh; delete stale permanent entries"}},
+		{Code: "node-underlay-arp", Component: c, Title: "packets go to a wrong machine", Shown: "lab",
+			Meaning:    "Packets for this node, or for a pod of it, come with another machine's MAC address: the node that sends them here has a wrong neighbour entry, often a permanent one from before a card or a machine was replaced.",
+			Evidence:   "OTHERHOST on the uplink, for an address of this node. Who sends sees silence only, and calls it beyond-node.",
+			LookAlikes: []string{"copies for other machines, which a switch sends by all ports: their addresses are not this node's", "cni-overlay-stale-vtep-mac: the tunnel's inner packets have the wrong address", "node-down: nobody answers address resolution"},
+			Remedy:     []string{"on the node that sends: ip neigh show nud permanent; ip neigh get ADDRESS dev DEV, and compare with ip link on {node}; delete the stale entry, and find who writes it"}},
 		{Code: "node-martian", Component: c, Title: "a packet with an impossible source", Shown: "lab",
 			Meaning:    "The kernel refused a loopback, multicast or own address as source.",
 			Evidence:   "IP_LOCALNET, IP_INVALID_SOURCE or IP_LOCAL_SOURCE, in the node's or an end's namespace.",

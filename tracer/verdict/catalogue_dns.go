@@ -50,10 +50,19 @@ func dnsEntries() []Entry {
 			Evidence:   "SOCKET_RCVBUFF in the namespace of a DNS pod.",
 			LookAlikes: []string{"app-udp-rcvbuf: another application's pod"},
 			Remedy:     []string{"kubectl -n kube-system top pod {dst.pod}: raise its CPU limit, or add replicas: kubectl -n kube-system scale deployment coredns --replicas=N", "cache on each node (NodeLocal DNSCache); fewer queries per lookup (ndots, names with a final dot)"}},
+		{Code: "dns-loop", Component: d, Title: "no name resolves: the DNS pods end at once, for they ask themselves", Shown: "unit",
+			Meaning:    "CoreDNS forwards what it does not know to a resolver that leads back to it: mostly because its pods have the node's resolv.conf, and that names systemd-resolved's stub (127.0.0.53), which in the pod is the pod itself; or because the node's resolver asks the cluster's DNS. Its loop plugin ends it then.",
+			Evidence:   "The DNS Service has no ready endpoint, and the words with which its pods ended last (plugin/loop: Loop … detected). The API has those only of containers with terminationMessagePolicy FallbackToLogsOnError; without them the same is dns-coredns-down, as logs are not read, and the question that comes back is on the pod's own loopback device, a second after each start.",
+			LookAlikes: []string{"dns-coredns-down: the pods end of something else, or do not say of what", "dns-upstream-unreachable: the upstream does not answer"},
+			Remedy: []string{
+				"kubectl -n {svc.ns} logs -l k8s-app=kube-dns --previous: the line names the zone",
+				"have the kubelet give pods the real resolvers: resolvConf: /run/systemd/resolve/resolv.conf in its configuration (on each node /var/lib/kubelet/config.yaml), restart it, then: kubectl -n {svc.ns} rollout restart deployment coredns",
+				"or name the resolvers: kubectl -n {svc.ns} edit configmap coredns: forward . ADDRESS in place of /etc/resolv.conf; the nodes' own resolver must not be the cluster's DNS",
+			}},
 		{Code: "dns-coredns-down", Component: tracer.ComponentDNS, Title: "no name resolves: cluster DNS has no pod that answers", Shown: "lab",
 			Meaning:    "The cluster's DNS Service has no ready endpoint, so the proxy rejects every query; or an endpoint of it has no process that listens.",
 			Evidence:   "EndpointSlices of the DNS Service without a ready endpoint, and the REJECT; or the refusal by the DNS pod, on this node or another, and, if it is here, its listening sockets.",
-			LookAlikes: []string{"pol-dns-egress: the query is dropped, and the DNS pods are ready"},
-			Remedy:     []string{"kubectl -n {svc.ns} get pods -l k8s-app=kube-dns -o wide; kubectl -n {svc.ns} logs -l k8s-app=kube-dns", "kubectl -n {svc.ns} describe service {svc}: does its selector match the DNS pods?"}},
+			LookAlikes: []string{"pol-dns-egress: the query is dropped, and the DNS pods are ready", "dns-loop: the DNS pods ask themselves, and say so where they end"},
+			Remedy:     []string{"kubectl -n {svc.ns} get pods -l k8s-app=kube-dns -o wide; kubectl -n {svc.ns} logs -l k8s-app=kube-dns --previous: \"Loop … detected\" is dns-loop", "kubectl -n {svc.ns} describe service {svc}: does its selector match the DNS pods?"}},
 	}
 }

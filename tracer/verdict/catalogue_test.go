@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -30,7 +31,7 @@ func TestEntries(t *testing.T) {
 		if e.Code != code || !slug.MatchString(code) || !slices.Contains(components, e.Component) {
 			t.Errorf("%s: code %q, component %q", code, e.Code, e.Component)
 		}
-		if e.Title == "" || e.Meaning == "" || e.Evidence == "" || e.Shown != "lab" && e.Shown != "unit" || len(e.Remedy) == 0 && code != tracer.CodeOK {
+		if e.Title == "" || e.Meaning == "" || e.Evidence == "" || !slices.Contains([]string{"lab", "machine", "unit"}, e.Shown) || len(e.Remedy) == 0 && code != tracer.CodeOK {
 			t.Errorf("%s: incomplete: %+v", code, e)
 		}
 		for _, s := range e.LookAlikes {
@@ -138,16 +139,18 @@ var notCodes = map[string]bool{"node-port": true}
 
 // What the catalogue says of how a code is shown is what the lab shows.
 func TestShownIsTrue(t *testing.T) {
-	inLab := map[string]bool{}
+	how := map[string]string{}
 	for _, f := range lab.Faults() {
-		inLab[f.Code] = true
+		switch {
+		case !f.Machine:
+			how[f.Code] = "lab"
+		case how[f.Code] == "":
+			how[f.Code] = "machine"
+		}
 	}
 	c := NewCatalogue()
 	for _, code := range c.Codes() {
-		want := "unit"
-		if inLab[code] {
-			want = "lab"
-		}
+		want := cmp.Or(how[code], "unit")
 		if got := c.Get(code).Shown; got != want {
 			t.Errorf("%s is said to be shown by %q, and is by %q", code, got, want)
 		}

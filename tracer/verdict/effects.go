@@ -21,9 +21,26 @@ type effect struct {
 }
 
 // effects is the relation. What is not in it is another fault, or another reading
-// of the same packets.
+// of the same packets. Whatever has the packets lost beyond the node can have all of
+// them lost there.
 func effects() []effect {
+	list := effectsOfOne()
+	for i := range list {
+		if slices.Contains(list[i].signs, tracer.CodeBeyondNode) {
+			list[i].signs = append(list[i].signs, codeNoWayOut)
+		}
+	}
+	return list
+}
+
+func effectsOfOne() []effect {
 	return []effect{
+		{
+			does:   "which sets the network of its node up",
+			causes: []string{"cni-daemon-down"},
+			signs:  []string{"cni-config-missing"},
+			holds:  func(*Input, *Finding, *Finding) bool { return true },
+		},
 		{
 			does:   "which sends the packets where nobody waits for them",
 			causes: []string{"svc-stale-endpoint", "svc-stale-affinity", "svc-stale-udp-conntrack", "svc-mixed-backends", "svc-terminating-endpoint"},
@@ -34,6 +51,15 @@ func effects() []effect {
 			holds: func(in *Input, cause, sign *Finding) bool {
 				return in.servedBy() == nil && behindTranslation(in, cause, sign)
 			},
+		},
+		{
+			does:   "which sends the packets elsewhere",
+			causes: []string{"node-redirected"},
+			signs: []string{"cni-stale-neigh", "cni-host-route-missing", "cni-route-none", "cni-route-blackhole", "cni-route-missing", "cni-cidr-overlap", "cni-pod-no-default-route",
+				"node-down", "node-input-blocked", "node-forward-drop", "node-firewall-reject", "pol-ingress-deny", "pol-egress-deny", "pol-wrong-port", "pol-host-firewall",
+				"app-no-listener", "app-localhost-only", "app-hang", "app-reset", "app-sidecar-missing", "svc-wrong-targetport", "dns-coredns-down", "egr-remote-refused", "egr-remote-reset", "egr-remote-down",
+				"egr-masq-missing", "egr-masq-excluded", "egr-gateway-dead", "egr-no-default-route", tracer.CodeBeyondNode},
+			holds: behindTranslation,
 		},
 		{
 			does:   "which sends the packets to an endpoint that ought not to get them",
@@ -105,7 +131,7 @@ func effects() []effect {
 		},
 		{
 			does:   "which has the proxy turn the packets away",
-			causes: []string{"svc-no-endpoints", "svc-no-local-endpoints", "svc-lb-source-ranges", "dns-coredns-down", "svc-wrong-service-port", "svc-clusterip-unallocated"},
+			causes: []string{"svc-no-endpoints", "svc-no-local-endpoints", "svc-lb-source-ranges", "dns-coredns-down", "dns-loop", "svc-wrong-service-port", "svc-clusterip-unallocated"},
 			signs:  []string{"svc-stale-endpoint", "svc-kubeproxy-no-rules", "node-forward-drop", "node-firewall-reject", "pol-agent-stale", "pol-cni-policy", "app-no-listener", "egr-remote-refused"},
 			holds:  notElsewhere,
 		},

@@ -32,6 +32,8 @@ type Finding struct {
 	Also []tracer.AlsoSeen
 	// Remedy stands in for the catalogue's, where the object is of another kind.
 	Remedy []string
+	// First stands before the catalogue's remedy.
+	First []string
 	// NotSent: no packet was seen because the client could not send one.
 	NotSent bool
 }
@@ -98,6 +100,8 @@ func (e *Engine) Decide(in *Input) *tracer.Verdict {
 	}
 	e.weigh(in, found)
 	ranked := e.rank(in, found)
+	in.mayFollow(ranked[0])
+	in.agentsDown(ranked[0])
 	ranked[0].Evidence = append(ranked[0].Evidence, in.seenLookup()...)
 	ranked[0].Evidence = append(ranked[0].Evidence, in.astray()...)
 	ranked[0].Evidence = append(ranked[0].Evidence, in.affinity()...)
@@ -110,7 +114,7 @@ func (e *Engine) Decide(in *Input) *tracer.Verdict {
 func (in *Input) partial() bool { return in.Held > 0 || in.unwatched() }
 
 // unwatched: packets may have passed devices at which nothing looked.
-func (in *Input) unwatched() bool { return in.DevicesOff || in.Unwatched }
+func (in *Input) unwatched() bool { return in.DevicesOff || in.Unwatched || in.Unheard }
 
 // unshown says what the tracer did not show of what passed the hooks.
 func (in *Input) unshown() []tracer.Blind {
@@ -129,6 +133,9 @@ func (in *Input) unshown() []tracer.Blind {
 	}
 	if in.Unwatched {
 		note("devices were not watched, because no program could be attached to them")
+	}
+	if in.Unheard {
+		note("what an end of the flow receives passes no tracepoint (macvlan, ipvlan)")
 	}
 	return list
 }

@@ -115,8 +115,8 @@ func (in *Input) notExpected(s *tracer.ServiceFacts, t tracer.Translation, e *tr
 	case e.Terminating:
 		why = fmt.Sprintf("which is terminating, while %d others are ready", len(x.Addrs)+x.Elsewhere)
 	default:
-		// How long it has not been is not known, and a proxy needs a while to hear.
-		young = true
+		// A proxy needs a while to hear of it.
+		young = !in.longSince(changedLast(s, t.To.Addr()))
 		why = fmt.Sprintf("which is not ready, while %d others are", len(x.Addrs)+x.Elsewhere)
 	}
 	ev = append(ev, in.seenState("EndpointSlice", "%s: ready %t, serving %t, terminating %t, node %s; this node ought to send to %s",

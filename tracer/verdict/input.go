@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -30,11 +31,16 @@ type Input struct {
 	DevicesOff bool
 	// Unwatched: devices took no program while it lived.
 	Unwatched bool
+	// Unheard: what one of the ends receives passes no hook.
+	Unheard bool
 	// StandIn: nothing was seen, and the destination stands for any outside.
 	StandIn bool
 	// Beside is what became of the trace's other connections to where this one
 	// goes, nil if that is not known or this one did not fail.
 	Beside *Group
+	// Outside is what became of the others that left the node as this one did, nil
+	// if this one was answered or did not leave for the outside.
+	Outside *Departures
 	// Within is the verdict, with its summary as why, on a connection that the
 	// target began when it had just got this request, and that failed.
 	Within *tracer.AlsoSeen
@@ -240,8 +246,29 @@ func (in *Input) lost(test func(*tracer.DropSeen) bool) *tracer.DropSeen {
 		return nil
 	}
 	return in.drop(func(d *tracer.DropSeen) bool {
-		return d.Drop.Stage == tracer.StageSocket && d.Count >= 2 && test(d) && (c == nil || graver(d, c))
+		return d.Drop.Stage == tracer.StageSocket && in.alike(d) >= 2 && test(d) && (c == nil || graver(d, c))
 	})
+}
+
+// alike is how often packets were dropped as this one. A tunnel takes the source port
+// of its own packets from a hash of the flow, which a client changes when it sends
+// again (net.core.txrehash): they are seen as drops of their own.
+func (in *Input) alike(d *tracer.DropSeen) uint64 {
+	if !in.encloses(d.Tuple) {
+		return d.Count
+	}
+	ends := func(t tracer.Tuple) tracer.Tuple {
+		t.Src = netip.AddrPortFrom(t.Src.Addr(), 0)
+		return t
+	}
+	var n uint64
+	for i := range in.Journey.Drops {
+		o := &in.Journey.Drops[i]
+		if o.Device == d.Device && o.Direction == d.Direction && o.Drop.Reason == d.Drop.Reason && o.Drop.Location == d.Drop.Location && ends(o.Tuple) == ends(d.Tuple) {
+			n += o.Count
+		}
+	}
+	return n
 }
 
 func (in *Input) delivered() bool { return in.Outcome == tracer.OutcomeDelivered }

@@ -22,6 +22,7 @@ const (
 type Ledger struct {
 	groups map[string]*Group
 	order  []string
+	left   exits // flows that left the node
 }
 
 // Group is the connections to one destination: a port of a Service in any address
@@ -38,7 +39,8 @@ type Group struct {
 
 // Kinds of shares. A path is a node and a family, for what breaks all of it, an
 // asker a client in a family, for what it is answered over time, and a pair a client
-// and an endpoint, for what is between these two only.
+// and an endpoint, for what is between these two only. A source address is what a
+// flow to the outside has when it leaves.
 const (
 	byEndpoint   = "endpoint"
 	byNode       = "node"
@@ -48,6 +50,7 @@ const (
 	byPath       = "path"
 	byAsker      = "asker"
 	byPair       = "pair"
+	byLeftAs     = "source-address"
 )
 
 type shareKey struct{ kind, name string }
@@ -126,6 +129,7 @@ func (l *Ledger) Add(in *Input, again bool) {
 	if !in.counts() {
 		return
 	}
+	l.leaves(in)
 	key := in.groupKey()
 	g := l.groups[key]
 	if g == nil {
@@ -234,6 +238,10 @@ func (in *Input) shareKeys() []shareKey {
 	if n := in.Cluster.Source.Node; n != "" {
 		keys = append(keys, shareKey{byClientNode, n})
 	}
+	// Of the cluster's own destinations who asks says more.
+	if in.Journey.LeftNode && in.external() {
+		keys = append(keys, shareKey{byLeftAs, in.Journey.LeftAs.Src.Addr().String()})
+	}
 	return keys
 }
 
@@ -293,7 +301,9 @@ func (g *Group) comesAndGoes() bool {
 	return slices.ContainsFunc(g.kind(byAsker), func(k shareKey) bool { return g.by[k].mixed() })
 }
 
-func shownKinds() []string { return []string{byEndpoint, byNode, byClient, byClientNode, byFamily} }
+func shownKinds() []string {
+	return []string{byEndpoint, byNode, byClient, byClientNode, byFamily, byLeftAs}
+}
 
 // enough connections of either fate for what they have in common to be worth a
 // word; ports are chosen one after the other, and need more.
@@ -329,7 +339,7 @@ func (g *Group) shared() []string {
 const clock = "15:04:05.000"
 
 func kindText() map[string]string {
-	return map[string]string{byEndpoint: "endpoint", byNode: "the endpoints on node", byClient: "client", byClientNode: "the clients on node", byFamily: "family"}
+	return map[string]string{byEndpoint: "endpoint", byNode: "the endpoints on node", byClient: "client", byClientNode: "the clients on node", byFamily: "family", byLeftAs: "the connections that left the node as"}
 }
 
 // only is the value of a kind that all which failed have, and none of the others.

@@ -301,6 +301,7 @@ func TestWeighByReach(t *testing.T) {
 		{"cni-hostport-missing", same, probable}, {"cni-hostport-missing", elsewhere, confirmed},
 		{"cni-port-isolated", same, probable}, {"cni-port-isolated", elsewhere, confirmed}, {"cni-port-isolated", other, confirmed},
 		{"node-notrack", same, probable}, {"node-notrack", other, confirmed},
+		{"node-redirected", same, probable}, {"node-redirected", other, confirmed},
 	} {
 		l := &Ledger{}
 		l.Add(tt.later.input(), false)

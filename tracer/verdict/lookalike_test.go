@@ -189,6 +189,7 @@ func lookalikes() []lookalike {
 		{"flooded back to the client, because the target's veth left the bridge", []change{func(s *scene) { s.n.DstPeer.Master = 0 }, dropOf("OTHERHOST", "ip_rcv_core", tracer.StageRouting, "", at3(on(webNS, eth0)))}, "cni-veth-detached", "cni-stale-neigh", ""},
 		{"flooded copies and a real drop", []change{dropOf("OTHERHOST", "ip_rcv_core", tracer.StageRouting, "", at3(on(strangerNS, eth0)), times(9)), filtered(), denies("ingress", "peer")}, "pol-ingress-deny", "node-underlay-arp", ""},
 		{"flooded copies and silence outside", world4(left(nodeIP), dropOf("OTHERHOST", "ip_rcv_core", tracer.StageRouting, "", at3(on(strangerNS, eth0)))), "unknown", "cni-stale-neigh node-underlay-arp", ""},
+		{"a switch's copy of what is for another machine", []change{toFar, dropOf("OTHERHOST", "ip_rcv_core", tracer.StageRouting, "", at3(on(hostNS, uplink)))}, "unknown", "node-underlay-arp cni-stale-neigh", ""},
 		{"traceroute's first hop", world4(dropOf("IP_INHDR", "ip_forward", tracer.StageForward, ""), icmpFromNode(11, 0), outcomeIs(tracer.OutcomeICMPError)), "unknown", "node-routing-loop", ""},
 		{"traceroute further out", world4(left(nodeIP), icmpFromWorld(11, 0), outcomeIs(tracer.OutcomeICMPError)), "beyond-node", "node-routing-loop", ""},
 		{"IPv6 drops a bad source while forwarding is on", []change{dropOf("IP_INADDRERRORS", "ip6_forward", tracer.StageRouting, ""), func(s *scene) {

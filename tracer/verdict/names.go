@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/podpath/podpath/tracer"
@@ -23,23 +24,31 @@ func name(e tracer.Endpoint) string {
 
 func (in *Input) source() string {
 	if in.Cluster.Source.Name == "" {
-		return in.Journey.Flow.Src.Addr().String()
+		return addressText(in.Journey.Flow.Src.Addr())
 	}
 	return name(in.Cluster.Source)
 }
 
 func (in *Input) destination() string {
 	if in.Cluster.Destination.Name == "" {
-		return in.Journey.Flow.Dst.Addr().String()
+		return addressText(in.Journey.Flow.Dst.Addr())
 	}
 	return name(in.Cluster.Destination)
 }
 
 func (in *Input) target() string {
 	if in.Cluster.Target.Name == "" {
-		return in.Journey.Translated.Dst.Addr().String()
+		return addressText(in.Journey.Translated.Dst.Addr())
 	}
 	return name(in.Cluster.Target)
+}
+
+// addressText is an address, or that there is none.
+func addressText(a netip.Addr) string {
+	if !a.IsValid() {
+		return "a pod without an address"
+	}
+	return a.String()
 }
 
 // port is the destination port as the client asked: "TCP 80".

@@ -16,6 +16,11 @@ type network struct {
 	pods leg
 	// nodes are the ways from the node's forwarding to another node, the usual first.
 	nodes []crossing
+	// agents are other names that its DaemonSet has, with * for the rest, and plugins those of its CNI
+	// plugins that are not called like it.
+	agents, plugins []string
+	// nodeRange: it takes each node's range of addresses from spec.podCIDR.
+	nodeRange bool
 	// plain: this is what several networks use, and says nothing where one of them
 	// is known.
 	plain bool
@@ -133,7 +138,7 @@ func networks() []network {
 	calicoFabric.bare = true // routers that speak BGP with Calico know the pods
 	return []network{
 		{
-			name: "flannel", daemonSet: "kube-flannel/kube-flannel-ds", pods: overBridge("cni0"),
+			name: "flannel", daemonSet: "kube-flannel/kube-flannel-ds", agents: []string{"kube-flannel*", "canal", "rke2-canal"}, nodeRange: true, pods: overBridge("cni0"),
 			signs: []sign{{device: "flannel.*", kind: "vxlan"}, {device: "flannel-v6.*", kind: "vxlan"}, {device: "flannel-wg*"}, {owner: "flannel"}},
 			nodes: []crossing{
 				encapsulated("flannel's VXLAN", "flannel.*", "vxlan"), encapsulated("flannel's VXLAN", "flannel-v6.*", "vxlan"),
@@ -141,7 +146,7 @@ func networks() []network {
 			},
 		},
 		{
-			name: "calico", daemonSet: "kube-system/calico-node", pods: fromPod("cali*"),
+			name: "calico", daemonSet: "kube-system/calico-node", agents: []string{"canal", "rke2-canal"}, plugins: []string{"calico-ipam"}, pods: fromPod("cali*"),
 			signs: []sign{
 				{device: "cali*", role: pod}, {device: "vxlan.calico", kind: "vxlan"}, {device: "vxlan-v6.calico", kind: "vxlan"},
 				{device: "wireguard.cali"}, {device: "wg-v6.cali"}, {services: tracer.ProxyCalicoBPF},
@@ -166,12 +171,12 @@ func networks() []network {
 			},
 		},
 		{
-			name: "aws-vpc-cni", daemonSet: "kube-system/aws-node", pods: fromPod("eni*"),
+			name: "aws-vpc-cni", daemonSet: "kube-system/aws-node", plugins: []string{"aws-cni"}, pods: fromPod("eni*"),
 			signs: []sign{{device: "eni*", role: pod}, {owner: "aws-vpc-cni"}},
 			nodes: []crossing{direct("the VPC, which knows the pods' addresses")},
 		},
 		{
-			name: "azure", daemonSet: "kube-system/azure-cns", pods: fromPod("azv*"), signs: []sign{{device: "azv*", role: pod}},
+			name: "azure", daemonSet: "kube-system/azure-cns", plugins: []string{"azure-vnet"}, pods: fromPod("azv*"), signs: []sign{{device: "azv*", role: pod}},
 			nodes: []crossing{direct("the virtual network, which knows the pods' addresses")},
 		},
 		{
@@ -179,16 +184,16 @@ func networks() []network {
 			nodes: []crossing{direct("the VPC, which knows the pods' addresses")},
 		},
 		{
-			name: "kindnet", daemonSet: "kube-system/kindnet", pods: fromPod("veth*"), signs: []sign{{owner: "kindnet"}},
+			name: "kindnet", daemonSet: "kube-system/kindnet", nodeRange: true, pods: fromPod("veth*"), signs: []sign{{owner: "kindnet"}},
 			nodes: []crossing{byRoute("a route of kindnet's")},
 		},
 		{
-			name: "kube-router", daemonSet: "kube-system/kube-router", pods: overBridge("kube-bridge"),
+			name: "kube-router", daemonSet: "kube-system/kube-router", nodeRange: true, pods: overBridge("kube-bridge"),
 			signs: []sign{{device: "kube-bridge", role: bridge}}, // its policies and IPVS run beside other CNIs too
 			nodes: []crossing{encapsulated("kube-router's IP-in-IP", "tun-*", "ipip"), byRoute("a route of kube-router's"), direct("the network's routes")},
 		},
 		{
-			name: "weave", daemonSet: "kube-system/weave-net", pods: overBridge("weave"),
+			name: "weave", daemonSet: "kube-system/weave-net", plugins: []string{"weave-net"}, pods: overBridge("weave"),
 			signs: []sign{{device: "weave", role: bridge}, {device: "vxlan-6784"}, {owner: "weave", weak: true}},
 			// The rest is Open vSwitch's datapath and an encryption of its own.
 		},
@@ -198,7 +203,7 @@ func networks() []network {
 			nodes: []crossing{maySkip(encapsulated("Antrea's Geneve", "genev_sys_*", "geneve")), maySkip(encapsulated("Antrea's VXLAN", "vxlan_sys_*", "vxlan")), direct("the network's routes")},
 		},
 		{
-			name: "ovn-kubernetes", daemonSet: "ovn-kubernetes/ovnkube-node", pods: fromPod(""),
+			name: "ovn-kubernetes", daemonSet: "ovn-kubernetes/ovnkube-node", plugins: []string{"ovn-k8s-cni-overlay"}, pods: fromPod(""),
 			signs: []sign{{device: "ovn-k8s-mp0"}, {services: tracer.ProxyOVN, weak: true}, {owner: "ovn-kubernetes", weak: true}},
 			nodes: []crossing{maySkip(encapsulated("OVN's Geneve", "genev_sys_*", "geneve"))},
 		},

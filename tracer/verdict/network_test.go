@@ -1,10 +1,12 @@
 package verdict
 
 import (
+	"regexp"
 	"slices"
 	"testing"
 
 	"github.com/podpath/podpath/tracer"
+	"github.com/podpath/podpath/tracer/redact"
 )
 
 // hostDevice adds a device of the node.
@@ -134,6 +136,20 @@ func TestNetworksTable(t *testing.T) {
 			for _, s := range c.leg {
 				if s.hook != tracer.EventTX {
 					t.Errorf("%s: a way to another node leaves this one, %v does not", n.name, s)
+				}
+			}
+		}
+	}
+}
+
+// By these names a network's agent and plugins are told, also in a redacted recording.
+func TestNamesOfNetworks(t *testing.T) {
+	for _, n := range networks() {
+		names := append([]string{n.name, n.daemonSet}, n.agents...)
+		for _, name := range append(names, n.plugins...) {
+			for _, w := range regexp.MustCompile(`[\p{L}\p{N}]+`).FindAllString(name, -1) {
+				if !redact.WellKnown(w) {
+					t.Errorf("%s of %s: %q is replaced in a redacted recording: list it in tracer/redact/name.go", name, n.name, w)
 				}
 			}
 		}

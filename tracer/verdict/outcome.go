@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"slices"
 	"time"
 
 	"github.com/podpath/podpath/tracer"
@@ -121,8 +122,19 @@ func tcpOutcome(j *tracer.Journey, now time.Time, settled bool) (tracer.Outcome,
 		// What is sent again and again keeps it from being quiet.
 		return tracer.OutcomeConnectedNoData, quiet >= noData || j.Retransmits >= 3 && now.Sub(j.First) >= noData
 	}
+	if neverSent(j) {
+		return tracer.OutcomeConnectedNoData, settled
+	}
 	// A connection on which nothing was sent is healthy as far as it went.
 	return tracer.OutcomeDelivered, j.Closed && settled || quiet >= noData
+}
+
+// neverSent: the client had something to say, and no next hop for it any more.
+func neverSent(j *tracer.Journey) bool {
+	last := lastReply(j)
+	return !j.Closed && slices.ContainsFunc(j.Drops, func(d tracer.DropSeen) bool {
+		return d.Direction == tracer.DirRequest && !d.ARP && !d.ICMPError && neighbourFailed(&d) && d.Last.After(last)
+	})
 }
 
 // stall says whether a flow that once worked has come to a stop.
@@ -254,6 +266,14 @@ func portUnreachable(a *tracer.Answer) bool {
 		return a.ICMPType == 1 && a.ICMPCode == 4
 	}
 	return a.ICMPType == 3 && a.ICMPCode == 3
+}
+
+// hostUnreachable: what a router answers when the next hop does not.
+func hostUnreachable(a *tracer.Answer) bool {
+	if a.Proto == tracer.ProtoICMPv6 {
+		return a.ICMPType == 1 && a.ICMPCode == 3
+	}
+	return a.ICMPType == 3 && a.ICMPCode == 1
 }
 
 // prohibited: "administratively prohibited", the mark of a firewall.

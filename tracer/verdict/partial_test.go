@@ -11,6 +11,7 @@ import (
 func held(s *scene)       { s.Held = 7 }
 func devicesOff(s *scene) { s.DevicesOff = true }
 func unwatched(s *scene)  { s.Unwatched = true }
+func noEars(s *scene)     { s.Unheard = true }
 
 // silent lists the codes that rest on nothing having been seen.
 func silent(in *Input) (codes []string) {
@@ -26,7 +27,7 @@ func silent(in *Input) (codes []string) {
 // and what the packets do show is judged as ever.
 func TestPartialFlows(t *testing.T) {
 	e := NewEngine()
-	for name, partial := range map[string]change{"held": held, "devices off": devicesOff, "unwatched": unwatched} {
+	for name, partial := range map[string]change{"held": held, "devices off": devicesOff, "unwatched": unwatched, "unheard": noEars} {
 		for _, tt := range faults() {
 			t.Run(name+"/"+tt.name, func(t *testing.T) {
 				whole := e.Decide(given(tt.with...))
@@ -41,7 +42,7 @@ func TestPartialFlows(t *testing.T) {
 					t.Errorf("%s is confirmed without a drop", v.Code)
 				}
 				if !slices.ContainsFunc(v.Blind, func(b tracer.Blind) bool {
-					return strings.Contains(b.What, "budget") || strings.Contains(b.What, "no program")
+					return strings.Contains(b.What, "budget") || strings.Contains(b.What, "no program") || strings.Contains(b.What, "no tracepoint")
 				}) {
 					t.Errorf("does not say that packets were not shown: %+v", v.Blind)
 				}
@@ -53,7 +54,7 @@ func TestPartialFlows(t *testing.T) {
 // A drop that was seen again and again is the same verdict, as sure as before.
 func TestPartialDrop(t *testing.T) {
 	e := NewEngine()
-	for name, partial := range map[string]change{"held": held, "devices off": devicesOff, "unwatched": unwatched} {
+	for name, partial := range map[string]change{"held": held, "devices off": devicesOff, "unwatched": unwatched, "unheard": noEars} {
 		with := []change{filtered(), denies("ingress", "peer"), rule("policy", "drop"), partial}
 		whole, v := e.Decide(given(with[:3]...)), e.Decide(given(with...))
 		if v.Code != whole.Code || v.Component != tracer.ComponentPolicy || v.Confidence != whole.Confidence {
@@ -76,7 +77,7 @@ func TestOneDropUnwatched(t *testing.T) {
 // That no packet was seen says nothing if packets were not shown.
 func TestUnseenAndPartial(t *testing.T) {
 	e := NewEngine()
-	for name, partial := range map[string]change{"held": held, "devices off": devicesOff, "unwatched": unwatched} {
+	for name, partial := range map[string]change{"held": held, "devices off": devicesOff, "unwatched": unwatched, "unheard": noEars} {
 		v := e.Decide(given(routeIs("src-pod", "none", ""), outcomeIs(tracer.OutcomeNotSeen), partial, func(s *scene) { s.j.Hops = nil }))
 		if v.Code != tracer.CodeUnknown || !strings.Contains(v.Summary, "is not known") {
 			t.Errorf("%s: %s: %s", name, v.Code, v.Summary)

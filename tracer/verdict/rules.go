@@ -5,6 +5,10 @@ package verdict
 // thing that a packet meets, and of two readings the more specific.
 func Rules() []Rule {
 	return []Rule{
+		// Before there is a packet: a pod that has no network.
+		{Name: "no-free-address", Eval: addressesExhausted, Unseen: true},
+		{Name: "no-agent", Eval: agentNotThere, Unseen: true},
+		{Name: "not-configured", Eval: notConfigured, Unseen: true},
 		// In the client's pod.
 		{Name: "sidecar", Eval: sidecarMissing},
 		{Name: "pod-firewall", Eval: podFirewall},
@@ -20,6 +24,7 @@ func Rules() []Rule {
 		{Name: "no-service-rules", Eval: noServiceRules},
 		{Name: "untracked", Eval: untracked},
 		{Name: "unallocated-cluster-ip", Eval: unallocatedClusterIP},
+		{Name: "redirected", Eval: redirected},
 		{Name: "stale-endpoint", Eval: staleEndpoint},
 		{Name: "stale-host-port", Eval: hostPortStale},
 		{Name: "no-host-port", Eval: hostPortMissing},

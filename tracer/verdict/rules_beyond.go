@@ -59,6 +59,9 @@ func prohibitedOutside(in *Input) *Finding {
 	if a == nil || !in.Journey.LeftNode || in.delivered() {
 		return nil
 	}
+	if in.Cluster.TargetPod != nil && a.From == in.Journey.Translated.Dst.Addr() {
+		return nil // in a pod's name answer its own node's firewall and policy agent only
+	}
 	f := &Finding{
 		Code: "egr-firewall-reject", Confidence: tracer.Confirmed, Object: &tracer.Ref{Kind: "Firewall", Name: a.From.String()},
 		Summary:  fmt.Sprintf("a firewall at %s, beyond node %s, answered \"administratively prohibited\" for %s %s", a.From, in.NodeName, in.Journey.Flow.Dst.Addr(), in.port()),
@@ -253,6 +256,23 @@ func deniedElsewhere(in *Input) *Finding {
 	return f
 }
 
+// leadsNowhere: nothing is sent by this answer of a FIB.
+func leadsNowhere(r *tracer.RouteFact) bool {
+	switch r.Type {
+	case "none", "unreachable", "blackhole", "prohibit":
+		return true
+	}
+	return false
+}
+
+// wayNowhere is such an answer in words.
+func wayNowhere(r *tracer.RouteFact) string {
+	if r.Type == "none" || r.Prefix == "" {
+		return "no route"
+	}
+	return r.Type + " " + r.Prefix
+}
+
 // sourceNoRoute: the client pod has no route, so no packet was ever sent.
 func sourceNoRoute(in *Input) *Finding {
 	j := in.Journey
@@ -260,13 +280,13 @@ func sourceNoRoute(in *Input) *Finding {
 		return nil
 	}
 	r := in.route("src-pod")
-	if r == nil || r.Type != "none" && r.Type != "unreachable" {
+	if r == nil || !leadsNowhere(r) {
 		return nil
 	}
 	f := &Finding{
 		Code: "cni-pod-no-default-route", Confidence: tracer.Suspected, Object: podRef(in.Cluster.SourcePod),
 		Summary:  fmt.Sprintf("pod %s has no route to %s: connecting fails before a packet exists", in.source(), j.Flow.Dst.Addr()),
-		Evidence: []tracer.Evidence{in.seenState(in.source(), "FIB look-up for %s: no route", j.Flow.Dst.Addr())},
+		Evidence: []tracer.Evidence{in.seenState(in.source(), "FIB look-up for %s: %s", j.Flow.Dst.Addr(), wayNowhere(r))},
 	}
 	if in.StandIn {
 		f.Summary = fmt.Sprintf("pod %s has no %s route to what is outside: connecting fails before a packet exists", in.source(), in.familyName())
@@ -283,6 +303,9 @@ func beyondNode(in *Input) *Finding {
 	j := in.Journey
 	if !j.LeftNode || in.targetHere() || in.cause() != nil || in.delivered() {
 		return nil
+	}
+	if in.turnedBack() != nil {
+		return nil // an answer came, and the node refused it
 	}
 	outside := in.icmp(func(a *tracer.Answer) bool { return fatal(a) && !in.madeHere(a) })
 	switch in.Outcome {
@@ -317,7 +340,13 @@ func beyondNode(in *Input) *Finding {
 	if _, ok := in.translation("snat"); ok {
 		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "source translated to %s", j.LeftAs.Src))
 	}
+	for _, n := range in.Node.Neighbours {
+		if in.device(j.LeftBy).Role == tracer.RoleUplink && n.NetNS == j.LeftBy.NetNS && n.Dev == in.nameOf(j.LeftBy) && n.State == "PERMANENT" {
+			f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "neighbour %s dev %s: %s, permanent: it was written and not asked for, and stays when the machine gets another MAC address", n.Addr, n.Dev, n.MAC))
+		}
+	}
 	in.inTunnel(f)
+	in.compared(f)
 	return f
 }
 

@@ -23,10 +23,12 @@ func checksum(in *Input) *Finding {
 		return f
 	}
 	from := d.Tuple.Src.Addr().String()
-	if n := in.holder(d.Tuple.Src.Addr()); n != "" {
+	f.Object = nil // whoever it is, it is not this node
+	if n := in.sentBy(d); n != "" {
 		f.Object, from = &tracer.Ref{Kind: "Node", Name: n}, fmt.Sprintf("node %s (%s)", n, from)
 	}
-	f.Code = "cni-csum-offload"
+	f.Code, f.Confidence = "cni-csum-offload", tracer.Probable
+	f.Blind = append(f.Blind, tracer.Blind{What: "how the sending node computes checksums", Effect: "what changes the tunnel's packets between the nodes, as NAT does, can break them as well"})
 	f.Summary = fmt.Sprintf("the tunnel's packets from %s arrive at node %s with a wrong checksum on the outside (UDP port %d), and are dropped before the tunnel device gets them",
 		from, in.NodeName, d.Tuple.Dst.Port())
 	return f

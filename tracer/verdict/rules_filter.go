@@ -36,7 +36,7 @@ func seenRule(in *Input, r *tracer.RuleFact) tracer.Evidence {
 	return tracer.Evidence{Time: in.Now, Where: in.NodeName, What: what}
 }
 
-// bpfDrop: a tc, XDP or cgroup program dropped the packet.
+// bpfDrop: a tc, XDP or cgroup program, or a tc filter, dropped the packet.
 func bpfDrop(in *Input) *Finding {
 	d := in.causeIf(func(d *tracer.DropSeen) bool {
 		return d.Drop.Engine == "tc" || d.Drop.Engine == "xdp" || d.Drop.Engine == "cgroup"
@@ -44,14 +44,19 @@ func bpfDrop(in *Input) *Finding {
 	if d == nil {
 		return nil
 	}
-	progs := in.programsAt(d)
+	progs, met, denial := in.programsAt(d), in.filtersMet(d), in.denying(d)
+	if m := in.theFilter(met, progs, d); m != nil && denial == nil {
+		return in.filterDrop(m, met, progs, d)
+	}
 	f := &Finding{Confidence: tracer.Probable, Evidence: []tracer.Evidence{in.seenDrop(d)}}
 	who := d.Drop.Engine + " program"
 	if d.Drop.Engine == "tc" && len(progs) == 0 {
 		// A filter's action does the same (police, drop), and is no program.
 		who = "a tc filter (a program, or an action like police or drop)"
 	}
-	denial := in.denying(d)
+	for i := range met {
+		f.Evidence = append(f.Evidence, in.seenFilter(&met[i]))
+	}
 	var owner string
 	if len(progs) > 0 {
 		p := suspect(progs, denial != nil)
@@ -62,6 +67,9 @@ func bpfDrop(in *Input) *Finding {
 	}
 	if len(progs) > 1 {
 		f.Blind = append(f.Blind, tracer.Blind{What: fmt.Sprintf("%d programs are attached there", len(progs)), Effect: "which of them dropped the packet is not known"})
+	}
+	if len(met) > 1 || len(met) == 1 && len(progs) > 0 {
+		f.Blind = append(f.Blind, tracer.Blind{What: fmt.Sprintf("tc filters that drop are there (%d)", len(met)), Effect: "which of what is there dropped the packet is not known"})
 	}
 	if denial != nil {
 		pf := in.policyFinding(denial, d)
@@ -95,7 +103,10 @@ func bpfDrop(in *Input) *Finding {
 	}
 	f.Summary = fmt.Sprintf("%s on %s dropped the packets of %s to %s; it belongs to no known CNI or policy agent",
 		who, in.where(d.Device), in.source(), in.destination())
-	if len(progs) == 1 && in.policiesKnown() {
+	switch {
+	case slices.ContainsFunc(met, func(m metFilter) bool { return m.enough(d) }):
+		f.Object = nil // it may as well have been that one
+	case len(progs) == 1 && len(met) == 0 && in.policiesKnown():
 		f.Confidence = tracer.Confirmed
 	}
 	return f
@@ -479,7 +490,10 @@ func foreignRule(in *Input) *Finding {
 		f.Code = "svc-stale-endpoint"
 		f.Object = serviceRef(in.Cluster.Service)
 	case byProxyRule(r) && in.midStream(d):
-		f.Code = in.invalidCode(r)
+		if f.Code = in.invalidCode(r, d); f.Code == asymmetric && !in.Journey.Mid {
+			f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "the dropped packet acknowledges what the other side sent, of which nothing passed here"))
+			tail += "; the other direction takes another way, so that conntrack here knows half of the connection"
+		}
 	case byProxyRule(r):
 		return nil // it drops many things; without knowing why, it is not to blame
 	case rejected:
@@ -502,18 +516,38 @@ func foreignRule(in *Input) *Finding {
 	return f
 }
 
+// asymmetric is for a connection of which one direction, or the beginning, takes
+// another way.
+const asymmetric = "svc-invalid-drop-asymmetric"
+
 // invalidCode tells apart why kube-proxy's rule against what conntrack calls INVALID
 // met a packet that opens nothing: the beginning of its connection did not pass
-// here, or it did, and the packet does not fit to it. "" if the rule does not say
-// that it is that one.
-func (in *Input) invalidCode(r *tracer.RuleFact) string {
+// here, or none of its other direction does, or both do, and the packet does not fit
+// to them. "" if the rule does not say that it is that one, or not enough was seen.
+func (in *Input) invalidCode(r *tracer.RuleFact, d *tracer.DropSeen) string {
+	invalid := strings.Contains(strings.ToLower(r.Text), "invalid")
 	switch {
 	case in.Journey.Mid:
-		return "svc-invalid-drop-asymmetric"
-	case strings.Contains(strings.ToLower(r.Text), "invalid"):
+		return asymmetric
+	case !invalid:
+		return ""
+	case !in.oneWay(d):
 		return "svc-invalid-drop-window"
+	case in.Lost > 0 || in.partial():
+		return "" // the other direction may have passed unseen
 	}
-	return ""
+	return asymmetric
+}
+
+// oneWay: the packet goes on from something that the other side sent, and nothing of
+// that side was seen at the node's own devices, where its conntrack would have met it.
+func (in *Input) oneWay(d *tracer.DropSeen) bool {
+	if in.Journey.Flow.Proto != tracer.ProtoTCP || d.TCPFlags&tracer.TCPAck == 0 {
+		return false
+	}
+	other := func(x tracer.Direction) bool { return x != d.Direction }
+	return !slices.ContainsFunc(in.Journey.Hops, func(h tracer.Hop) bool { return other(h.Direction) && in.onNode(h.Device) }) &&
+		!slices.ContainsFunc(in.Journey.Drops, func(x tracer.DropSeen) bool { return other(x.Direction) && in.onNode(x.Device) })
 }
 
 // midStream: the dropped packet does not open a connection.

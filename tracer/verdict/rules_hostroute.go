@@ -97,3 +97,23 @@ func (in *Input) leftByUplink(dir tracer.Direction) *tracer.Hop {
 	}
 	return nil
 }
+
+// ledAstray: the node looks for its own pod on a device that does not lead to it,
+// because a route to the pod's address says so.
+func (in *Input) ledAstray(f *Finding, d *tracer.DropSeen, who string) bool {
+	question, peer := "forward", in.Node.DstPeer
+	if d.Direction == tracer.DirReply {
+		question, peer = "reverse", in.Node.SrcPeer
+	}
+	r := in.route(question)
+	if r == nil || peer == nil || !in.onHost(peer.DeviceKey) || !in.onHost(d.Device) || r.Type != "unicast" || r.OIF != d.Device.IfIndex || r.Dst != d.Tuple.Dst.Addr() {
+		return false
+	}
+	if d.Device == peer.DeviceKey || d.Device.IfIndex == peer.Master {
+		return false
+	}
+	f.Code, f.Confidence = "cni-host-route-missing", tracer.Confirmed
+	f.Summary = fmt.Sprintf("node %s looks for its own pod %s on %s, because of its route %s dev %s; the pod is behind %s", in.NodeName, who, r.Dev, r.Prefix, r.Dev, peer.Name)
+	f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "FIB look-up for %s: unicast %s dev %s%s", r.Dst, r.Prefix, r.Dev, routeOrigin(r)))
+	return true
+}

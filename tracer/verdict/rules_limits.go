@@ -27,7 +27,7 @@ func shaper(in *Input) *Finding {
 		return nil // a queue that does not limit drops when the device is slower than what is sent
 	}
 	f := &Finding{
-		Code: "cni-bandwidth-shaper", Confidence: tracer.Probable, Object: in.nodeRef(),
+		Code: "cni-bandwidth-shaper", Confidence: tracer.Probable, Object: in.limitedBy(d),
 		Summary: fmt.Sprintf("the queue of %s drops packets of %s to %s: a bandwidth limit is set there, and it is exceeded or smaller than a packet (%d bytes)",
 			in.where(d.Device), in.source(), in.target(), d.Len),
 		Evidence: []tracer.Evidence{in.seenDrop(d), in.seenState(in.where(d.Device), "up, with carrier")},
@@ -36,13 +36,19 @@ func shaper(in *Input) *Finding {
 		f.Confidence = tracer.Confirmed
 		f.Evidence = append(f.Evidence, in.seenQueue(q))
 	}
+	return f
+}
+
+// limitedBy is whose bandwidth a device limits: the pod's that it is the link of, or
+// the node's.
+func (in *Input) limitedBy(d *tracer.DropSeen) *tracer.Ref {
 	switch {
 	case in.Node.DstPeer != nil && d.Device == in.Node.DstPeer.DeviceKey, in.inTarget(d.Device):
-		f.Object = podRef(in.Cluster.TargetPod)
+		return podRef(in.Cluster.TargetPod)
 	case in.Node.SrcPeer != nil && d.Device == in.Node.SrcPeer.DeviceKey, in.inSource(d.Device):
-		f.Object = podRef(in.Cluster.SourcePod)
+		return podRef(in.Cluster.SourcePod)
 	}
-	return f
+	return in.nodeRef()
 }
 
 // podsOwn: the device is one end of a pod's link, or the one through which the

@@ -128,6 +128,7 @@ func (in *Input) silentPod(f *Finding, d *tracer.DropSeen) *Finding {
 	}
 	f.Object = podRef(pod)
 	switch {
+	case here && in.ledAstray(f, d, who):
 	case here:
 		f.Code = "cni-stale-neigh"
 		f.Summary = fmt.Sprintf("pod %s does not answer address resolution on %s", who, in.where(d.Device))
@@ -269,12 +270,26 @@ func otherHost(in *Input) *Finding {
 	}
 	f := &Finding{Confidence: tracer.Probable, Evidence: []tracer.Evidence{in.seenDrop(d)}}
 	if in.device(d.Device).Role == tracer.RoleUplink {
-		f.Code, f.Object = "node-underlay-arp", in.nodeRef()
-		f.Summary = fmt.Sprintf("packets for %s arrive on %s with another machine's MAC address", d.Tuple.Dst.Addr(), in.where(d.Device))
-		return f
+		return in.underlayARP(f, d)
 	}
 	f.Code, f.Object = "cni-stale-neigh", podRef(in.Cluster.TargetPod)
 	f.Summary = fmt.Sprintf("packets for %s are sent to a MAC address that is not its own", in.target())
+	return f
+}
+
+// underlayARP: what is for this node, or for a pod of it, has another machine's MAC
+// address, which is the doing of who sends it here. What is for another machine is a
+// copy: a switch sends by all of its ports to an address that it does not know.
+func (in *Input) underlayARP(f *Finding, d *tracer.DropSeen) *Finding {
+	if _, own := in.Inventory.Owner(d.Tuple.Dst.Addr()); !own && !in.targetHere() {
+		return nil
+	}
+	f.Code = "node-underlay-arp"
+	f.Summary = fmt.Sprintf("packets for %s arrive on %s with another machine's MAC address", d.Tuple.Dst.Addr(), in.where(d.Device))
+	if n := in.sentBy(d); n != "" {
+		f.Object = &tracer.Ref{Kind: "Node", Name: n}
+		f.Summary += fmt.Sprintf(": node %s has a wrong neighbour entry for its next hop", n)
+	}
 	return f
 }
 

@@ -102,7 +102,7 @@ func pathFaults() []fault {
 			s.j.Hops[len(s.j.Hops)-1].Tuple.Src = ap(src, 5000)
 		}
 	}
-	return append(slices.Concat(lossFaults(), nextHopFaults(), subnetFaults()), []fault{
+	return append(slices.Concat(lossFaults(), nextHopFaults(), subnetFaults(), redirectedFaults()), []fault{
 		{"a bandwidth limit", "shaper", "cni-bandwidth-shaper", probable, "Pod db/api", []change{queueFull()}},
 		{"a bandwidth limit of the client", "shaper", "cni-bandwidth-shaper", probable, "Pod shop/web", []change{queueFull(at3(on(webNS, eth0)))}},
 		{"no room for a neighbour", "kernel-limit", "node-neigh-overflow", confirmed, "Node n1", []change{dropOf("NEIGH_CREATEFAIL", "ip_finish_output2", tracer.StageNeighbour, "")}},
@@ -153,7 +153,7 @@ func pathLookalikes() []lookalike {
 			}
 		}
 	}
-	return append(slices.Concat(lossLookalikes(), nextHopLookalikes(), subnetLookalikes()), []lookalike{
+	return append(slices.Concat(lossLookalikes(), nextHopLookalikes(), subnetLookalikes(), redirectedLookalikes()), []lookalike{
 		{"a queue without carrier is no limit", []change{queueFull(), noCarrier}, "unknown", "cni-bandwidth-shaper", ""},
 		{"a limit that is only met now and then", []change{queueFull(times(1), lasting(0, 0)), outcomeIs(tracer.OutcomeDelivered)}, "ok", "cni-bandwidth-shaper", ""},
 		{"a neighbour that fails is no full table", []change{noNeighbour()}, "cni-stale-neigh", "node-neigh-overflow", ""},

@@ -69,8 +69,11 @@ func podFirewall(in *Input) *Finding {
 // that wait for an address resolution die with it (NEIGH_FAILED), or the
 // resolution itself is dropped by a device without carrier.
 func podLink(in *Input) *Finding {
-	if in.delivered() || in.Outcome == tracer.OutcomeRefused || has(in.Journey, tracer.AnswerSynAck) {
+	if in.delivered() || in.Outcome == tracer.OutcomeRefused {
 		return nil
+	}
+	if has(in.Journey, tracer.AnswerSynAck) {
+		return in.linkLostLater()
 	}
 	if f := in.linkFault(in.Cluster.SourcePod, in.source(), in.Node.SrcDevice, in.Node.SrcPeer); f != nil && !in.Journey.ReachedTarget && !in.passedVeth() {
 		return f
@@ -83,6 +86,34 @@ func podLink(in *Input) *Finding {
 	routed := peer != nil && peer.Master == 0 && !peer.Up
 	if d := in.cause(); in.Journey.ReachedTarget || d != nil && !atLink(d) && !in.flooded(d) && !(routed && d.Drop.Stage == tracer.StageRouting) {
 		return nil // it died before it came to the target's link
+	}
+	return in.linkFault(in.Cluster.TargetPod, in.target(), dev, peer)
+}
+
+// linkLostLater: the link went down under a connection that stood, and its packets
+// are lost there or given to everybody else.
+func (in *Input) linkLostLater() *Finding {
+	d := in.cause()
+	if d == nil {
+		return nil
+	}
+	meant := in.inTarget
+	if d.Direction == tracer.DirReply {
+		meant = in.inSource
+	}
+	if astray := d.Drop.Reason == "OTHERHOST" && !in.onHost(d.Device) && !meant(d.Device); !astray && !atLink(d) {
+		return nil
+	}
+	atSource := d.Direction == tracer.DirReply
+	if atLink(d) && (in.inSource(d.Device) || in.inTarget(d.Device)) {
+		atSource = in.inSource(d.Device) // it did not get out of its own pod
+	}
+	if atSource {
+		return in.linkFault(in.Cluster.SourcePod, in.source(), in.Node.SrcDevice, in.Node.SrcPeer)
+	}
+	dev, peer := in.Node.DstDevice, in.Node.DstPeer
+	if dev == nil { // an interface that goes down loses its addresses of IPv6
+		dev, peer = in.byOtherAddress(in.Cluster.TargetPod)
 	}
 	return in.linkFault(in.Cluster.TargetPod, in.target(), dev, peer)
 }
@@ -146,10 +177,21 @@ func (in *Input) linkFault(pod *tracer.PodFacts, who string, dev, peer *tracer.D
 			f.Evidence = append(f.Evidence, in.seenDrop(d))
 		}
 	}
+	if a := in.unresolved(); a != nil && f.Confidence != tracer.Confirmed {
+		f.Confidence = tracer.Confirmed
+		f.Evidence = append(f.Evidence, in.seenAnswer(a))
+	}
 	if in.Outcome == tracer.OutcomeNoAnswer && in.Journey.Attempts > 0 {
 		f.Confidence = tracer.Confirmed
 	}
 	return f
+}
+
+// unresolved finds what the node says when it drops packets because their next
+// hop does not answer: an error of its own. The drops themselves can be missing,
+// where the kernel skipped the program that looks at them.
+func (in *Input) unresolved() *tracer.Answer {
+	return in.icmp(func(a *tracer.Answer) bool { return hostUnreachable(a) && in.madeHere(a) })
 }
 
 // routedBy: the node routes to the pod by its veth, as CNIs without a bridge do.

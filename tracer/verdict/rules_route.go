@@ -90,7 +90,7 @@ func specialRoute(in *Input) *Finding {
 		Evidence: []tracer.Evidence{in.seenDrop(d), in.seenState(in.NodeName, "route to %s: %s %s%s", r.Dst, r.Type, r.Prefix, routeOrigin(r))},
 	}
 	covers := ""
-	if n := in.Cluster.InPodCIDR; n != "" {
+	if n := in.Cluster.InPodCIDR; n != "" && d.Direction == tracer.DirRequest {
 		covers = fmt.Sprintf(", the pod range of node %s", n)
 	}
 	what := fmt.Sprintf("%s route %s%s", r.Type, r.Prefix, routeOrigin(r))

@@ -38,6 +38,7 @@ func noEndpoints(in *Input) *Finding {
 		Summary: fmt.Sprintf("Service %s/%s has no ready endpoints for port %d (%s)", s.Namespace, s.Name, s.Port, whyEmpty(s)),
 	}
 	f.Evidence = append(f.Evidence, in.seenState("EndpointSlice", "%d endpoints listed, none ready", len(s.Endpoints)))
+	in.looping(f)
 	if d := in.causeIf(in.byProxy); d != nil {
 		f.Evidence = append(f.Evidence, in.seenDrop(d))
 		f.Rule, f.Confidence = in.ruleFor(d), tracer.Confirmed
@@ -351,6 +352,9 @@ func staleEndpoint(in *Input) *Finding {
 	}
 	if len(s.Endpoints) == 0 && s.Ready > 0 {
 		return nil // the data lacks the EndpointSlices
+	}
+	if in.redirection(t) != nil {
+		return nil // it is not the proxy that sent it there
 	}
 	ev := []tracer.Evidence{in.seenTranslation(t)}
 	e := listed(s, t.To)

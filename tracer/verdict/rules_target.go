@@ -42,6 +42,9 @@ func refusedHere(in *Input) *Finding {
 		f.Confidence = tracer.Confirmed
 	}
 	f.Code, f.Summary = in.whyRefused(f)
+	if f.Confidence == tracer.Suspected && noSocket == nil && in.cause() != nil {
+		return nil // somebody listens, and what dropped the packets answered for it
+	}
 	return f
 }
 
@@ -226,7 +229,7 @@ func podNoRouteBack(in *Input) *Finding {
 	}
 	r := in.route("dst-pod")
 	n := in.counter(j.DstDevice.NetNS, "IpOutNoRoutes") + in.counter(j.DstDevice.NetNS, "Ip6OutNoRoutes")
-	none := r != nil && (r.Type == "none" || r.Type == "unreachable")
+	none := r != nil && leadsNowhere(r)
 	if !none && (n == 0 || r != nil) || !in.targetHere() || in.onHost(j.DstDevice) {
 		return nil // with a route there, the counter speaks of other packets
 	}
@@ -237,7 +240,7 @@ func podNoRouteBack(in *Input) *Finding {
 	}
 	if none {
 		f.Confidence = tracer.Confirmed
-		f.Evidence = append(f.Evidence, in.seenState(in.target(), "FIB look-up for %s: no route", r.Dst))
+		f.Evidence = append(f.Evidence, in.seenState(in.target(), "FIB look-up for %s: %s", r.Dst, wayNowhere(r)))
 	}
 	if n > 0 {
 		f.Evidence = append(f.Evidence, in.seenState(in.target(), "OutNoRoutes +%d", n))

@@ -39,17 +39,26 @@ func faults() []fault {
 	dstDev := func(n *tracer.NodeFacts) *tracer.Device { return n.DstDevice }
 	loopbackPort := dropOf("NO_SOCKET", "tcp_v4_rcv", tracer.StageSocket, "", at3(on(webNS, lo)), func(d *tracer.DropSeen) { d.Tuple.Dst = ap("127.0.0.1", 15001) })
 	unanswered := answer(tracer.AnswerSynAck, tracer.EventTX, on(apiNS, eth0), from(apiIP))
-	return append(slices.Concat(pathFaults(), publishedFaults(), idleFaults(), startupFaults(), expectedFaults(), stateFaults()), []fault{
+	return append(slices.Concat(pathFaults(), publishedFaults(), idleFaults(), startupFaults(), expectedFaults(), stateFaults(), noNetworkFaults()), []fault{
 		// In the pods.
 		{"outbound sidecar", "sidecar", "app-sidecar-missing", confirmed, "Pod shop/web", []change{loopbackPort, outcomeIs(tracer.OutcomeRefused)}},
 		{"inbound sidecar", "sidecar-refused", "app-sidecar-missing", confirmed, "Pod db/api", []change{reached,
 			noSocket(func(d *tracer.DropSeen) { d.Tuple.Dst = ap(apiIP, 15006) }), answer(tracer.AnswerRST, tracer.EventTX, on(apiNS, eth0)), outcomeIs(tracer.OutcomeRefused)}},
 		{"firewall in the target", "pod-firewall", "app-pod-firewall", confirmed, "Pod db/api", []change{reached, filtered(at3(on(apiNS, eth0)))}},
 		{"firewall in the client, for answers", "pod-firewall", "app-pod-firewall", confirmed, "Pod shop/web", []change{reached, filtered(at3(on(webNS, eth0)), ofReply)}},
+		{"target's veth went down under a connection", "pod-link", "cni-veth-down", confirmed, "Pod db/api", []change{reached, established, outcomeIs(tracer.OutcomeConnectedNoData), linkDown(dstPeer),
+			dropOf("OTHERHOST", "ip_rcv_core", tracer.StageRouting, "", at3(on(strangerNS, eth0)))}},
+		{"client's veth went down under a connection, and nothing gets out", "pod-link", "cni-veth-down", confirmed, "Pod shop/web", []change{reached, established, outcomeIs(tracer.OutcomeConnectedNoData), linkDown(srcPeer),
+			noNeighbour(at3(on(webNS, eth0)))}},
+		{"client's veth went down under a connection", "pod-link", "cni-veth-down", confirmed, "Pod shop/web", []change{reached, established, outcomeIs(tracer.OutcomeConnectedNoData), linkDown(srcPeer),
+			dropOf("OTHERHOST", "ip_rcv_core", tracer.StageRouting, "", at3(on(apiNS, eth0)), ofReply)}},
+		{"a client with a blackhole for it", "source-no-route", "cni-pod-no-default-route", suspected, "Pod shop/web", []change{unseen, routeIs("src-pod", "blackhole", "10.0.0.0/8")}},
+		{"a target with a blackhole for the client", "pod-no-route-back", "cni-pod-no-default-route", confirmed, "Pod db/api", []change{reached, routeIs("dst-pod", "blackhole", "10.0.0.0/8")}},
 		{"client's veth down", "pod-link", "cni-veth-down", confirmed, "Pod shop/web", []change{unseenOnNode, linkDown(srcPeer)}},
 		{"target's veth down", "pod-link", "cni-veth-down", confirmed, "Pod db/api", []change{linkDown(dstPeer), noNeighbour()}},
 		{"target's interface down", "pod-link", "cni-pod-eth-down", confirmed, "Pod db/api", []change{linkDown(dstDev), noNeighbour()}},
 		{"target's veth left the bridge", "pod-link", "cni-veth-detached", confirmed, "Pod db/api", []change{noNeighbour(), func(s *scene) { s.n.DstPeer.Master = 0 }}},
+		{"target's veth left the bridge, of which only the node's error tells", "pod-link", "cni-veth-detached", confirmed, "Pod db/api", []change{icmpFromNode(3, 1), outcomeIs(tracer.OutcomeICMPError), func(s *scene) { s.n.DstPeer.Master = 0 }}},
 		{"one of two pods' veths left the bridge", "pod-link", "cni-veth-detached", confirmed, "Pod db/api", []change{noNeighbour(), func(s *scene) {
 			s.n.DstPeer.Master = 0
 			for i := range s.Inventory.Devices {
@@ -199,6 +208,7 @@ func faults() []fault {
 		{"kube-network-policies, and a policy denies", "policy", "pol-ingress-deny", confirmed, "NetworkPolicy db/deny", []change{filtered(), rule("kube-network-policies", "drop"), denies("ingress", "peer")}},
 		{"kube-network-policies, and policies allow", "foreign-rule", "pol-agent-stale", suspected, "", []change{filtered(), rule("kube-network-policies", "drop")}},
 		{"invalid in mid-stream", "foreign-rule", "svc-invalid-drop-asymmetric", confirmed, "", []change{filtered(func(d *tracer.DropSeen) { d.TCPFlags = tracer.TCPAck }), rule("kube-proxy", "drop"), func(s *scene) { s.j.Mid = true }}},
+		{"invalid, and nothing of the other direction passes here", "foreign-rule", "svc-invalid-drop-asymmetric", confirmed, "", []change{filtered(func(d *tracer.DropSeen) { d.TCPFlags = tracer.TCPAck }), rule("kube-proxy", "drop", ofInvalid)}},
 		// Routing.
 		{"forwarding off", "forwarding-off", "node-ip-forward-off", confirmed, "Node n1", []change{dropOf("IP_INADDRERRORS", "ip_error", tracer.StageRouting, ""), sysctl("net.ipv4.ip_forward", "0")}},
 		{"blackhole", "special-route", "cni-route-blackhole", confirmed, "Route blackhole 10.2.0.0/16", []change{toFar, dropOf("NOT_SPECIFIED", "ip_error", tracer.StageRouting, ""), routeIs("forward", "blackhole", "10.2.0.0/16")}},
@@ -230,7 +240,10 @@ func faults() []fault {
 		{"checksum of UDP", "checksum", "node-csum", confirmed, "", []change{proto(tracer.ProtoUDP), reached, dropOf("UDP_CSUM", "__udp4_lib_rcv", tracer.StageSocket, "", at3(on(apiNS, eth0)))}},
 		{"checksum of the answer", "checksum", "node-csum", confirmed, "", []change{reached, dropOf("TCP_CSUM", "tcp_v4_rcv", tracer.StageSocket, "", at3(on(webNS, eth0)), ofReply)}},
 		{"checksum of IP", "checksum", "node-csum", confirmed, "", []change{dropOf("IP_CSUM", "ip_rcv_core", tracer.StagePrerouting, "")}},
-		{"checksum of the tunnel's packet", "checksum", "cni-csum-offload", confirmed, "Node n2", []change{overlayCNI, dropOf("UDP_CSUM", "udp_queue_rcv_one_skb", tracer.StageSocket, "", outerPacket)}},
+		{"checksum of the tunnel's packet", "checksum", "cni-csum-offload", probable, "Node n2", []change{overlayCNI, dropOf("UDP_CSUM", "udp_queue_rcv_one_skb", tracer.StageSocket, "", outerPacket)}},
+		{"the same, with another port for each try", "checksum", "cni-csum-offload", probable, "Node n2", []change{overlayCNI,
+			dropOf("UDP_CSUM", "udp_queue_rcv_one_skb", tracer.StageSocket, "", outerPacket, times(1)),
+			dropOf("UDP_CSUM", "udp_queue_rcv_one_skb", tracer.StageSocket, "", outerPacket, times(1), func(d *tracer.DropSeen) { d.Tuple.Src = ap(node2IP, 50123) })}},
 		{"gateway dead", "neighbour", "egr-gateway-dead", confirmed, "Gateway " + gatewayIP, []change{toWorld, noNeighbour(at3(on(hostNS, uplink))), neighbourIs(gatewayIP, "FAILED")}},
 		{"node down", "neighbour", "node-down", confirmed, "Node n2", []change{toFar, noNeighbour(at3(on(hostNS, uplink))), neighbourIs(node2IP, "FAILED")}},
 		{"host on the node's network down", "neighbour", "egr-remote-down", probable, "ExternalHost " + world, []change{toWorld, noNeighbour(at3(on(hostNS, uplink))), func(s *scene) { s.n.Routes[0].Via = netip.Addr{} }}},
@@ -241,7 +254,8 @@ func faults() []fault {
 			s.j.DstDevice, s.n.DstDevice, s.n.DstPeer = tracer.DeviceKey{}, nil, nil
 		}}},
 		{"wrong MAC at the target", "other-host", "cni-stale-neigh", probable, "Pod db/api", []change{dropOf("OTHERHOST", "ip_rcv_core", tracer.StageRouting, "", at3(on(apiNS, eth0)))}},
-		{"wrong MAC on the uplink", "other-host", "node-underlay-arp", probable, "Node n1", []change{dropOf("OTHERHOST", "ip_rcv_core", tracer.StageRouting, "", at3(on(hostNS, uplink)))}},
+		{"wrong MAC on the uplink, from a pod of another node", "other-host", "node-underlay-arp", probable, "Node n2", []change{farClient, dropOf("OTHERHOST", "ip_rcv_core", tracer.StageRouting, "", at3(on(hostNS, uplink)))}},
+		{"wrong MAC on the uplink, of a tunnel's packet", "other-host", "node-underlay-arp", probable, "Node n2", []change{overlayCNI, dropOf("OTHERHOST", "ip_rcv_core", tracer.StageRouting, "", outerPacket, at3(on(hostNS, uplink)))}},
 		// Size.
 		{"told, but goes on", "mtu", "cni-mtu-pod-too-big", confirmed, "Pod shop/web", []change{toWorld, tooBigDrop(), icmpFromNode(3, 4, func(a *tracer.Answer) { a.ICMPMTU = 1400 })}},
 		{"black hole", "mtu", "cni-mtu-blackhole", confirmed, "Pod shop/web", []change{toWorld, established, outcomeIs(tracer.OutcomeConnectedNoData), tooBigDrop(),

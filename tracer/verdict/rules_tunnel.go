@@ -79,6 +79,22 @@ func (in *Input) holder(a netip.Addr) string {
 	return ""
 }
 
+// sentBy is the node that sent a packet which arrived from another machine, by the
+// packet's own source or by where the pod is that it is from; "" if neither is known.
+func (in *Input) sentBy(d *tracer.DropSeen) string {
+	if n := in.holder(d.Tuple.Src.Addr()); n != "" {
+		return n
+	}
+	pod := in.Cluster.SourcePod
+	if d.Direction == tracer.DirReply {
+		pod = in.Cluster.TargetPod
+	}
+	if pod == nil {
+		return ""
+	}
+	return pod.Node
+}
+
 // byTunnel: the node's route to the target leads into a tunnel device.
 func (in *Input) byTunnel() bool {
 	r := in.route("forward")

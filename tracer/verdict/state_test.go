@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -139,5 +140,17 @@ func TestStateIsEvidence(t *testing.T) {
 	}))
 	if len(v.Evidence) < 3 || v.Evidence[1].What != "MTU 9000" || v.Evidence[2].What != "MTU 1400" {
 		t.Errorf("%+v", v.Evidence)
+	}
+}
+
+// That a next hop's address was written by somebody is said, and blamed on nobody: it
+// may well be the right one.
+func TestPermanentNextHop(t *testing.T) {
+	for state, said := range map[string]bool{"PERMANENT": true, "REACHABLE": false} {
+		v := NewEngine().Decide(given(toFar, left(webIP), neighbourIs(node2IP, state)))
+		got := slices.ContainsFunc(v.Evidence, func(e tracer.Evidence) bool { return strings.Contains(e.What, "neighbour "+node2IP+" dev ens3") })
+		if v.Code != tracer.CodeBeyondNode || got != said {
+			t.Errorf("%s: %s, said %t: %+v", state, v.Code, got, v.Evidence)
+		}
 	}
 }

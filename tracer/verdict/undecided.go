@@ -44,6 +44,9 @@ func (in *Input) why() string {
 	if in.Unwatched {
 		return "there are devices that take no program to watch them"
 	}
+	if in.Unheard {
+		return "what one of the ends receives passes no tracepoint"
+	}
 	return "to keep within the budget not every packet was shown"
 }
 
@@ -80,8 +83,30 @@ func (in *Input) unexplainedDrop(f *Finding, d *tracer.DropSeen) {
 			f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "net.netfilter.nf_conntrack_count = %d, nf_conntrack_max = %d: the table is not full", count, limit))
 		}
 	}
+	if r := in.ruleFor(d); r != nil && netfilter(d) {
+		f.Rule, f.Evidence = r, append(f.Evidence, seenRule(in, r))
+	}
+	in.knownReason(f, d)
 	if neighbourFailed(d) && in.Cluster.Known && d.Direction == tracer.DirRequest && in.Cluster.TargetPod == nil && in.Cluster.Target.Kind != tracer.KindNode {
 		f.Summary = fmt.Sprintf("no pod has the address %s: nobody answers for it on %s", d.Tuple.Dst.Addr(), in.where(d.Device))
+	}
+}
+
+// knownReason says what a drop's reason means, where no code is for it: why it came to
+// that is not to be seen.
+func (in *Input) knownReason(f *Finding, d *tracer.DropSeen) {
+	where := in.at(d)
+	switch ended := in.icmp(func(a *tracer.Answer) bool { return timeExceeded(a) && in.madeHere(a) }); {
+	case ended != nil && at(d, "", "ip_forward", "ip6_forward"):
+		f.Evidence = append(f.Evidence, in.seenAnswer(ended))
+		f.Summary = fmt.Sprintf("the TTL (hop limit) of packets from %s to %s ends at %s: they were sent with too small a one, or have been in a loop that passes by here", in.source(), in.target(), where)
+	case strings.HasPrefix(d.Drop.Reason, "XFRM_"):
+		f.Summary = fmt.Sprintf("packets from %s to %s are dropped at %s by IPsec (%s): a policy blocks them, or has no state to send them by; ip xfrm policy and ip xfrm state there tell which", in.source(), in.target(), where, d.Drop.Reason)
+	case at(d, "IP_RPFILTER") && (in.inSource(d.Device) || in.inTarget(d.Device)):
+		f.Summary = fmt.Sprintf("rp_filter inside the pod drops packets from %s to %s at %s: the pod's own route back to %s leaves by another interface", in.source(), in.target(), where, d.Tuple.Src.Addr())
+		if r := in.route("dst-pod"); in.inTarget(d.Device) && r != nil && r.Dev != "" && r.Dst == d.Tuple.Src.Addr() {
+			f.Evidence = append(f.Evidence, in.seenState(in.target(), "FIB look-up for %s: %s dev %s", r.Dst, r.Prefix, r.Dev))
+		}
 	}
 }
 
@@ -110,6 +135,11 @@ func (in *Input) unexplained(f *Finding) {
 		return
 	}
 	switch {
+	case in.turnedBack() != nil:
+		d := in.turnedBack()
+		f.Evidence = append(f.Evidence, in.seenDrop(d))
+		f.Summary = fmt.Sprintf("an answer of %s came back to the node's own address %s and was not translated back to %s: node %s has no such connection, and refused it",
+			in.target(), d.Tuple.Dst, in.source(), in.NodeName)
 	case in.Outcome == tracer.OutcomeReset && j.ClientReset:
 		f.Summary = fmt.Sprintf("%s itself reset the connection to %s while it was being set up; nothing here says why", in.source(), in.destination())
 	case in.Outcome == tracer.OutcomeNoAnswer && len(j.Answers) > 0:
@@ -148,4 +178,13 @@ func (in *Input) lastSeen() string {
 		}
 	}
 	return last
+}
+
+// turnedBack is the drop of an answer for which the node found no socket of its own:
+// it was masqueraded, and conntrack did not know it again.
+func (in *Input) turnedBack() *tracer.DropSeen {
+	left := in.Journey.LeftAs.Src
+	return in.drop(func(d *tracer.DropSeen) bool {
+		return d.Direction == tracer.DirReply && d.Drop.Stage == tracer.StageSocket && in.onHost(d.Device) && d.Tuple.Dst == left && left.Addr() != in.Journey.Flow.Src.Addr()
+	})
 }

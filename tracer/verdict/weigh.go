@@ -23,7 +23,7 @@ func reaches() []reach {
 		{byEndpoint, "the same endpoint", []string{"cni-veth-down", "cni-veth-detached", "cni-pod-eth-down", "cni-host-route-missing", "cni-stale-neigh", "app-no-listener",
 			"app-localhost-only", "svc-stale-endpoint", "svc-stale-affinity", "svc-wrong-targetport", "cni-hostport-missing"}},
 		{byPair, "the same endpoint by the same client", []string{"cni-port-isolated"}},
-		{byAsker, "the same destination by the same client", []string{"node-notrack"}},
+		{byAsker, "the same destination by the same client", []string{"node-notrack", "node-redirected"}},
 		{byPath, "the same node", []string{"node-down", "cni-route-missing", "cni-overlay-fdb-missing", "cni-overlay-fdb-wrong-node", "cni-overlay-neigh-missing",
 			"cni-overlay-vni-mismatch", "cni-overlay-stale-vtep-mac", "cni-overlay-port-mismatch", "cni-wrong-interface"}},
 	}

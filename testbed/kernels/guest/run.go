@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -53,11 +55,35 @@ func serve(answers *json.Encoder) error {
 	}
 	for _, j := range jobs {
 		r := run(j, answers)
-		if err := answers.Encode(job.Line{Result: &r}); err != nil {
+		if err := errors.Join(send(j.Keep, answers), answers.Encode(job.Line{Result: &r})); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// send answers the files of a folder.
+func send(dir string, answers *json.Encoder) error {
+	if dir == "" {
+		return nil
+	}
+	return filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && file == dir {
+			return nil // there was nothing to keep
+		}
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(dir, file)
+		if err != nil {
+			return err
+		}
+		return answers.Encode(job.Line{File: &job.File{Name: name, Data: data}})
+	})
 }
 
 // openLine makes the serial line carry bytes as they are.

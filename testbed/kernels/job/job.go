@@ -19,6 +19,15 @@ type Job struct {
 	Env  []string `json:"env,omitempty"`
 	// Seconds after which the program is killed.
 	Seconds int `json:"seconds"`
+	// Keep is a folder whose files are answered when the program has ended, "" for
+	// none.
+	Keep string `json:"keep,omitempty"`
+}
+
+// File is one that a program left behind.
+type File struct {
+	Name string `json:"name"` // below Job.Keep
+	Data []byte `json:"data"`
 }
 
 // Line is an answer: exactly one member is set.
@@ -27,6 +36,8 @@ type Line struct {
 	// Output is what the job under way printed, on either stream.
 	Output []byte  `json:"output,omitempty"`
 	Result *Result `json:"result,omitempty"`
+	// File comes before the Result of its job.
+	File *File `json:"file,omitempty"`
 	// Failed says why the machine cannot go on.
 	Failed string `json:"failed,omitempty"`
 	Done   bool   `json:"done,omitempty"`

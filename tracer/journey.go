@@ -65,6 +65,9 @@ type DropSeen struct {
 	ARP bool `json:"arp,omitempty"`
 	// ICMPError: what was dropped is an ICMP error about this flow, or a redirect.
 	ICMPError bool `json:"icmp_error,omitempty"`
+	// Reported: the drop was not seen, but is what an ICMP error says; Event is the
+	// error's.
+	Reported bool `json:"reported,omitempty"`
 }
 
 // AnswerKind is what came back.

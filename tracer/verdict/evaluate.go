@@ -79,6 +79,7 @@ func (e *Engine) Decide(in *Input) *tracer.Verdict {
 		in.nothingTried(f)
 		return e.verdict(in, []*Finding{f}, nil)
 	}
+	in.reported = in.reportedDrop()
 	var found, held []*Finding
 	early := in.early()
 	for _, r := range e.rules {

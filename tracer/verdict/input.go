@@ -54,6 +54,8 @@ type Input struct {
 	Behind *tracer.Verdict
 
 	networks []network // that can be told, from the engine
+	// reported is a drop that was not recorded, but that the node told the client.
+	reported *tracer.DropSeen
 }
 
 func (in *Input) device(k tracer.DeviceKey) tracer.Device {
@@ -186,6 +188,9 @@ func (in *Input) cause() *tracer.DropSeen {
 		if !d.ARP && !d.ICMPError && d.Drop.Stage != tracer.StageSocket && !in.overcome(d) && (best == nil || graver(d, best)) {
 			best = d
 		}
+	}
+	if best == nil {
+		return in.reported
 	}
 	return best
 }

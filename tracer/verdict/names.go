@@ -103,6 +103,9 @@ func (in *Input) at(d *tracer.DropSeen) string {
 
 // seenDrop is a drop as evidence.
 func (in *Input) seenDrop(d *tracer.DropSeen) tracer.Evidence {
+	if d.Reported {
+		return in.seenAnswer(in.unresolved())
+	}
 	reason := d.Drop.Reason
 	if reason == "" {
 		reason = "dropped"

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/podpath/podpath/tracer"
@@ -29,6 +30,9 @@ func nextHopFaults() []fault {
 		{"the first of two gateways is silent", "neighbour", "egr-gateway-dead", confirmed, "Gateway " + gatewayIP, []change{toWorld, silent, twoGateways("INCOMPLETE", "STALE")}},
 		{"two gateways, and which is silent is not known", "neighbour", "egr-gateway-dead", probable, "Node n1", []change{toWorld, silent, twoGateways("REACHABLE", "")}},
 		{"two gateways, both silent", "neighbour", "egr-gateway-dead", probable, "Node n1", []change{toWorld, silent, twoGateways("FAILED", "FAILED")}},
+		{"a silent host of the node's network, told by the node's own error", "neighbour", "egr-remote-down", confirmed, "ExternalHost " + world, []change{toWorld, onLink, toldHostUnreachable, neighbourIs(world, "FAILED")}},
+		{"a silent gateway, told by the node's own error", "neighbour", "egr-gateway-dead", confirmed, "Gateway " + gatewayIP, []change{toWorld, toldHostUnreachable, byUplink, neighbourIs(gatewayIP, "INCOMPLETE")}},
+		{"one of two gateways is silent, told by the node's own error", "neighbour", "egr-gateway-dead", confirmed, "Gateway " + secondGateway, []change{toWorld, toldHostUnreachable, byUplink, twoGateways("REACHABLE", "FAILED")}},
 	}
 }
 
@@ -49,8 +53,25 @@ func nextHopLookalikes() []lookalike {
 			"beyond-node", "egr-firewall-reject", probable},
 		{"prohibited on the way to another node's pod", []change{toFar, left(webIP), icmpFromWorld(3, 13), outcomeIs(tracer.OutcomeICMPError)}, "egr-firewall-reject", "cni-host-route-missing", ""},
 		{"two gateways, one silent, and the flow left by the other", []change{toWorld, left(nodeIP), twoGateways("REACHABLE", "FAILED")}, "beyond-node", "egr-gateway-dead", ""},
+		{"the node says host unreachable, and its neighbour answers", []change{toWorld, onLink, toldHostUnreachable, neighbourIs(world, "REACHABLE")}, "unknown", "egr-remote-down", ""},
+		{"the node says network unreachable, and a neighbour is silent", []change{toWorld, onLink, icmpFromNode(3, 0), outcomeIs(tracer.OutcomeICMPError), neighbourIs(world, "FAILED")}, "unknown", "egr-remote-down", ""},
+		{"another router says host unreachable, and the node's neighbour is silent", []change{toWorld, onLink, left(nodeIP), icmpFromWorld(3, 1), outcomeIs(tracer.OutcomeICMPError), neighbourIs(world, "FAILED")}, "beyond-node", "egr-remote-down", ""},
+		{"a rule drops, and says host unreachable, and a neighbour is silent", []change{toWorld, onLink, filtered(), toldHostUnreachable, neighbourIs(world, "FAILED")}, "node-forward-drop", "egr-remote-down", ""},
 		{"two gateways, and the bridge's own neighbour is silent", []change{noNeighbour(), twoGateways("REACHABLE", "FAILED")}, "cni-stale-neigh", "egr-gateway-dead", ""},
 	}
+}
+
+// byUplink: the way out is by the uplink; onLink: and by no gateway.
+func byUplink(s *scene) { s.n.Routes[0].OIF = uplink }
+func onLink(s *scene) {
+	byUplink(s)
+	s.n.Routes[0].Via = netip.Addr{}
+}
+
+// toldHostUnreachable: the node told the client so itself, and no drop was recorded.
+func toldHostUnreachable(s *scene) {
+	icmpFromNode(3, 1)(s)
+	s.Outcome = tracer.OutcomeICMPError
 }
 
 const oldVeth = 30

@@ -261,6 +261,9 @@ func (r *Runner) route(scene *Scene, f render.FlowRef) route {
 
 // place is where a place is, seen from the node, and takes note of a pod.
 func (r *route) place(p Place, c *k8s.Cluster) end {
+	if e, ok := p.(execed); ok {
+		p = e.pod
+	}
 	pod, isPod := p.(*k8s.Pod)
 	switch {
 	case isPod && !pod.HostNetwork && pod.Node == r.node.Name:

@@ -159,13 +159,13 @@ func lastWords(message string) string {
 	return shortened(message)
 }
 
-// Exits are the pods that a Service selects, that are not ready and
-// left words that are known when they ended; by name.
+// Exits are the pods that a Service selects, and that left words that are known when
+// they ended last; by name.
 func (s *Snapshot) Exits(svc *Service) []tracer.PodExit {
 	var out []tracer.PodExit
 	for p := range s.PodsIn(svc.Namespace) {
-		if p.Exit != nil && !p.Ready && !p.Finished() && svc.Selects(p) {
-			out = append(out, tracer.PodExit{Namespace: p.Namespace, Name: p.Name, Says: p.Exit.Says, Text: p.Exit.Text, At: p.Exit.At, Again: p.Exit.Again, Restarts: p.Restarts})
+		if e := p.Exit; e != nil && !p.Finished() && svc.Selects(p) {
+			out = append(out, tracer.PodExit{Namespace: p.Namespace, Name: p.Name, Says: e.Says, Text: e.Text, At: e.At, Again: e.Again, Restarts: p.Restarts, Ready: p.Ready})
 		}
 	}
 	slices.SortFunc(out, func(a, b tracer.PodExit) int { return cmp.Compare(a.Name, b.Name) })

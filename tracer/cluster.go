@@ -181,8 +181,8 @@ type ServiceFacts struct {
 	SourceRanges  []netip.Prefix `json:"source_ranges,omitempty"`
 	// DNS is true for the cluster's DNS Service.
 	DNS bool `json:"dns,omitempty"`
-	// Exits are the pods that it selects, are not ready, and left words that are known
-	// when they ended.
+	// Exits are the pods that it selects, and that left words that are known when they
+	// ended last.
 	Exits []PodExit `json:"exits,omitempty"`
 	// Changed is when the Service was changed last. EndpointsChanged is when one of its
 	// EndpointSlices had been, as the API said when they were first heard of, to the

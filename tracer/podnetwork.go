@@ -145,4 +145,6 @@ type PodExit struct {
 	// Again is when it was started again, zero if it does not run.
 	Again    time.Time `json:"again,omitzero"`
 	Restarts int32     `json:"restarts,omitempty"`
+	// Ready: it counts as ready, which the API may only not know better yet.
+	Ready bool `json:"ready,omitempty"`
 }

@@ -153,7 +153,8 @@ func (c *Cluster) deployDNS(ctx context.Context) error {
 
 // LoopDNS has CoreDNS forward what it does not know to itself, and starts it anew: it
 // notices, and ends. Only in the full layout, where it returns when the kubelet has
-// said how it ended.
+// said how it ended, and waits for longer than a trace takes before the next start: for
+// a moment after each CoreDNS answers.
 func (c *Cluster) LoopDNS(ctx context.Context) error {
 	if err := c.configureDNS(ctx, "127.0.0.1:53"); err != nil {
 		return err
@@ -169,8 +170,8 @@ func (c *Cluster) LoopDNS(ctx context.Context) error {
 		}
 		status := object.Status.ContainerStatuses[0]
 		last = fmt.Sprint(status.State, status.LastTerminationState)
-		end := status.LastTerminationState.Terminated
-		return end != nil && strings.Contains(end.Message, "plugin/loop") && !podReady(object), nil
+		end, waits := status.LastTerminationState.Terminated, status.State.Waiting
+		return end != nil && strings.Contains(end.Message, "plugin/loop") && status.RestartCount >= 2 && waits != nil && waits.Reason == "CrashLoopBackOff", nil
 	}, func() string { return last })
 }
 

@@ -45,7 +45,8 @@ func (in *Input) whyRefusedOutside(f *Finding) (code, summary string) {
 		return "svc-wrong-targetport", who + "; the Service's targetPort is not a port that the pod declares"
 	case in.asksClusterDNS():
 		f.Evidence = append(f.Evidence, in.seenState("EndpointSlice", "%s", in.standing(p)))
-		return "dns-coredns-down", "DNS pod " + who + ": the cluster's lookups are sent there, and nothing listens"
+		code, why := in.refusing(f)
+		return code, "DNS pod " + who + ": the cluster's lookups are sent there, and nothing listens" + why
 	}
 	if !p.Ready || p.Restarts > 0 {
 		f.Evidence = append(f.Evidence, in.seenState(in.target(), "%s", health(p)))

@@ -18,7 +18,7 @@ func (in *Input) looping(f *Finding) {
 	}
 	looped := 0
 	for _, e := range s.Exits {
-		if e.Says != tracer.FailureDNSLoop {
+		if e.Says != tracer.FailureDNSLoop || e.Ready {
 			continue
 		}
 		if in.loops(e) {
@@ -31,6 +31,33 @@ func (in *Input) looping(f *Finding) {
 	}
 	f.Code = "dns-loop"
 	f.Summary = fmt.Sprintf("Service %s/%s has no ready endpoints, because its DNS pods end as soon as they start: what they ask of their upstream comes back to them", s.Namespace, s.Name)
+}
+
+// refusing is the code for a DNS pod that nothing listens in, and the summary's end. A
+// pod that ends as soon as it starts counts as ready for the moment in which it runs,
+// and until its end is heard of.
+func (in *Input) refusing(f *Finding) (code, tail string) {
+	s, pod, loops, refuses := in.Cluster.Service, in.Cluster.TargetPod, 0, false
+	if s == nil || pod == nil {
+		return "dns-coredns-down", ""
+	}
+	for _, e := range s.Exits {
+		if e.Says != tracer.FailureDNSLoop || !in.loops(e) {
+			continue
+		}
+		loops++
+		if e.Namespace == pod.Namespace && e.Name == pod.Name {
+			refuses = true
+			f.Evidence = append(f.Evidence, in.seenExit(e))
+		}
+	}
+	if !refuses {
+		return "dns-coredns-down", ""
+	}
+	if loops >= s.Matches {
+		f.Object = serviceRef(s)
+	}
+	return "dns-loop", ": it ends as soon as it starts, for what it asks of its upstream comes back to it"
 }
 
 // loopProbe is for how long CoreDNS asks itself whether its questions come back, once

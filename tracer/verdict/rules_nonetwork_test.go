@@ -334,6 +334,34 @@ func TestDNSLoop(t *testing.T) {
 			t.Errorf("%s: %+v", tt.name, v.Evidence)
 		}
 	}
+	// One that the API takes for ready yet.
+	refusing := func(with ...change) []change {
+		return append([]change{toService, translated(apiIP, 8080), ofClusterDNS, dns, refusedByTarget}, with...)
+	}
+	mine := func(ago time.Duration, ready bool) tracer.PodExit {
+		e := loop
+		e.Namespace, e.Name, e.Again, e.Ready = "db", "api", start.Add(8*time.Second-ago), ready
+		return e
+	}
+	other := mine(time.Second, true)
+	other.Name = "api-2"
+	for _, tt := range []struct {
+		name, code, object string
+		exits              []tracer.PodExit
+		with               []change
+	}{
+		{"the one that refuses ended of it", "dns-loop", "Service db/api", []tracer.PodExit{mine(2*time.Second, true)}, nil},
+		{"and is known not to be ready", "dns-loop", "Service db/api", []tracer.PodExit{mine(2*time.Second, false)}, nil},
+		{"both did", "dns-loop", "Service db/api", []tracer.PodExit{mine(2*time.Second, true), other}, []change{two}},
+		{"the other one did not", "dns-loop", "Pod db/api", []tracer.PodExit{mine(2*time.Second, true)}, []change{two}},
+		{"another one ended of it", "dns-coredns-down", "Pod db/api", []tracer.PodExit{other}, []change{two}},
+		{"it has run for longer since", "dns-coredns-down", "Pod db/api", []tracer.PodExit{mine(time.Minute, true)}, nil},
+	} {
+		v := e.Decide(given(refusing(append(tt.with, exits(tt.exits...))...)...))
+		if v.Code != tt.code || v.Object == nil || v.Object.Kind+" "+v.Object.Namespace+"/"+v.Object.Name != tt.object || v.Confidence != confirmed {
+			t.Errorf("%s: %s %s %v: %s", tt.name, v.Confidence, v.Code, v.Object, v.Summary)
+		}
+	}
 	// One that serves in spite of what others ended of.
 	if v := e.Decide(given(toService, filtered(), dns, exits(loop))); v.Code == "dns-loop" {
 		t.Errorf("%s: %s", v.Code, v.Summary)

@@ -128,7 +128,8 @@ func (in *Input) whyRefused(f *Finding) (code, summary string) {
 		tail = fmt.Sprintf(" at %s: what listens there takes other addresses only (%s)", in.Journey.Translated.Dst.Addr(), strings.Join(astray, ", "))
 	}
 	if in.asksClusterDNS() {
-		return "dns-coredns-down", fmt.Sprintf("%s is an endpoint of the cluster DNS Service, but nothing listens on %s%s", what, in.targetPort(), tail)
+		code, why := in.refusing(f)
+		return code, fmt.Sprintf("%s is an endpoint of the cluster DNS Service, but nothing listens on %s%s", what, in.targetPort(), tail) + why
 	}
 	if p := in.Cluster.TargetPod; p != nil && (!p.Ready || p.Restarts > 0) {
 		f.Evidence = append(f.Evidence, in.seenState(where, "%s", health(p)))

@@ -55,15 +55,10 @@ func explanation(e verdict.Entry) render.Explanation {
 	}
 	x := render.Explanation{
 		Code: e.Code, Component: e.Component, Title: e.Title, Meaning: e.Meaning, Evidence: e.Evidence,
-		LookAlikes: e.LookAlikes, Remedy: e.Remedy, Shown: "unit",
+		LookAlikes: e.LookAlikes, Remedy: e.Remedy, Shown: e.Shown,
 	}
 	for _, f := range lab.Faults() {
-		switch {
-		case f.Code != e.Code:
-		case f.Machine && x.Shown == "unit":
-			x.Shown = "machine"
-		case !f.Machine:
-			x.Shown = "lab"
+		if f.Code == e.Code && !f.Machine {
 			x.Demos = append(x.Demos, f.Name)
 		}
 	}

@@ -258,6 +258,8 @@ func tested(x *render.Explanation) string {
 	switch x.Shown {
 	case "lab":
 		return "with real packets: `podpath demo " + strings.Join(x.Demos, "`, `podpath demo ") + "`."
+	case "cluster":
+		return "on a real Kubernetes: `make e2e`."
 	case "machine":
 		return "with real packets, in a machine of its own: `make test-kernels`."
 	}

@@ -17,8 +17,9 @@ type Explanation struct {
 	LookAlikes []string         `json:"look_alikes,omitempty"`
 	Remedy     []string         `json:"remedy,omitempty"`
 	// Shown is "lab" if the demo builds this fault from real packets, "machine" if
-	// that changes a whole machine, so that only tests in one of their own do, and
-	// "unit" if its rule is tested on constructed flows only.
+	// that changes a whole machine, so that only tests in one of their own do, "cluster"
+	// if the scenarios on a real Kubernetes do, and "unit" if its rule is tested on
+	// constructed flows only.
 	Shown string `json:"shown,omitempty"`
 	// Demos are the names of those faults for podpath demo.
 	Demos []string `json:"demos,omitempty"`
@@ -47,6 +48,8 @@ func (p *textPrinter) explanation(e *Explanation) {
 	switch e.Shown {
 	case "machine":
 		shown = "with real packets, in a machine of its own: make test-kernels"
+	case "cluster":
+		shown = "on a real Kubernetes: make e2e"
 	case "lab":
 		shown = "with real packets: podpath demo " + strings.Join(e.Demos, ", podpath demo ")
 	}

@@ -26,8 +26,8 @@ type Entry struct {
 	LookAlikes []string
 	Remedy     []string
 	// Shown says how the rule is tested: "lab" (a fault of the demo),
-	// "machine" (one of the lab's that needs a machine of its own), "unit" (on
-	// constructed journeys only).
+	// "machine" (one of the lab's that needs a machine of its own), "cluster" (a
+	// scenario of the real clusters), "unit" (on constructed journeys only).
 	Shown string
 }
 

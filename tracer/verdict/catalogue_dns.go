@@ -50,7 +50,7 @@ func dnsEntries() []Entry {
 			Evidence:   "SOCKET_RCVBUFF in the namespace of a DNS pod.",
 			LookAlikes: []string{"app-udp-rcvbuf: another application's pod"},
 			Remedy:     []string{"kubectl -n kube-system top pod {dst.pod}: raise its CPU limit, or add replicas: kubectl -n kube-system scale deployment coredns --replicas=N", "cache on each node (NodeLocal DNSCache); fewer queries per lookup (ndots, names with a final dot)"}},
-		{Code: "dns-loop", Component: d, Title: "no name resolves: the DNS pods end at once, for they ask themselves", Shown: "unit",
+		{Code: "dns-loop", Component: d, Title: "no name resolves: the DNS pods end at once, for they ask themselves", Shown: "cluster",
 			Meaning:    "CoreDNS forwards what it does not know to a resolver that leads back to it: mostly because its pods have the node's resolv.conf, and that names systemd-resolved's stub (127.0.0.53), which in the pod is the pod itself; or because the node's resolver asks the cluster's DNS. Its loop plugin ends it then.",
 			Evidence:   "The DNS Service has no ready endpoint, or the one that was asked refuses, and the words with which its pods ended last (plugin/loop: Loop … detected). The API has those only of containers with terminationMessagePolicy FallbackToLogsOnError; without them the same is dns-coredns-down, as logs are not read, and the question that comes back is on the pod's own loopback device, a second after each start.",
 			LookAlikes: []string{"dns-coredns-down: the pods end of something else, or do not say of what", "dns-upstream-unreachable: the upstream does not answer"},

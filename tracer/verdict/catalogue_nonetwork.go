@@ -7,7 +7,7 @@ func noNetworkEntries() []Entry {
 	c := tracer.ComponentCNI
 	describe := "kubectl -n {stuck.ns} describe pod {stuck.pod}: what the Events say last"
 	return []Entry{
-		{Code: "cni-no-ip-exhausted", Component: c, Title: "a pod stays in ContainerCreating: its CNI gives it no address", Shown: "unit",
+		{Code: "cni-no-ip-exhausted", Component: c, Title: "a pod stays in ContainerCreating: its CNI gives it no address", Shown: "cluster",
 			Meaning:  "The CNI's allocator has no address left for this node: its range is used up, or full of addresses of pods that are gone; on AWS, the node's network interfaces or the subnet are full, or its agent has got none for another reason (its rights, its reach to the API), of which the plugin says the same.",
 			Evidence: "No packet: there is no network yet. The pod's Events (FailedCreatePodSandBox) with the words of the allocator, 20 seconds or more after the pod was given to its node. How many pods of the node have an address, and the node's range, stand beside it.",
 			LookAlikes: []string{
@@ -22,7 +22,7 @@ func noNetworkEntries() []Entry {
 				"host-local (flannel, bridge, kindnet): on {stuck.node}, each file in /var/lib/cni/networks/*/ is an address: after a crash they stay for pods that are gone; remove those whose container is no more (crictl pods -q)",
 				"a larger range: --node-cidr-mask-size of the controller manager for new nodes; an IPPool of Calico's (calicoctl ipam show --show-blocks); clusterPoolIPv4PodCIDRList of Cilium's",
 			}},
-		{Code: "cni-daemon-down", Component: c, Title: "a pod stays in ContainerCreating: the CNI's agent on its node does not run", Shown: "unit",
+		{Code: "cni-daemon-down", Component: c, Title: "a pod stays in ContainerCreating: the CNI's agent on its node does not run", Shown: "cluster",
 			Meaning:  "The agent of the CNI on the pod's node (aws-node, calico-node, kube-flannel, cilium, …) is not there, not ready, or does not answer the plugin that is to make the pod's network. Pods that have their network keep it.",
 			Evidence: "No packet: there is no network yet. The pod's Events with a plugin that does not reach its agent; or a network that cannot be made, and the agent's pod on the node that is missing or not ready. If the Events could not be read, the agent's state and a pod that has waited for 20 seconds or more.",
 			LookAlikes: []string{
@@ -35,7 +35,7 @@ func noNetworkEntries() []Entry {
 				"it ends again: its rights (RBAC; on AWS the policy AmazonEKS_CNI_Policy), its reach to the API server, its memory limit; a version that suits this Kubernetes: upgrade the CNI",
 				"it has no pod on the node: kubectl -n {agent.ns} describe ds {agent.ds}: its nodeSelector and tolerations against the node's labels and taints; if that CNI was removed, remove its file from /etc/cni/net.d on {stuck.node}",
 			}},
-		{Code: "cni-config-missing", Component: c, Title: "a pod stays in ContainerCreating: its node has no CNI", Shown: "unit",
+		{Code: "cni-config-missing", Component: c, Title: "a pod stays in ContainerCreating: its node has no CNI", Shown: "cluster",
 			Meaning:  "The container runtime of the pod's node finds no CNI configuration, or what that needs is missing: the plugin's program, flannel's subnet.env, a range for the node, a pool.",
 			Evidence: "No packet: there is no network yet. The node's condition Ready is False with the runtime's words (\"cni plugin not initialized\") for 20 seconds or more, or the pod's Events have them, or those of a plugin that lacks its part.",
 			LookAlikes: []string{

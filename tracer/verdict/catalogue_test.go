@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/podpath/podpath/testbed/replays"
 	"github.com/podpath/podpath/tracer"
 	"github.com/podpath/podpath/tracer/lab"
 )
@@ -31,7 +32,7 @@ func TestEntries(t *testing.T) {
 		if e.Code != code || !slug.MatchString(code) || !slices.Contains(components, e.Component) {
 			t.Errorf("%s: code %q, component %q", code, e.Code, e.Component)
 		}
-		if e.Title == "" || e.Meaning == "" || e.Evidence == "" || !slices.Contains([]string{"lab", "machine", "unit"}, e.Shown) || len(e.Remedy) == 0 && code != tracer.CodeOK {
+		if e.Title == "" || e.Meaning == "" || e.Evidence == "" || !slices.Contains([]string{"lab", "machine", "cluster", "unit"}, e.Shown) || len(e.Remedy) == 0 && code != tracer.CodeOK {
 			t.Errorf("%s: incomplete: %+v", code, e)
 		}
 		for _, s := range e.LookAlikes {
@@ -137,14 +138,30 @@ func TestCodesOfRules(t *testing.T) {
 // notCodes look like codes.
 var notCodes = map[string]bool{"node-port": true}
 
-// What the catalogue says of how a code is shown is what the lab shows.
+// What the catalogue says of how a code is shown is what the lab shows, or what was
+// recorded on real clusters.
 func TestShownIsTrue(t *testing.T) {
 	how := map[string]string{}
+	folders, err := replays.Folders("../../testbed/replays")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range folders {
+		list, err := f.Cases()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range list {
+			if f.Name() != "lab" {
+				how[c.Code] = "cluster"
+			}
+		}
+	}
 	for _, f := range lab.Faults() {
 		switch {
 		case !f.Machine:
 			how[f.Code] = "lab"
-		case how[f.Code] == "":
+		case how[f.Code] != "lab":
 			how[f.Code] = "machine"
 		}
 	}

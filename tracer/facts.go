@@ -108,6 +108,9 @@ type NodeFacts struct {
 	// Untracked are rules that keep conntrack from seeing the flow ("notrack"), and
 	// with it all translation.
 	Untracked []RuleFact `json:"untracked,omitempty"`
+	// Zoned is the rule in the node's namespace for which conntrack looks for the flow's
+	// answers in another zone than the one that it knows the flow in.
+	Zoned []RuleFact `json:"zoned,omitempty"`
 	// Redirected is the rule in the node's namespace that gives the flow's first packet
 	// another destination and is no Service's, if any is certain to. Its Endpoint is
 	// that destination, none if it is the node itself.

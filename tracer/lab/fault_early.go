@@ -25,6 +25,7 @@ func earlyFaults() []Fault {
 		f("node", "node-forward-drop", "bridge-drop", "a rule of the bridge", "A rule in nftables' bridge family drops what one pod of the node sends to another.", silence, arrangeBridgeDrop),
 		f("node", "node-forward-drop", "device-drop", "a rule at a device", "A rule in nftables' netdev family drops what the client pod sends, at the node's end of its veth.", silence, arrangeDeviceDrop),
 		f("node", "node-notrack", "untracked-service", "a rule keeps conntrack out", "A firewall exempts the pod range's traffic from conntrack, so that no Service's address is translated.", silence, arrangeUntracked),
+		f("node", "node-notrack", "answers-in-another-zone", "a zone of conntrack for answers only", "A firewall puts what the endpoints answer into another zone of conntrack than what they are asked, so that the Service's address is not put back.", silence, arrangeZoned),
 		f("cni", "cni-route-blackhole", "marked-blackhole", "a table for marked packets", "A VPN marks the pod's packets; a routing rule sends what is marked to a table that ends in a blackhole.", silence, arrangeMarkedHole),
 		f("cni", "cni-route-blackhole", "source-blackhole", "a table for one source", "A routing rule sends what comes from the client pod to a table that ends in a blackhole.", silence, arrangeSourceHole),
 		f("node", "node-input-blocked", "node-port-blocked", "the node's firewall and its own pods", "A pod asks for a port of its own node, and the node's firewall lets nobody in.", silence, arrangeNodePortBlocked),
@@ -70,6 +71,14 @@ func arrangeUntracked(_ context.Context, l *Lab) (*scene, error) {
 		for _, pods := range []netip.Prefix{l.p.cluster4, l.p.cluster6} {
 			t.rule(pre, "no state for pods", t.is(saddr, pods), counter(), exprs{&expr.Notrack{}})
 		}
+	})
+}
+
+func arrangeZoned(_ context.Context, l *Lab) (*scene, error) {
+	s := l.toService().blamesRule(l.p.guard, "prerouting").shows(Timeout)
+	return s, l.addTable(nftables.TableFamilyINet, l.p.guard, func(t *table) {
+		pre := t.filter("prerouting", nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw)
+		t.rule(pre, "tenant", sport(l.opts.Protocol, l.p.podPort), counter(), ctZone(7))
 	})
 }
 

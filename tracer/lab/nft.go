@@ -201,6 +201,14 @@ func port(proto string, offset uint32, n uint16) exprs {
 func dport(proto string, n uint16) exprs { return port(proto, 2, n) }
 func sport(proto string, n uint16) exprs { return port(proto, 0, n) }
 
+// ctZone has conntrack look for the connection in another zone.
+func ctZone(n uint16) exprs {
+	return exprs{
+		&expr.Immediate{Register: reg, Data: binary.NativeEndian.AppendUint16(nil, n)},
+		&expr.Ct{Key: expr.CtKeyZONE, Register: reg, SourceRegister: true},
+	}
+}
+
 func ctState(bits uint32) exprs {
 	return exprs{
 		&expr.Ct{Key: expr.CtKeySTATE, Register: reg},

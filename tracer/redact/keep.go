@@ -35,7 +35,7 @@ var identified = set(`
 // ofRules are fields of rules, at every place where a rule stands.
 func ofRules(fields string) string {
 	var out []string
-	for _, at := range []string{"facts.rules", "facts.masquerade", "facts.masquerade_elsewhere", "facts.untracked", "facts.redirected"} {
+	for _, at := range []string{"facts.rules", "facts.masquerade", "facts.masquerade_elsewhere", "facts.untracked", "facts.zoned", "facts.redirected"} {
 		for f := range strings.FieldsSeq(fields) {
 			out = append(out, at+"."+f)
 		}

@@ -71,7 +71,7 @@ func (r *Reader) collect(ctx context.Context, q tracer.Query) (res Result, chang
 			res.MasqueradeElsewhere = &other[0]
 		}
 	}
-	res.Untracked, res.Redirected = untracked(host, q), redirected(host, q)
+	res.Untracked, res.Zoned, res.Redirected = untracked(host, q), zoned(host, q), redirected(host, q)
 	lap("masquerade")
 	for _, s := range r.spaces {
 		res.Blind = append(res.Blind, s.blind...)

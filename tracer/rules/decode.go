@@ -369,7 +369,7 @@ func decodeStatement(name string, d *attrs) any {
 	case "log":
 		return effect{"log"}
 	case "notrack":
-		return untrack{strings.Clone(name), true}
+		return untrack{text: strings.Clone(name), whole: true}
 	case "flow_offload": // does not match where the flow cannot be offloaded
 		return maybe{"flow add"}
 	case "dup", "last":

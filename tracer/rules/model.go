@@ -295,6 +295,7 @@ type (
 		text string
 		// whole: the connection is not tracked at all.
 		whole bool
+		zone  ctZone
 	}
 	// unknown is an expression that is not understood.
 	unknown struct {

@@ -71,6 +71,8 @@ type Result struct {
 	MasqueradeElsewhere *tracer.RuleFact
 	// Untracked as in tracer.NodeFacts.
 	Untracked []tracer.RuleFact
+	// Zoned as in tracer.NodeFacts.
+	Zoned []tracer.RuleFact
 	// Redirected as in tracer.NodeFacts.
 	Redirected []tracer.RuleFact
 	Blind      []tracer.Blind
@@ -79,7 +81,7 @@ type Result struct {
 // AddTo completes facts that package node collected.
 func (r *Result) AddTo(f *tracer.NodeFacts) {
 	f.Rules, f.Services, f.Masquerade, f.MasqueradeRead = r.Rules, r.Services, r.Masquerade, r.MasqueradeRead
-	f.MasqueradeElsewhere, f.Untracked, f.Redirected = r.MasqueradeElsewhere, r.Untracked, r.Redirected
+	f.MasqueradeElsewhere, f.Untracked, f.Zoned, f.Redirected = r.MasqueradeElsewhere, r.Untracked, r.Zoned, r.Redirected
 	f.Blind = append(f.Blind, r.Blind...)
 }
 

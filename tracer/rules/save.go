@@ -586,10 +586,23 @@ func (p *saveParser) jump(w, name string) {
 	case "CONNMARK":
 		p.target = saveConnmark(opts, after)
 	case "CT":
-		p.target = untrack{"-j CT", slices.ContainsFunc(opts, func(o word) bool { return o.is("--notrack") })}
+		p.target = untrack{text: "-j CT", whole: slices.ContainsFunc(opts, func(o word) bool { return o.is("--notrack") }), zone: saveZone(after("--zone"))}
 	default:
 		p.target = saveTarget(w, name)
 	}
+}
+
+// saveZone: --zone takes a number, or "mark"; the zones of one direction are options of
+// their own.
+func saveZone(s string) ctZone {
+	if s == "" {
+		return 0
+	}
+	n, err := strconv.ParseUint(s, 0, 16)
+	if err != nil {
+		return unknownZone
+	}
+	return ctZone(n)
 }
 
 func saveTarget(w, name string) any {

@@ -421,10 +421,15 @@ func decodeTarget(name string, rev uint32, info []byte) any {
 			return connmarkTarget(info, rev)
 		}
 		return unknown{"-j CONNMARK", true}
-	case "CT": // struct xt_ct_target_info begins with its flags, XT_CT_NOTRACK is the first
-		return untrack{"-j " + name, len(info) >= 2 && native.Uint16(info)&1 != 0}
+	case "CT": // struct xt_ct_target_info begins with its flags and the zone
+		x := untrack{text: "-j " + name}
+		if len(info) >= 4 {
+			flags := native.Uint16(info)
+			x.whole, x.zone = flags&xtCTNotrack != 0, xtZone(flags, native.Uint16(info[2:]))
+		}
+		return x
 	case "NOTRACK":
-		return untrack{"-j " + name, true}
+		return untrack{text: "-j " + name, whole: true}
 	case "LOG", "NFLOG", "TRACE", "CHECKSUM", "TCPMSS", "CONNSECMARK", "CLASSIFY", "DSCP", "TOS", "TTL", "HL", "TEE", "SET", "SECMARK", "RATEEST", "AUDIT":
 		return effect{"-j " + name}
 	}

@@ -57,6 +57,8 @@ func nextHopLookalikes() []lookalike {
 		{"the node says network unreachable, and a neighbour is silent", []change{toWorld, onLink, icmpFromNode(3, 0), outcomeIs(tracer.OutcomeICMPError), neighbourIs(world, "FAILED")}, "unknown", "egr-remote-down", ""},
 		{"another router says host unreachable, and the node's neighbour is silent", []change{toWorld, onLink, left(nodeIP), icmpFromWorld(3, 1), outcomeIs(tracer.OutcomeICMPError), neighbourIs(world, "FAILED")}, "beyond-node", "egr-remote-down", ""},
 		{"a rule drops, and says host unreachable, and a neighbour is silent", []change{toWorld, onLink, filtered(), toldHostUnreachable, neighbourIs(world, "FAILED")}, "node-forward-drop", "egr-remote-down", ""},
+		{"a rule for another zone, and the answer comes to a target that hangs", []change{reached, established, outcomeIs(tracer.OutcomeConnectedNoData), otherZone}, "app-hang", "node-notrack", ""},
+		{"a rule for another zone, and nothing listens", []change{refusedByTarget, otherZone}, "app-no-listener", "node-notrack", ""},
 		{"two gateways, and the bridge's own neighbour is silent", []change{noNeighbour(), twoGateways("REACHABLE", "FAILED")}, "cni-stale-neigh", "egr-gateway-dead", ""},
 	}
 }

@@ -522,6 +522,33 @@ func (in *Input) answeredItself() *Finding {
 // replyNotTranslated: the answer came back to the client with the endpoint's
 // address instead of the one it had asked, and the client reset it.
 func replyNotTranslated(in *Input) *Finding {
+	f := in.strangeAnswer()
+	if z := in.inAnotherZone(f); z != nil || f == nil {
+		return z
+	}
+	j := in.Journey
+	t, _ := in.translation("dnat")
+	if n := in.counter(in.Inventory.HostNetNS, "conntrack.invalid"); n > 0 {
+		f.Confidence = tracer.Confirmed
+		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "conntrack invalid +%d", n))
+	}
+	key := "net.bridge.bridge-nf-call-iptables"
+	if in.family6() {
+		key = "net.bridge.bridge-nf-call-ip6tables"
+	}
+	// A kernel without br_netfilter has no such key; nor has a list that was not read.
+	if v, ok := in.Node.Sysctls[key]; (ok && v == "0" || !ok && len(in.Node.Sysctls) > 0) && in.sameBridge() {
+		f.Code, f.Object, f.Confidence = "node-bridge-nf-off", in.nodeRef(), tracer.Confirmed
+		f.Summary = fmt.Sprintf("%s is not 1 on %s: answers between pods on one bridge bypass conntrack, so %s saw %s instead of %s",
+			key, in.NodeName, in.source(), t.To, j.Flow.Dst)
+		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "%s = %q", key, v))
+	}
+	return f
+}
+
+// strangeAnswer: an answer came to the client with the endpoint's own address, and it
+// did not take it.
+func (in *Input) strangeAnswer() *Finding {
 	j := in.Journey
 	t, dnat := in.translation("dnat")
 	if !dnat || in.delivered() || in.turnedAway() {
@@ -542,21 +569,6 @@ func replyNotTranslated(in *Input) *Finding {
 		f.Evidence = append(f.Evidence, in.seenDrop(d))
 	}
 	f.Summary = fmt.Sprintf("the answer reached %s from %s instead of %s: it was not translated back", in.source(), t.To, j.Flow.Dst)
-	if n := in.counter(in.Inventory.HostNetNS, "conntrack.invalid"); n > 0 {
-		f.Confidence = tracer.Confirmed
-		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "conntrack invalid +%d", n))
-	}
-	key := "net.bridge.bridge-nf-call-iptables"
-	if in.family6() {
-		key = "net.bridge.bridge-nf-call-ip6tables"
-	}
-	// A kernel without br_netfilter has no such key; nor has a list that was not read.
-	if v, ok := in.Node.Sysctls[key]; (ok && v == "0" || !ok && len(in.Node.Sysctls) > 0) && in.sameBridge() {
-		f.Code, f.Object, f.Confidence = "node-bridge-nf-off", in.nodeRef(), tracer.Confirmed
-		f.Summary = fmt.Sprintf("%s is not 1 on %s: answers between pods on one bridge bypass conntrack, so %s saw %s instead of %s",
-			key, in.NodeName, in.source(), t.To, j.Flow.Dst)
-		f.Evidence = append(f.Evidence, in.seenState(in.NodeName, "%s = %q", key, v))
-	}
 	return f
 }
 

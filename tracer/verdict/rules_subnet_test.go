@@ -78,6 +78,11 @@ func notTracked(s *scene) {
 	s.n.Untracked = []tracer.RuleFact{{Engine: "nftables", Family: "inet", Table: "raw", Chain: "PRE", Hook: "prerouting", Verdict: "notrack", Text: "notrack", How: "computed"}}
 }
 
+// otherZone: a rule has conntrack look for the answers where it does not know them.
+func otherZone(s *scene) {
+	s.n.Zoned = []tracer.RuleFact{{Engine: "nftables", Family: "inet", Table: "raw", Chain: "PRE", Hook: "prerouting", Verdict: "zone", Text: "ct zone set 7", How: "computed"}}
+}
+
 // masqueraded: a rule would give the flow the node's address.
 func masqueraded(s *scene) {
 	s.n.Masquerade = []tracer.RuleFact{{Family: "ip", Table: "nat", Chain: "POST", Verdict: "masquerade", Text: "masquerade", How: "computed"}}

@@ -134,6 +134,12 @@ func faults() []fault {
 			dropOf("IP_LOCAL_SOURCE", "ip_rcv_finish_core", tracer.StageRouting, "", at3(on(webNS, eth0)))}},
 		{"bridged answers bypass conntrack", "reply-not-translated", "node-bridge-nf-off", confirmed, "Node n1", []change{toService, translated(apiIP, 8080), reached, unanswered, clientResets,
 			sysctl("net.bridge.bridge-nf-call-iptables", "0"), noSocket(at3(on(webNS, eth0)), ofReply)}},
+		{"answers in another zone of conntrack", "reply-not-translated", "node-notrack", confirmed, "FirewallRule inet raw PRE", []change{toService, translated(apiIP, 8080), reached, unanswered, clientResets, otherZone,
+			dropOf("NO_SOCKET", "tcp_v4_rcv", tracer.StageSocket, "", at3(on(webNS, eth0)), ofReply)}},
+		{"answers to the node's own address, in another zone", "reply-not-translated", "node-notrack", confirmed, "FirewallRule inet raw PRE", []change{toWorld, left(nodeIP), otherZone, func(s *scene) { s.j.ClientReset, s.Outcome = true, tracer.OutcomeReset },
+			dropOf("NO_SOCKET", "tcp_v4_rcv", tracer.StageSocket, "", at3(on(hostNS, uplink)), ofReply, func(d *tracer.DropSeen) {
+				d.Tuple = tracer.Tuple{Src: ap(nodeIP, 61000), Dst: ap(world, 443), Proto: tracer.ProtoTCP}
+			})}},
 		{"an answer judged invalid", "reply-not-translated", "svc-conntrack-invalid-rst", confirmed, "", []change{toService, translated(apiIP, 8080), reached, unanswered, clientResets,
 			noSocket(at3(on(webNS, eth0)), ofReply), counted(hostNS, "conntrack.invalid", 3)}},
 		// Programs and filters.

@@ -35,6 +35,30 @@ func untracked(in *Input) *Finding {
 	return f
 }
 
+// inAnotherZone: answers are not translated back, for a rule has conntrack look for
+// them where it does not know the connection. f: what came of that at the client, nil
+// if the node kept the answer for itself.
+func (in *Input) inAnotherZone(f *Finding) *Finding {
+	refused := in.turnedBack()
+	if len(in.Node.Zoned) == 0 || in.delivered() || f == nil && refused == nil {
+		return nil
+	}
+	r := &in.Node.Zoned[0]
+	out := &Finding{
+		Code: "node-notrack", Confidence: tracer.Confirmed, Rule: r,
+		Object: &tracer.Ref{Kind: "FirewallRule", Name: r.Family + " " + r.Table + " " + r.Chain},
+		Summary: fmt.Sprintf("a rule in table %s %s, chain %s has conntrack look for the answers to %s in another zone than the one that knows the connection, so that they are not translated back",
+			r.Family, r.Table, r.Chain, in.source()),
+	}
+	if f != nil {
+		out.Evidence = f.Evidence
+	} else {
+		out.Evidence = []tracer.Evidence{in.seenDrop(refused)}
+	}
+	out.Evidence = append(out.Evidence, seenRule(in, r))
+	return out
+}
+
 // serviceUntranslated: the node has rules for the Service that is asked, and the
 // packet kept its address. A cluster IP that the node has itself is served there, as
 // NodeLocal DNSCache does, which exempts it for that; IPVS has them all.

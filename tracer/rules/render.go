@@ -223,20 +223,24 @@ func (w *renderer) meta(x meta) {
 		w.regs[x.dreg] = o
 		return
 	}
-	v := w.regs[x.sreg]
+	w.assign(o, w.regs[x.sreg])
+}
+
+// assign says that a field gets what a register has.
+func (w *renderer) assign(field, v operand) {
 	s := v.name()
 	if v.kind == kindBytes && v.xor != nil {
-		s = value(o.kind, v.xor)
+		s = value(field.kind, v.xor)
 	} else if len(v.xor) == 4 && len(v.mask) == 4 {
 		s = fmt.Sprintf("%s & %s ^ %s", v.text, value(kindHex, v.mask), value(kindHex, v.xor))
 	}
-	w.say(o.text + " set " + s)
+	w.say(field.text + " set " + s)
 }
 
 func (w *renderer) ct(x ct) {
 	names := map[uint32]operand{
 		unix.NFT_CT_STATE: {text: "ct state", kind: kindState, len: 4}, unix.NFT_CT_STATUS: {text: "ct status", kind: kindStatus, len: 4},
-		unix.NFT_CT_MARK: {text: "ct mark", kind: kindHex, len: 4}, unix.NFT_CT_DIRECTION: {text: "ct direction", len: 1},
+		unix.NFT_CT_MARK: {text: "ct mark", kind: kindHex, len: 4}, unix.NFT_CT_ZONE: {text: "ct zone", kind: kindNumber, len: 2}, unix.NFT_CT_DIRECTION: {text: "ct direction", len: 1},
 		unix.NFT_CT_PROTO_SRC: {text: "proto-src", kind: kindPort, len: 2}, unix.NFT_CT_PROTO_DST: {text: "proto-dst", kind: kindPort, len: 2},
 		unix.NFT_CT_SRC: {text: "saddr", kind: kindAddr}, unix.NFT_CT_DST: {text: "daddr", kind: kindAddr}, unix.NFT_CT_PROTOCOL: {text: "protocol", kind: kindProto, len: 1},
 		ctSrcIP: {text: "ip saddr", kind: kindAddr, len: 4}, ctDstIP: {text: "ip daddr", kind: kindAddr, len: 4},
@@ -253,7 +257,7 @@ func (w *renderer) ct(x ct) {
 		w.regs[x.dreg] = o
 		return
 	}
-	w.say(o.text + " set " + w.regs[x.sreg].name())
+	w.assign(o, w.regs[x.sreg])
 }
 
 func fibOperand(x fib) operand {
@@ -528,7 +532,10 @@ func value(k valueKind, b []byte) string {
 		if len(b) == 4 && k == kindHex {
 			return fmt.Sprintf("%#x", native.Uint32(b))
 		}
-		if len(b) == 4 {
+		switch len(b) {
+		case 2:
+			return strconv.FormatUint(uint64(native.Uint16(b)), 10)
+		case 4:
 			return strconv.FormatUint(uint64(native.Uint32(b)), 10)
 		}
 	case kindState:

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/nftables"
@@ -52,7 +53,7 @@ func TestZoned(t *testing.T) {
 			got := ""
 			for _, f := range l.collect(q).Zoned {
 				got += f.Comment
-				if f.Verdict != "zone" || f.Chain != "first" {
+				if f.Verdict != "zone" || f.Chain != "first" || !strings.Contains(f.Text, "ct zone set 7") {
 					t.Errorf("%+v", f)
 				}
 			}
